@@ -1,0 +1,80 @@
+//! Cluster time: milliseconds the cluster has had a leader.
+//!
+//! Time is an argument everywhere in this crate; only the service of the
+//! leading node reads a clock (laws.md, Time).
+
+use std::fmt;
+
+use license::product::InvalidName;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds the cluster has had a leader. Never decreases (S14).
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct ClusterTime(pub u64);
+
+impl ClusterTime {
+    /// This time moved on by `millis`, saturating.
+    pub fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` to here; 0 when `earlier` is later.
+    pub fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for ClusterTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+/// When, and in whose term, a batch was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The leader's cluster time. Apply takes the maximum.
+    pub time: ClusterTime,
+    /// The leader's term. A batch whose entry has another has no effect (S16).
+    pub term: u64,
+}
+
+/// How long a lease lives without renewal: 1 s to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Ttl(u64);
+
+impl Ttl {
+    /// Shortest, in milliseconds.
+    pub const MILLIS_MIN: u64 = 1_000;
+    /// Longest, in milliseconds.
+    pub const MILLIS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+    /// A TTL of `millis` milliseconds.
+    pub fn from_millis(millis: u64) -> Result<Self, InvalidName> {
+        if (Self::MILLIS_MIN..=Self::MILLIS_MAX).contains(&millis) {
+            return Ok(Self(millis));
+        }
+        Err(InvalidName::new("TTL", &format!("{millis} ms"), "from 1 s to 24 h"))
+    }
+
+    /// In milliseconds.
+    pub fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Ttl {
+    type Error = InvalidName;
+    fn try_from(millis: u64) -> Result<Self, InvalidName> {
+        Self::from_millis(millis)
+    }
+}
+
+impl From<Ttl> for u64 {
+    fn from(ttl: Ttl) -> Self {
+        ttl.0
+    }
+}
