@@ -1,1 +1,22 @@
-//! stub
+//! The license model and its cryptography: what the vendor sold, split three
+//! ways for one cluster, and the proofs that two of the three shares agree.
+//!
+//! Pure: no IO, no clock, no randomness of its own. Whoever needs randomness
+//! hands it in as a [`rand_core::CryptoRng`].
+
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod container;
+mod frost;
+pub mod inspect;
+pub mod key;
+pub mod package;
+pub mod product;
+mod seal;
+pub mod share;
+pub mod terms;
+pub mod trust;
+pub mod vendor;
+
+pub use p256::elliptic_curve::rand_core;
