@@ -1,1 +1,6 @@
-//! stub
+//! One backend server of a Trine cluster.
+
+#![forbid(unsafe_code)]
+
+pub mod raft;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Certificates and identities: who a connection belongs to.
