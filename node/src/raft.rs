@@ -19,7 +19,6 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = Endpoints,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
-        Responder<T> = openraft::impls::OneshotResponder<Self, T> where T: openraft::OptionalSend + 'static,
         AsyncRuntime = Runtime,
 );
 
@@ -101,12 +100,6 @@ pub type Membership = openraft::Membership<NodeId, Endpoints>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
-/// A snapshot with its bytes.
-pub type Snapshot =
-    openraft::type_config::alias::SnapshotOf<TypeConfig, crate::store::machine::SnapshotBytes>;
-/// The running Raft of this node.
-pub type Raft = openraft::Raft<TypeConfig, crate::store::machine::Machine>;
-
 /// The log id of `index` in `term`.
 pub fn log_id(term: u64, index: u64) -> LogId {
     // In standard Raft the term alone names the leader, whatever node id is given here.

@@ -1,7 +1,6 @@
 //! Where a node keeps what it must not forget: the log, the vote, the snapshots.
 //!
-//! [`Disk`] is the seam. Above it: [`log`] and [`machine`], which openraft
-//! drives. Below it: [`embedded`], `rocks` and, for the simulator, [`mem`].
+//! [`Disk`] is the seam between Raft's storage above and an engine below.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// A key. Keys are ordered by their bytes; [`keys`] lists them all.
+/// A key. Keys are ordered by their bytes.
 pub type Key = Vec<u8>;
 
 /// What a disk operation returns: a future that runs wherever it is awaited.
