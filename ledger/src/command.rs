@@ -43,7 +43,11 @@ pub struct LogId {
     pub epoch: u64,
     /// Index of the Raft entry.
     pub index: u64,
-    /// Position within the entry's batch.
+    /// Position among the answers of the entry, in the order they were settled.
+    ///
+    /// A batch of three commands has three answers and one more for every
+    /// queued request the entry settled on the way, so that log ids sort as
+    /// things happened: tokens rise with the log ids of their grants.
     pub position: u32,
 }
 
@@ -358,7 +362,10 @@ pub enum Refusal {
         product: ProductName,
     },
     /// Fewer than two shares live: the license has disappeared (S11).
-    #[error("license {license} of {product} has {live} of 3 shares live and 2 are needed ({}; see `trine cluster status`)", down_list(down))]
+    #[error(
+        "license {license} of {product} has {live} of 3 shares live and 2 are needed ({}; see `trine cluster status`)",
+        down_list(down)
+    )]
     SharesMissing {
         /// The product.
         product: ProductName,
@@ -370,7 +377,9 @@ pub enum Refusal {
         down: Vec<(NodeId, ShareState)>,
     },
     /// No threshold signature of this term yet; ask again shortly.
-    #[error("license {license} of {product} is not yet signed for term {term}; ask again in a moment")]
+    #[error(
+        "license {license} of {product} is not yet signed for term {term}; ask again in a moment"
+    )]
     TermUnsigned {
         /// The product.
         product: ProductName,
@@ -447,7 +456,9 @@ pub enum Refusal {
     #[error("the request was withdrawn before a seat came free")]
     Withdrawn,
     /// The request arrived after its own not-after.
-    #[error("the request came too late: it was to have no effect after {not_after}, and it is {now}")]
+    #[error(
+        "the request came too late: it was to have no effect after {not_after}, and it is {now}"
+    )]
     TooLate {
         /// The request's.
         not_after: ClusterTime,
@@ -455,7 +466,9 @@ pub enum Refusal {
         now: ClusterTime,
     },
     /// The not-after or wait is further ahead than the ledger remembers.
-    #[error("the request's time {asked} is more than {limit_ms} ms after cluster time {now}; ask for the time and try again")]
+    #[error(
+        "the request's time {asked} is more than {limit_ms} ms after cluster time {now}; ask for the time and try again"
+    )]
     TooFarAhead {
         /// What was asked.
         asked: ClusterTime,
@@ -543,6 +556,12 @@ pub enum Refusal {
     /// S16: the batch was stamped in another term than its entry has.
     #[error("the leader changed while the request was on its way; nothing was done, ask again")]
     StaleStamp,
+    /// A bearer token's digest already stands for another subject or date.
+    #[error("this token is already issued to {subject} with other terms; mint a new token")]
+    TokenInUse {
+        /// Whom it stands for.
+        subject: Subject,
+    },
 }
 
 /// A share's state on one node, as operators and refusals name it.

@@ -1,0 +1,56 @@
+//! Every stated limit of the ledger, in one table (S26).
+//!
+//! | limit | value | beyond it |
+//! |---|---|---|
+//! | live leases | 2,000,000 | `LedgerFull` |
+//! | remembered, waiting and live requests | 4,000,000 | `LedgerFull` |
+//! | live and waiting requests of one subject | 100,000 | `TooManySeats` |
+//! | requests waiting for one product | 10,000 | `QueueFull` |
+//! | licenses | 64 | `LedgerFull` |
+//! | bearer tokens | 10,000 | `LedgerFull` |
+//! | not-after ahead of the clock | 60 s | `TooFarAhead` |
+//! | wait ahead of the clock | 24 h | `TooFarAhead` |
+//! | a waiting caller's silence | 15 s | `Withdrawn` |
+//! | memory after an ending | 60 s, or the not-after if later | the id may be used again |
+//! | a node's silence | 3 s | its shares are `Silent` |
+//! | leases and waits ended by time in one entry | 4,096 | the next entry goes on |
+//! | memories dropped in one entry | 8,192 | the next entry goes on |
+//! | commands in one batch | 4,096 | does not encode or decode |
+//! | bytes of one batch | 8 MiB | does not encode or decode |
+
+/// Live leases in all.
+pub const LEASES_MAX: u64 = 2_000_000;
+/// Requests known by id: live, waiting and remembered.
+pub const REQUESTS_MAX: u64 = 4_000_000;
+/// Live and waiting requests of one subject.
+pub const SUBJECT_SEATS_MAX: u32 = 100_000;
+/// Requests waiting for one product.
+pub const QUEUE_MAX: u32 = 10_000;
+/// Installed licenses.
+pub const LICENSES_MAX: u64 = 64;
+/// Bearer tokens.
+pub const BEARER_TOKENS_MAX: u64 = 10_000;
+/// How far ahead of the clock a not-after may be, in milliseconds.
+pub const NOT_AFTER_AHEAD_MILLIS: u64 = 60_000;
+/// How far ahead of the clock a wait may end, in milliseconds.
+pub const WAIT_AHEAD_MILLIS: u64 = 24 * 60 * 60 * 1_000;
+/// How long a waiting caller may stay silent, in milliseconds.
+pub const SESSION_MILLIS: u64 = 15_000;
+/// How long an ended request is remembered at least, in milliseconds.
+pub const MEMORY_MILLIS: u64 = 60_000;
+/// How long a node may stay silent and its shares stay live, in milliseconds.
+pub const SILENCE_MILLIS: u64 = 3_000;
+/// How far two nodes' wall clocks may differ and still agree, in milliseconds.
+pub const WALL_AGREEMENT_MILLIS: u64 = 5 * 60 * 1_000;
+/// Leases and waits that one entry ends because their time came.
+pub const ENDINGS_PER_ENTRY: usize = 4_096;
+/// Memories and bearer tokens that one entry drops because their time came.
+pub const FORGETS_PER_ENTRY: usize = 8_192;
+/// Commands in one batch.
+pub const BATCH_COMMANDS_MAX: usize = 4_096;
+/// Bytes of one encoded batch.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A checkpoint of the state hash is taken at every multiple of this index.
+pub const CHECKPOINT_EVERY: u64 = 256;
+/// Checkpoints kept.
+pub const CHECKPOINTS_KEPT: usize = 8;

@@ -1,0 +1,141 @@
+//! The read side: what the ledger shows of itself, as plain values.
+//!
+//! For status, metrics and the node's own decisions. Nothing here carries a
+//! [`LeaseId`](crate::command::LeaseId): operators see seats by token.
+
+use license::container::ContainerIdentity;
+use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::terms::Terms;
+
+use crate::command::{ShareState, Token};
+use crate::name::{HolderName, Subject};
+use crate::time::{ClusterTime, Ttl};
+
+/// One live seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatView {
+    /// The fencing token, which is the seat's number to operators.
+    pub token: Token,
+    /// The product.
+    pub product: ProductName,
+    /// The license it is charged to now.
+    pub license: LicenseId,
+    /// Who holds it.
+    pub subject: Subject,
+    /// What the holder calls itself.
+    pub holder: HolderName,
+    /// Since when.
+    pub granted: ClusterTime,
+    /// Until when, unless renewed.
+    pub deadline: ClusterTime,
+    /// How far each renewal reaches.
+    pub ttl: Ttl,
+    /// The operator who revoked it.
+    pub revoked_by: Option<Subject>,
+    /// Whether it stands above its license's count and will not be renewed there.
+    pub surplus: bool,
+}
+
+/// One product's pool: the sum of its licenses in service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolView {
+    /// The product.
+    pub product: ProductName,
+    /// Seats in force; `None` when an unlimited license is among them.
+    pub capacity: Option<u64>,
+    /// Seats taken, as the licenses count them.
+    pub seats: u64,
+    /// Live leases; more than `seats` where stations share one.
+    pub leases: u64,
+    /// Requests waiting.
+    pub waiting: u32,
+    /// Its licenses, the soonest to expire first.
+    pub licenses: Vec<LicenseId>,
+}
+
+/// Whether a license serves, and if not, why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// Dates, shares and the term's signature are in order.
+    Serving,
+    /// No threshold signature of this term yet.
+    TermUnsigned,
+    /// Fewer than two shares live.
+    SharesMissing,
+    /// Before its activation time.
+    NotYetActive,
+    /// At or after its expiration time.
+    Expired,
+}
+
+/// One node's share of a license.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareView {
+    /// The node.
+    pub node: NodeId,
+    /// How its share stands.
+    pub state: ShareState,
+}
+
+/// One installed license.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LicenseView {
+    /// The terms in force.
+    pub terms: Terms,
+    /// Whether it serves now.
+    pub service: Service,
+    /// Its three shares.
+    pub shares: Vec<ShareView>,
+    /// Seats charged to it.
+    pub seats: u64,
+    /// An update that is installed and not yet attested and signed.
+    pub update: Option<LicenseSerial>,
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// The node.
+    pub node: NodeId,
+    /// Its container.
+    pub container: ContainerIdentity,
+    /// When it was last heard, in cluster time.
+    pub heard: Option<ClusterTime>,
+    /// Its wall clock then.
+    pub wall: Option<WallTime>,
+    /// Whether it was heard within three seconds.
+    pub live: bool,
+}
+
+/// A checkpoint that a node reports with another hash than this ledger has (S18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The node.
+    pub node: NodeId,
+    /// The log index of the checkpoint.
+    pub index: u64,
+    /// The hash it reports.
+    pub theirs: [u8; 32],
+    /// This ledger's.
+    pub ours: [u8; 32],
+}
+
+/// A license edition that waits for a signature of the current term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureNeed {
+    /// The license.
+    pub license: LicenseId,
+    /// Which update of it.
+    pub serial: LicenseSerial,
+    /// The term to sign for.
+    pub term: u64,
+}
+
+/// A license edition whose share a node has not yet proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttestationNeed {
+    /// The license.
+    pub license: LicenseId,
+    /// Which update of it.
+    pub serial: LicenseSerial,
+}
