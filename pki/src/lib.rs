@@ -1,1 +1,26 @@
-//! Certificates and identities: who a connection belongs to.
+//! The one room that knows how an identity is written in a certificate and how
+//! TLS is configured.
+//!
+//! [`Authority`] makes certificates, [`Credentials`] reads and checks them,
+//! [`Identity`] says whom one speaks for, [`server_config`] and
+//! [`client_config`] say how it is used. Nothing here opens a file or a socket.
+//!
+//! Private keys come from the operating system's randomness and never from a
+//! seed: the simulator runs without TLS (design.md, Randomness).
+#![forbid(unsafe_code)]
+
+mod authority;
+mod credentials;
+mod identity;
+mod pem;
+mod tls;
+
+pub use authority::{Authority, AuthorityError, Issued, Validity};
+pub use credentials::{Ca, CredentialError, Credentials, expires};
+pub use identity::{Identity, IdentityError, InvalidIdentity, Role, identity_of};
+pub use pem::{Pem, PemError};
+pub use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+pub use tls::{
+    ALPN, ClientAuth, NotAPeer, SERVER_NAME, caller_of, client_config, node_server_name, peer_of,
+    server_config, server_name,
+};
