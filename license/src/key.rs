@@ -80,7 +80,11 @@ impl PublicKey {
         fingerprint(&self.digest())
     }
 
-    pub(crate) fn as_point(&self) -> p256::PublicKey {
+    pub(crate) fn from_point(point: &p256::PublicKey) -> Self {
+        Self(point.into())
+    }
+
+    pub(crate) fn to_point(self) -> p256::PublicKey {
         self.0.into()
     }
 
@@ -175,8 +179,7 @@ impl<'de, const N: usize> de::Visitor<'de> for BytesVisitor<N> {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Bytes<N>, A::Error> {
         let mut bytes = [0; N];
         for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte =
-                seq.next_element()?.ok_or_else(|| de::Error::invalid_length(index, &self))?;
+            *byte = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(index, &self))?;
         }
         Ok(Bytes(bytes))
     }

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod key;
 pub mod package;
 pub mod product;
+pub mod request;
 mod seal;
 pub mod share;
 pub mod terms;

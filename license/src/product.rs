@@ -41,9 +41,9 @@ impl ProductName {
     pub fn parse(name: &str) -> Result<Self, InvalidName> {
         let first_is_plain =
             name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let all_plain = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'));
+        let all_plain = name.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+        });
         if first_is_plain && all_plain && name.len() <= Self::LENGTH_MAX {
             return Ok(Self(name.to_owned()));
         }
@@ -111,7 +111,8 @@ pub struct Version {
 impl Version {
     /// Parses `3`, or `3.1`.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let wrong = || InvalidName::new("version", text, "write it as MAJOR or MAJOR.MINOR, such as 3.1");
+        let wrong =
+            || InvalidName::new("version", text, "write it as MAJOR or MAJOR.MINOR, such as 3.1");
         let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
         Ok(Self {
             major: major.parse().map_err(|_| wrong())?,
@@ -141,15 +142,17 @@ impl LicenseId {
     /// Parses `FIRM:PRODUCT:TMR`, the form [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let wrong = || {
-            InvalidName::new("license id", text, "write it as FIRM:PRODUCT:TMR, such as 6000010:201:1")
+            InvalidName::new(
+                "license id",
+                text,
+                "write it as FIRM:PRODUCT:TMR, such as 6000010:201:1",
+            )
         };
         let mut parts = text.split(':').map(|part| part.parse::<u32>());
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Ok(firm)), Some(Ok(product)), Some(Ok(tmr)), None) => Ok(Self {
-                firm: FirmCode(firm),
-                product: ProductCode(product),
-                tmr: TmrId(tmr),
-            }),
+            (Some(Ok(firm)), Some(Ok(product)), Some(Ok(tmr)), None) => {
+                Ok(Self { firm: FirmCode(firm), product: ProductCode(product), tmr: TmrId(tmr) })
+            }
             _ => Err(wrong()),
         }
     }
