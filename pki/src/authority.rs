@@ -137,7 +137,7 @@ impl Authority {
     /// Reads an authority that [`create`](Self::create) or someone else made.
     pub fn from_pem(certificate: Pem<'_>, key: Pem<'_>) -> Result<Self, AuthorityError> {
         let der = pem::certificate(certificate)?;
-        key_fits(&[der.clone()], &pem::key(key)?, certificate.name, key.name)?;
+        key_fits(std::slice::from_ref(&der), &pem::key(key)?, certificate.name, key.name)?;
         let kind = || AuthorityError::KeyKind { file: key.name.to_owned() };
         let key_pem = std::str::from_utf8(key.bytes).map_err(|_| kind())?;
         let pair = KeyPair::from_pem(key_pem).map_err(|_| kind())?;
