@@ -1,6 +1,14 @@
 //! Where a node keeps what it must not forget: the log, the vote, the snapshots.
 //!
-//! [`Disk`] is the seam between Raft's storage above and an engine below.
+//! [`Disk`] is the seam. Above it: [`log`] and [`machine`], which openraft
+//! drives. Below it: the engines, and [`mem`] for the simulator.
+
+pub mod entry;
+pub mod frame;
+pub mod keys;
+pub mod log;
+pub mod mem;
+mod thread;
 
 use std::fmt;
 use std::future::Future;
@@ -10,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// A key. Keys are ordered by their bytes.
+/// A key; [`keys`] lists them all. Ordered by its bytes.
 pub type Key = Vec<u8>;
+/// A key and its value.
+pub type Pair = (Key, Vec<u8>);
 
 /// What a disk operation returns: a future that runs wherever it is awaited.
 pub type DiskFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DiskError>> + Send + 'a>>;
@@ -20,7 +30,9 @@ pub type DiskFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DiskError>> +
 ///
 /// A write is readable as soon as [`Disk::write`] returns and durable only
 /// after a [`Disk::sync`] that began later. Writes take effect in the order in
-/// which they were awaited, each whole or not at all, also across a crash.
+/// which they were asked for. A crash leaves all that was synced and, of what
+/// was written after, the first so many changes, which may end within a batch:
+/// engines do better than that, but nobody above relies on it.
 ///
 /// After a write or a sync has failed nothing is known about what the disk
 /// holds, so every later write and sync fails too: the process must stop and
@@ -35,7 +47,7 @@ pub trait Disk: Send + Sync + 'static {
     fn get(&self, key: Key) -> DiskFuture<'_, Option<Vec<u8>>>;
 
     /// The first pairs within `range`, in key order, as many as `limit` allows.
-    fn scan(&self, range: Range<Key>, limit: Limit) -> DiskFuture<'_, Vec<(Key, Vec<u8>)>>;
+    fn scan(&self, range: Range<Key>, limit: Limit) -> DiskFuture<'_, Vec<Pair>>;
 
     /// Makes `writes`, all or none; readable when this returns.
     fn write(&self, writes: Writes) -> DiskFuture<'_, ()>;
@@ -64,6 +76,16 @@ pub struct Limit {
 impl Limit {
     /// No limit.
     pub const NONE: Self = Self { pairs: usize::MAX, bytes: usize::MAX };
+
+    /// As many of `pairs` as this allows.
+    fn take(self, pairs: impl Iterator<Item = Pair>) -> impl Iterator<Item = Pair> {
+        let mut bytes = 0;
+        pairs.take(self.pairs).take_while(move |(_, value)| {
+            let fits = bytes == 0 || bytes + value.len() <= self.bytes;
+            bytes += value.len().max(1);
+            fits
+        })
+    }
 }
 
 /// Changes that take effect together, in this order.
@@ -191,7 +213,7 @@ impl From<DiskError> for io::Error {
 }
 
 /// What a disk was asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// Open it.
     Open,

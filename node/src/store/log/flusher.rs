@@ -1,0 +1,111 @@
+//! The one writer of the log: drains the queue, writes and syncs once, answers in order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use openraft::storage::IOFlushed;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Flush;
+use crate::raft::TypeConfig;
+use crate::store::{Disk, DiskError, Writes};
+
+/// Changes that share one sync at most, so that the first does not wait for a flood.
+const MERGED_MAX: usize = 1_024;
+
+/// A change on its way to the disk.
+pub(super) struct Pending {
+    pub(super) writes: Writes,
+    /// Whether it counts only once it is durable.
+    pub(super) sync: bool,
+    pub(super) done: Done,
+    /// Number of the append, 0 for other changes.
+    pub(super) append: u64,
+}
+
+/// Who is told.
+pub(super) enum Done {
+    /// Raft, which waits for entries to be durable.
+    Flushed(IOFlushed<TypeConfig>),
+    /// The caller.
+    Answer(oneshot::Sender<Result<(), DiskError>>),
+    /// Nobody waits; a failure shows in whatever comes after.
+    Nobody,
+}
+
+impl Done {
+    fn tell(self, result: Result<(), DiskError>) {
+        match self {
+            Self::Flushed(callback) => callback.io_completed(result.map_err(Into::into)),
+            Self::Answer(caller) => drop(caller.send(result)),
+            Self::Nobody => {}
+        }
+    }
+}
+
+/// How far the flusher has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    appended: AtomicU64,
+    failed: OnceLock<DiskError>,
+}
+
+impl Progress {
+    /// Number of the last append that is on the disk.
+    pub(super) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    /// Refuses once the disk has failed: nothing after that can be promised.
+    pub(super) fn check(&self) -> Result<(), DiskError> {
+        self.failed.get().cloned().map_or(Ok(()), Err)
+    }
+}
+
+/// Runs until the last [`super::Log`] and reader are gone.
+pub(super) async fn run(
+    disk: Arc<dyn Disk>,
+    mut queue: mpsc::UnboundedReceiver<Pending>,
+    progress: Arc<Progress>,
+    observe: Box<dyn Fn(Flush) + Send + Sync>,
+) {
+    let mut pending = Vec::new();
+    while queue.recv_many(&mut pending, MERGED_MAX).await > 0 {
+        let result = match progress.check() {
+            Ok(()) => flush(&*disk, &mut pending, &*observe).await,
+            failed => failed,
+        };
+        match &result {
+            Ok(()) => {
+                if let Some(append) = pending.iter().map(|change| change.append).max() {
+                    progress.appended.fetch_max(append, Ordering::Release);
+                }
+            }
+            Err(error) => {
+                if progress.failed.set(error.clone()).is_ok() {
+                    tracing::error!(%error, "the log cannot be written; this node must stop");
+                }
+            }
+        }
+        pending.drain(..).for_each(|change| change.done.tell(result.clone()));
+    }
+}
+
+async fn flush(
+    disk: &dyn Disk,
+    pending: &mut [Pending],
+    observe: &(dyn Fn(Flush) + Send + Sync),
+) -> Result<(), DiskError> {
+    let mut writes = Writes::new();
+    for change in pending.iter_mut() {
+        writes.append(std::mem::take(&mut change.writes));
+    }
+    if !pending.iter().any(|change| change.sync) {
+        return disk.write(writes).await;
+    }
+    let begun = Instant::now();
+    disk.commit(writes).await?;
+    observe(Flush { changes: pending.len(), took: begun.elapsed() });
+    Ok(())
+}
