@@ -1,0 +1,177 @@
+//! Forming the cluster: three containers under one new identity, once.
+
+use std::sync::Arc;
+
+use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal};
+use license::container::VirtualSerial;
+use license::product::{ClusterId, NodeId};
+use license::request::{ClusterRequest, ContainerRequest};
+use license::trust::VendorRoot;
+use openraft::errors::{InitializeError, RaftError};
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::peers::Peers;
+use crate::raft::{Endpoints, Raft};
+use crate::service::{NotAnswered, Service};
+use crate::shares::Shares;
+
+/// How long a member may take to show its container.
+const MEMBER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a node knows of the cluster it belongs to before that is formed.
+pub(crate) struct Formation {
+    pub(crate) node: NodeId,
+    pub(crate) members: Vec<(NodeId, Endpoints)>,
+    pub(crate) ca_digest: [u8; 32],
+    pub(crate) vendor_roots: Vec<VendorRoot>,
+    pub(crate) raft: Raft,
+    pub(crate) service: Service,
+    pub(crate) peers: Peers,
+    pub(crate) shares: Shares,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// The cluster that was formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formed {
+    /// Its identity.
+    pub cluster: ClusterId,
+    /// The container that users see.
+    pub virtual_container: VirtualSerial,
+}
+
+/// Why the cluster was not formed, or why its request cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum FormationError {
+    /// Once only.
+    #[error("the cluster is already formed")]
+    AlreadyFormed,
+    /// Forming needs all three.
+    #[error("{node} at {address} did not show its container: {reason}; all three nodes must be up")]
+    MemberMissing {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A container's request, or all three together, do not hold.
+    #[error("the containers do not make a cluster: {0}")]
+    Containers(String),
+    /// Raft did not start.
+    #[error("the nodes did not elect a leader: {0}")]
+    Raft(String),
+    /// The ledger refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The ledger was not reached.
+    #[error("{0}")]
+    NotAnswered(#[from] NotAnswered),
+}
+
+impl Formation {
+    /// Forms the cluster of the configured members.
+    ///
+    /// May be repeated after a failure half way: Raft's membership is the same
+    /// each time, and the ledger takes the first genesis and refuses others.
+    ///
+    /// # Errors
+    /// [`FormationError`]; nothing is formed unless it returns the cluster.
+    pub async fn form(&self) -> Result<Formed, FormationError> {
+        if self.service.peek(|ledger| ledger.genesis().is_some()) {
+            return Err(FormationError::AlreadyFormed);
+        }
+        let mut cluster = [0; 16];
+        self.entropy.fill(&mut cluster);
+        let cluster = ClusterId(cluster);
+        let requests = self.containers(cluster).await?;
+        let members = requests
+            .iter()
+            .map(|request| Member { node: request.node(), container: request.identity().clone() })
+            .collect();
+
+        let nodes: std::collections::BTreeMap<_, _> =
+            self.members.iter().map(|(node, endpoints)| (node.0, endpoints.clone())).collect();
+        match self.raft.initialize(nodes).await {
+            // Someone began before and did not finish.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(error) => return Err(FormationError::Raft(error.to_string())),
+        }
+
+        let genesis = Genesis {
+            cluster,
+            ca_digest: self.ca_digest,
+            vendor_roots: self.vendor_roots.clone(),
+            members,
+            formed: self.clock.wall(),
+        };
+        let command = Command::Genesis(genesis);
+        // The first election takes a moment; while there is no leader nothing is done.
+        let mut attempt = 0;
+        let reply = loop {
+            match self.service.submit(command.clone(), std::time::Duration::ZERO).await {
+                Err(NotAnswered::NoQuorum { .. }) if attempt < 5 => attempt += 1,
+                answer => break answer?,
+            }
+        };
+        match reply.outcome {
+            Outcome::Refused(Refusal::Genesis(GenesisRefusal::AlreadyFormed)) => {
+                Err(FormationError::AlreadyFormed)
+            }
+            Outcome::Refused(refusal) => Err(FormationError::Refused(refusal)),
+            _ => Ok(Formed { cluster, virtual_container: VirtualSerial::of(&cluster) }),
+        }
+    }
+
+    /// The request for a license, to send to the vendor.
+    ///
+    /// # Errors
+    /// [`FormationError`] when a member does not show its container.
+    pub async fn request_license(&self) -> Result<ClusterRequest, FormationError> {
+        let genesis = self
+            .service
+            .peek(|ledger| ledger.genesis().map(|g| (g.cluster, g.ca_digest)))
+            .ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
+        let requests = self.containers(genesis.0).await?;
+        ClusterRequest::new(genesis.0, genesis.1, requests)
+            .map_err(|refusal| FormationError::Containers(refusal.to_string()))
+    }
+
+    async fn containers(
+        &self,
+        cluster: ClusterId,
+    ) -> Result<[ContainerRequest; 3], FormationError> {
+        let mut requests = Vec::new();
+        for (node, endpoints) in &self.members {
+            let missing = |reason: String| FormationError::MemberMissing {
+                node: *node,
+                address: endpoints.peer.clone(),
+                reason,
+            };
+            let request = if *node == self.node {
+                self.shares.container_request(cluster).map_err(missing)?
+            } else {
+                self.ask(*node, cluster).await.map_err(missing)?
+            };
+            if request.node() != *node || request.cluster() != cluster {
+                return Err(missing("it showed a container of another node or cluster".into()));
+            }
+            requests.push(request);
+        }
+        <[ContainerRequest; 3]>::try_from(requests)
+            .map_err(|_| FormationError::Containers("a cluster has three nodes".into()))
+    }
+
+    async fn ask(&self, node: NodeId, cluster: ClusterId) -> Result<ContainerRequest, String> {
+        let mut client = self.peers.calls(node.0).ok_or("it is not in this node's config")?;
+        let request = wire::peer::ContainerRequest { cluster: cluster.0.to_vec() };
+        let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.container(request))
+            .await
+            .map_err(|_| "no answer in time".to_owned())?
+            .map_err(|status| status.message().to_owned())?;
+        ContainerRequest::decode(&answer.into_inner().request).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,87 @@
+//! The leader's clock: cluster time, from the moment a node may lead.
+//!
+//! Pure. Samples of the boot clock go in, stamps come out (laws.md, Time).
+
+use std::time::Duration;
+
+use ledger::time::{ClusterTime, Stamp};
+
+/// How often the leader samples its clock.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// One step of the clock is at most two ticks, so a resumed machine makes
+/// expiry late, never early (S8, S15).
+const STEP_MAX: Duration = Duration::from_millis(200);
+
+/// One term of leadership, from when an entry of its own term was applied.
+#[derive(Debug)]
+pub(crate) struct Office {
+    term: u64,
+    time: ClusterTime,
+    /// What has elapsed beyond whole milliseconds.
+    rest: Duration,
+    sampled: Duration,
+}
+
+impl Office {
+    /// Takes office in `term`, with the ledger's clock as it stands there.
+    pub(crate) fn take(term: u64, ledger: ClusterTime, boot: Duration) -> Self {
+        Self { term, time: ledger, rest: Duration::ZERO, sampled: boot }
+    }
+
+    /// The term of this office.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Samples the boot clock and stamps.
+    ///
+    /// A clock that went backward adds nothing and is followed from there.
+    pub(crate) fn stamp(&mut self, boot: Duration) -> Stamp {
+        let elapsed = boot.saturating_sub(self.sampled).min(STEP_MAX) + self.rest;
+        self.sampled = boot;
+        let millis = elapsed.as_millis();
+        self.rest = elapsed - Duration::from_millis(millis as u64);
+        self.time = self.time.plus_millis(millis as u64);
+        Stamp { time: self.time, term: self.term }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn time_starts_from_the_ledger_and_adds_what_elapsed() {
+        let mut office = Office::take(3, ClusterTime(5_000), ms(70_000));
+        assert_eq!(office.stamp(ms(70_100)), Stamp { time: ClusterTime(5_100), term: 3 });
+        assert_eq!(office.stamp(ms(70_150)).time, ClusterTime(5_150));
+    }
+
+    #[test]
+    fn a_resumed_machine_adds_two_ticks_not_an_hour() {
+        let mut office = Office::take(1, ClusterTime(0), ms(0));
+        assert_eq!(office.stamp(ms(3_600_000)).time, ClusterTime(200));
+        assert_eq!(office.stamp(ms(3_600_100)).time, ClusterTime(300));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_never_turns_time_back() {
+        let mut office = Office::take(1, ClusterTime(900), ms(1_000));
+        assert_eq!(office.stamp(ms(10)).time, ClusterTime(900));
+        assert_eq!(office.stamp(ms(60)).time, ClusterTime(950));
+    }
+
+    #[test]
+    fn fractions_of_a_millisecond_are_not_lost() {
+        let mut office = Office::take(1, ClusterTime(0), Duration::ZERO);
+        for i in 1..=10_000u64 {
+            office.stamp(Duration::from_micros(i * 100));
+        }
+        assert_eq!(office.stamp(ms(1_000)).time, ClusterTime(1_000));
+    }
+}

@@ -1,0 +1,243 @@
+//! Raft's messages on their way out.
+//!
+//! Every call has its own deadline: a partition may eat bytes and leave the
+//! connection open.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::Status;
+use wire::peer::RaftMessage;
+
+use super::message::{pack, unpack};
+use super::{Endpoints, Snapshot, SnapshotHeader, TypeConfig, Vote};
+use crate::peers::{Client, Peers, never_sent};
+use crate::store::machine::SnapshotData;
+
+type RpcError = RPCError<TypeConfig>;
+
+/// Bytes of a snapshot in one message.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Makes a [`Network`] for each peer.
+pub(crate) struct Factory {
+    peers: Peers,
+}
+
+impl Factory {
+    pub(crate) fn new(peers: Peers) -> Self {
+        Self { peers }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, node: &Endpoints) -> Network {
+        Network { client: self.peers.raft(target), target: format!("node-{target} at {node}") }
+    }
+}
+
+/// The way to one peer.
+pub(crate) struct Network {
+    /// `None` for a node this one was not configured with.
+    client: Option<Client>,
+    target: String,
+}
+
+impl Network {
+    fn client(&self) -> Result<Client, Status> {
+        self.client.clone().ok_or_else(|| {
+            Status::failed_precondition(format!("{} is not in this node's config", self.target))
+        })
+    }
+
+    fn failed(&self, status: &Status) -> RpcError {
+        let what = format!("{}: {}", self.target, status.message());
+        if never_sent(status) || self.client.is_none() {
+            // Backs off before the next try; a dead peer is not dialled in a hot loop.
+            return Unreachable::from_string(what).into();
+        }
+        NetworkError::from_string(what).into()
+    }
+
+    /// One request, one answer, one deadline.
+    async fn call<Q, A, F>(
+        &self,
+        request: &Q,
+        within: Duration,
+        send: impl FnOnce(Client, RaftMessage) -> F,
+    ) -> Result<A, RpcError>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
+    {
+        let answer = async {
+            let answer = send(self.client()?, pack(request)?).await?;
+            unpack(answer.get_ref())
+        };
+        match tokio::time::timeout(within, answer).await {
+            Ok(answer) => answer.map_err(|status| self.failed(&status)),
+            Err(_) => Err(self.failed(&Status::deadline_exceeded("no answer in time"))),
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+            client.append_entries(message).await
+        })
+        .await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(async move {
+            // Dialling for a stream that will carry nothing would dial a dead peer in a loop.
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let unanswered = Arc::new(AtomicI64::new(0));
+            let sent = unanswered.clone();
+            let outbound = stream::iter([first])
+                .chain(input)
+                .map(move |request| {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    pack(&request)
+                })
+                // A request that does not encode ends the stream; Raft then starts another.
+                .take_while(|message| std::future::ready(message.is_ok()))
+                .filter_map(|message| std::future::ready(message.ok()));
+
+            let within = option.soft_ttl();
+            let opening = async { self.client()?.stream_append(outbound).await };
+            let inbound = match tokio::time::timeout(within, opening).await {
+                Ok(Ok(answer)) => answer.into_inner(),
+                Ok(Err(status)) => return Err(self.failed(&status)),
+                Err(_) => return Err(self.failed(&Status::deadline_exceeded("stream did not open"))),
+            };
+            let network = &*self;
+            let answers = stream::unfold(Some(inbound), move |inbound| {
+                let unanswered = unanswered.clone();
+                async move {
+                    let mut inbound = inbound?;
+                    let answer = next_answer(&mut inbound, &unanswered, within).await?;
+                    match answer {
+                        Ok(answer) => Some((Ok(answer), Some(inbound))),
+                        Err(status) => Some((Err(network.failed(&status)), None)),
+                    }
+                }
+            });
+            Ok(answers.boxed())
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+            client.vote(message).await
+        })
+        .await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RpcError> {
+        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+            client.pre_vote(message).await
+        })
+        .await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let bytes = snapshot.snapshot;
+        let header = SnapshotHeader { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
+        let send = async {
+            let header = pack(&header)?;
+            let chunks = bytes
+                .chunks(CHUNK_BYTES)
+                .map(|chunk| RaftMessage { format: header.format, body: chunk.to_vec() })
+                .collect::<Vec<_>>();
+            let messages = stream::iter(std::iter::once(header).chain(chunks));
+            let answer = self.client()?.install_snapshot(messages).await?;
+            unpack::<SnapshotResponse<TypeConfig>>(answer.get_ref())
+        };
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            () = tokio::time::sleep(option.soft_ttl()) => {
+                Err(NetworkError::from_string(format!("{}: snapshot not taken in time", self.target)).into())
+            }
+            answer = send => answer.map_err(|status| {
+                NetworkError::from_string(format!("{}: {}", self.target, status.message())).into()
+            }),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
+        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+            client.transfer_leader(message).await
+        })
+        .await
+    }
+}
+
+/// The next answer of an append stream; an error if one is owed and does not come.
+async fn next_answer(
+    inbound: &mut tonic::Streaming<RaftMessage>,
+    unanswered: &AtomicI64,
+    within: Duration,
+) -> Option<Result<StreamAppendResult<TypeConfig>, Status>> {
+    loop {
+        let message = match tokio::time::timeout(within, inbound.message()).await {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return None,
+            Ok(Err(status)) => return Some(Err(status)),
+            // An idle stream owes nothing; keep-alive watches its connection.
+            Err(_) if unanswered.load(Ordering::Relaxed) <= 0 => continue,
+            Err(_) => return Some(Err(Status::deadline_exceeded("no answer to an append"))),
+        };
+        unanswered.fetch_sub(1, Ordering::Relaxed);
+        return Some(unpack(&message));
+    }
+}

@@ -1,0 +1,165 @@
+//! Raft's messages on their way in, and what else peers ask of one another.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use license::product::ClusterId;
+use openraft::raft::AppendEntriesRequest;
+use serde::Serialize;
+use tonic::{Request, Response, Status, Streaming};
+use wire::peer::peer_server::{Peer, PeerServer};
+use wire::peer::{
+    CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest, ForwardReply,
+    ForwardRequest, RaftMessage, SignTermReply, SignTermRequest, forward_reply,
+};
+
+use super::message::{pack, unpack};
+use super::{Raft, Snapshot, SnapshotHeader, TypeConfig};
+use crate::peers::MESSAGE_BYTES_MAX;
+use crate::service::{NotAnswered, Service};
+use crate::shares::Shares;
+
+/// Longest snapshot that is taken from a peer, in bytes.
+const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+
+/// What a node answers to its peers.
+pub(crate) struct PeerDoor {
+    raft: Raft,
+    service: Service,
+    shares: Shares,
+}
+
+impl PeerDoor {
+    pub(crate) fn new(raft: Raft, service: Service, shares: Shares) -> PeerServer<Self> {
+        PeerServer::new(Self { raft, service, shares })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Only a stopped Raft fails here; the process is about to end and says why itself.
+fn answer<A: Serialize>(
+    result: Result<A, impl std::fmt::Display>,
+) -> Result<Response<RaftMessage>, Status> {
+    match result {
+        Ok(answer) => pack(&answer).map(Response::new),
+        Err(stopped) => Err(Status::unavailable(stopped.to_string())),
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerDoor {
+    async fn append_entries(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        answer(self.raft.append_entries(unpack(request.get_ref())?).await)
+    }
+
+    type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<RaftMessage, Status>> + Send>>;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<RaftMessage>>,
+    ) -> Result<Response<Self::StreamAppendStream>, Status> {
+        // A message that does not decode ends the stream, as a broken connection would.
+        let requests = request
+            .into_inner()
+            .map(|message| unpack::<AppendEntriesRequest<TypeConfig>>(&message?))
+            .take_while(|request| std::future::ready(request.is_ok()))
+            .filter_map(|request| std::future::ready(request.ok()));
+        let answers = self.raft.stream_append(requests).map(|answer| match answer {
+            // Conflict and higher vote are answers, not failures of the call.
+            Ok(answer) => pack(&answer),
+            Err(stopped) => Err(Status::unavailable(stopped.to_string())),
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        answer(self.raft.vote(unpack(request.get_ref())?).await)
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        answer(self.raft.pre_vote(unpack(request.get_ref())?).await)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        answer(self.raft.handle_transfer_leader(unpack(request.get_ref())?).await)
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<RaftMessage>>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
+        let header: SnapshotHeader = unpack(&first)?;
+        if header.bytes > SNAPSHOT_BYTES_MAX {
+            return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = messages.message().await? {
+            bytes.extend_from_slice(&chunk.body);
+            if bytes.len() as u64 > header.bytes {
+                return Err(Status::invalid_argument("snapshot is longer than its header says"));
+            }
+        }
+        if bytes.len() as u64 != header.bytes {
+            return Err(Status::invalid_argument("snapshot is shorter than its header says"));
+        }
+        let snapshot = Snapshot { meta: header.meta, snapshot: bytes.into() };
+        answer(self.raft.install_full_snapshot(header.vote, snapshot).await)
+    }
+
+    async fn forward(
+        &self,
+        request: Request<ForwardRequest>,
+    ) -> Result<Response<ForwardReply>, Status> {
+        let command = ledger::codec::decode_command(&request.get_ref().command)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // One hop only: a node that does not lead says so.
+        let result = match self.service.submit_here(command).await {
+            Ok(reply) => forward_reply::Result::Reply(ledger::codec::encode_reply(&reply)),
+            Err(NotAnswered::Unknown { detail }) => forward_reply::Result::Unknown(detail),
+            Err(not_done) => forward_reply::Result::NotDone(not_done.to_string()),
+        };
+        Ok(Response::new(ForwardReply { result: Some(result) }))
+    }
+
+    async fn container(
+        &self,
+        request: Request<ContainerRequest>,
+    ) -> Result<Response<ContainerReply>, Status> {
+        let cluster = <[u8; 16]>::try_from(request.get_ref().cluster.as_slice())
+            .map_err(|_| Status::invalid_argument("a cluster id has 16 bytes"))?;
+        let request = self
+            .shares
+            .container_request(ClusterId(cluster))
+            .map_err(Status::failed_precondition)?;
+        Ok(Response::new(ContainerReply { request: request.encode() }))
+    }
+
+    async fn commit_term(
+        &self,
+        request: Request<CommitTermRequest>,
+    ) -> Result<Response<CommitTermReply>, Status> {
+        self.shares.commit(request.get_ref()).map(Response::new)
+    }
+
+    async fn sign_term(
+        &self,
+        request: Request<SignTermRequest>,
+    ) -> Result<Response<SignTermReply>, Status> {
+        self.shares.sign(request.get_ref()).map(Response::new)
+    }
+}
