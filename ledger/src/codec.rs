@@ -3,6 +3,13 @@
 //! Both open with a magic and a version and are read strictly: trailing
 //! bytes, unknown versions and values out of bounds are refused.
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::command::Batch;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX};
+use crate::state::State;
+
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -44,4 +51,111 @@ pub enum CodecError {
         /// Of what.
         unit: &'static str,
     },
+}
+
+/// Where a file's version stands, and where its body begins.
+const HEADER_BYTES: usize = 6;
+const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 1 };
+const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 1 };
+
+struct Format {
+    what: &'static str,
+    magic: [u8; 4],
+    version: u16,
+}
+
+impl Format {
+    fn encode(&self, body: &impl Serialize) -> Vec<u8> {
+        let mut bytes = self.magic.to_vec();
+        bytes.extend_from_slice(&self.version.to_le_bytes());
+        postcard::to_extend(body, bytes)
+            .expect("the ledger's own types always encode, and a vector takes them all")
+    }
+
+    /// The body of a file of this format and version.
+    fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+        let magic = CodecError::Magic { what: self.what };
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(magic);
+        };
+        if header[..4] != self.magic {
+            return Err(magic);
+        }
+        let found = u16::from_le_bytes([header[4], header[5]]);
+        if found != self.version {
+            return Err(CodecError::Version { what: self.what, found, known: self.version });
+        }
+        Ok(body)
+    }
+
+    fn decode<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CodecError> {
+        match postcard::take_from_bytes(body) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(self.damaged(format!("{} bytes follow its end", rest.len()))),
+            Err(error) => Err(self.damaged(error.to_string())),
+        }
+    }
+
+    fn damaged(&self, detail: String) -> CodecError {
+        CodecError::Damaged { what: self.what, detail }
+    }
+}
+
+impl Batch {
+    /// The batch as one log entry carries it.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`] over the limits of [`crate::limits`]: split it.
+    pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let bytes = BATCH.encode(self);
+        check_size(self.commands.len(), bytes.len())?;
+        Ok(bytes)
+    }
+
+    /// Reads a batch, strictly.
+    ///
+    /// # Errors
+    /// [`CodecError`] says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        check_size(0, bytes.len())?;
+        let batch: Self = BATCH.decode(BATCH.body(bytes)?)?;
+        check_size(batch.commands.len(), bytes.len())?;
+        Ok(batch)
+    }
+}
+
+fn check_size(commands: usize, bytes: usize) -> Result<(), CodecError> {
+    for (found, limit, unit) in
+        [(commands, BATCH_COMMANDS_MAX, "commands"), (bytes, BATCH_BYTES_MAX, "bytes")]
+    {
+        if found > limit {
+            return Err(CodecError::TooLarge { what: BATCH.what, found, limit, unit });
+        }
+    }
+    Ok(())
+}
+
+/// The state and, behind it, its hash and a checksum of every byte.
+pub(crate) fn encode_snapshot(state: &State) -> Vec<u8> {
+    let mut bytes = SNAPSHOT.encode(state);
+    bytes.extend_from_slice(&state.hash());
+    let checksum: [u8; 32] = Sha256::digest(&bytes).into();
+    bytes.extend_from_slice(&checksum);
+    bytes
+}
+
+/// Reads a state whose checksum and hash hold.
+pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<State, CodecError> {
+    SNAPSHOT.body(bytes)?;
+    let cut_short = || SNAPSHOT.damaged("it is cut short".to_owned());
+    let (summed, checksum) = bytes.split_last_chunk::<32>().ok_or_else(cut_short)?;
+    if Sha256::digest(summed)[..] != checksum[..] {
+        return Err(SNAPSHOT.damaged("its checksum does not match".to_owned()));
+    }
+    let (file, hash) = summed.split_last_chunk::<32>().ok_or_else(cut_short)?;
+    let state: State = SNAPSHOT.decode(SNAPSHOT.body(file)?)?;
+    if state.hash() != *hash {
+        return Err(SNAPSHOT.damaged("its state does not have the hash it says".to_owned()));
+    }
+    Ok(state)
 }

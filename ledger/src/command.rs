@@ -562,6 +562,16 @@ pub enum Refusal {
         /// Whom it stands for.
         subject: Subject,
     },
+    /// Two shares did not sign this license for the current term.
+    #[error(
+        "the signature of license {license} for term {term} does not verify in this term; sign again"
+    )]
+    TermSignatureInvalid {
+        /// The license.
+        license: LicenseId,
+        /// The term it claims to be for.
+        term: u64,
+    },
 }
 
 /// A share's state on one node, as operators and refusals name it.

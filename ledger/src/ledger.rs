@@ -1,108 +1,207 @@
 //! The ledger: who holds which seat, as a pure function of the commands so far.
 
-use license::product::{LicenseId, NodeId, ProductName, WallTime};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::codec::CodecError;
-use crate::command::{Batch, Genesis};
-use crate::event::Applied;
-use crate::name::Subject;
-use crate::time::ClusterTime;
-use crate::view::{
-    AttestationNeed, Disagreement, LicenseView, MemberView, PoolView, SeatView, SignatureNeed,
-};
+use license::product::ProductName;
 
-/// Who holds what.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ledger {}
+use crate::codec::{self, CodecError};
+use crate::command::{Batch, Command, GenesisRefusal, LogId, Outcome, Refusal, Reply};
+use crate::event::{Applied, Event};
+use crate::index::Index;
+use crate::limits::{CHECKPOINT_EVERY, CHECKPOINTS_KEPT};
+use crate::memory::Names;
+use crate::state::State;
+use crate::time::{ClusterTime, Stamp};
 
-#[expect(unused_variables, reason = "signatures first; the bodies follow in the next commits")]
+/// Who holds what. Empty until a [`Command::Genesis`] forms the cluster.
+///
+/// ```
+/// use ledger::Ledger;
+/// use ledger::command::Batch;
+/// use ledger::time::{ClusterTime, Stamp};
+///
+/// let mut ledger = Ledger::new();
+/// let stamp = Stamp { time: ClusterTime(1_000), term: 1 };
+/// ledger.apply(1, 1, &Batch { stamp, commands: vec![] });
+/// assert_eq!(ledger.clock(), ClusterTime(1_000));
+/// assert_eq!(Ledger::restore(&ledger.snapshot()).unwrap(), ledger);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub(crate) state: State,
+    pub(crate) index: Index,
+}
+
+/// One log entry on its way through the ledger.
+pub(crate) struct Entry {
+    next: LogId,
+    stamp: ClusterTime,
+    pub(crate) events: Vec<Event>,
+    /// Products in which a seat may have come free.
+    pub(crate) freed: BTreeSet<Arc<ProductName>>,
+}
+
+impl Entry {
+    fn new(epoch: u64, index: u64, stamp: ClusterTime) -> Self {
+        let next = LogId { epoch, index, position: 0 };
+        Self { next, stamp, events: Vec::new(), freed: BTreeSet::new() }
+    }
+
+    /// The log id of the next answer.
+    pub(crate) fn log_id(&mut self) -> LogId {
+        let log_id = self.next;
+        self.next.position += 1;
+        log_id
+    }
+
+    /// An answer at its place.
+    pub(crate) fn reply(&self, log_id: LogId, outcome: Outcome) -> Reply {
+        Reply { log_id, stamp: self.stamp, outcome }
+    }
+}
+
 impl Ledger {
     /// An empty ledger, before genesis.
     pub fn new() -> Self {
         Self::default()
     }
-    /// Applies one committed batch. Total and deterministic.
+
+    /// Applies one committed batch: the log's `index`, the term its entry was
+    /// proposed in, and what it carries.
+    ///
+    /// Total and deterministic: same history, same ledger, on every node. A
+    /// refusal is an outcome, not an error. Time acts first: what is due ends
+    /// (at most [`ENDINGS_PER_ENTRY`](crate::limits::ENDINGS_PER_ENTRY) of
+    /// it), freed seats go to who waits, then the commands run in order, each
+    /// handing on the seats it freed.
     pub fn apply(&mut self, index: u64, entry_term: u64, batch: &Batch) -> Applied {
-        Applied { replies: Vec::new(), events: Vec::new() }
+        if batch.stamp.term != entry_term {
+            return self.refuse_stale(index, batch);
+        }
+        let mut entry = self.advance(index, batch.stamp);
+        self.end_due(&mut entry);
+        self.forget_due();
+        self.refresh_service(&mut entry);
+        self.hand_on(&mut entry);
+        let replies =
+            batch.commands.iter().map(|command| self.answer(command, &mut entry)).collect();
+        self.take_checkpoint(index);
+        Applied { replies, events: entry.events }
     }
-    /// The hash of the whole ledger (S18).
+
+    /// S16: a batch stamped in another term has no effect, not even on the clock.
+    fn refuse_stale(&self, index: u64, batch: &Batch) -> Applied {
+        let mut entry = Entry::new(self.state.scalars.epoch, index, self.clock());
+        let mut refuse = |_| {
+            let log_id = entry.log_id();
+            entry.reply(log_id, Outcome::Refused(Refusal::StaleStamp))
+        };
+        Applied { replies: batch.commands.iter().map(&mut refuse).collect(), events: Vec::new() }
+    }
+
+    /// S14: the clock takes the maximum.
+    fn advance(&mut self, index: u64, stamp: Stamp) -> Entry {
+        let scalars = &mut self.state.scalars;
+        scalars.clock = scalars.clock.max(stamp.time);
+        scalars.term = stamp.term;
+        scalars.applied = index;
+        Entry::new(scalars.epoch, index, scalars.clock)
+    }
+
+    fn answer(&mut self, command: &Command, entry: &mut Entry) -> Reply {
+        let log_id = entry.log_id();
+        let outcome = self.run(command, log_id, entry);
+        if let Outcome::Refused(refusal) = &outcome {
+            *self.state.scalars.counters.refused.entry(refusal.reason()).or_default() += 1;
+        }
+        self.hand_on(entry);
+        entry.reply(log_id, outcome)
+    }
+
+    fn run(&mut self, command: &Command, log_id: LogId, entry: &mut Entry) -> Outcome {
+        let answer = match command {
+            Command::Genesis(genesis) => return done(self.form(genesis)),
+            _ if self.genesis().is_none() => Err(Refusal::Genesis(GenesisRefusal::NotFormed)),
+            Command::Acquire(body) => self.acquire(body, log_id, entry),
+            Command::Renew(body) => self.renew(body, entry),
+            Command::Release(body) => self.release(body, entry),
+            Command::Cancel(body) => self.cancel(body, entry),
+            Command::Revoke(body) => return done(self.revoke(body, entry)),
+            Command::Install(body) => return done(self.install(body, entry)),
+            Command::Attest(body) => return done(self.attest(body, entry)),
+            Command::SignTerm(body) => return done(self.sign_term(body, entry)),
+            Command::WithdrawShare(body) => return done(self.withdraw_share(body, entry)),
+            Command::Heartbeat(heartbeat) => return done(self.hear(heartbeat, entry)),
+            Command::IssueToken(body) => return done(self.issue_token(body)),
+            Command::RevokeToken(body) => return done(self.revoke_token(body)),
+        };
+        answer.unwrap_or_else(Outcome::Refused)
+    }
+
+    /// S18: nodes compare the hash at these indexes.
+    fn take_checkpoint(&mut self, index: u64) {
+        let last = self.state.scalars.checkpoints.last().map_or(0, |(index, _)| *index);
+        if index / CHECKPOINT_EVERY <= last / CHECKPOINT_EVERY {
+            return;
+        }
+        let hash = self.hash();
+        let checkpoints = &mut self.state.scalars.checkpoints;
+        checkpoints.push((index, hash));
+        if checkpoints.len() > CHECKPOINTS_KEPT {
+            checkpoints.remove(0);
+        }
+    }
+
+    /// The hash of the whole ledger (S18). Cheap: kept as the ledger changes.
     pub fn hash(&self) -> [u8; 32] {
-        [0; 32]
+        self.state.hash()
     }
-    /// The latest checkpoint, (log index, hash), for this node's heartbeat.
-    pub fn checkpoint(&self) -> Option<(u64, [u8; 32])> {
-        None
-    }
-    /// Deterministic bytes of the whole ledger.
+
+    /// The whole ledger as deterministic bytes (S19).
     pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        codec::encode_snapshot(&self.state)
     }
-    /// Reads a snapshot, strictly.
+
+    /// Reads a snapshot, strictly: its checksum, its state hash and its
+    /// invariants must hold.
+    ///
+    /// # Errors
+    /// [`CodecError`] names what is wrong; nothing is repaired.
     pub fn restore(bytes: &[u8]) -> Result<Self, CodecError> {
-        Ok(Self {})
+        let mut state = codec::decode_snapshot(bytes)?;
+        let mut names = Names::default();
+        state.requests.repack(|request| names.share(request));
+        let index = Index::of(&state);
+        let ledger = Self { state, index };
+        match ledger.check() {
+            Ok(()) => Ok(ledger),
+            Err(law) => Err(CodecError::Damaged { what: "snapshot", detail: law.to_owned() }),
+        }
     }
-    /// Cluster time.
-    pub fn clock(&self) -> ClusterTime {
-        ClusterTime(0)
+
+    /// Checks what must hold between any two entries; names the law that does not.
+    ///
+    /// Costs a pass over the whole ledger: for restores and tests.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let counters = &self.state.scalars.counters;
+        let ended = counters.released + counters.expired + counters.revoked;
+        let holds = [
+            (self.state.hash() == self.state.recomputed_hash(), "S18: the kept hash is wrong"),
+            (self.index == Index::of(&self.state), "the index is not that of the state"),
+            (
+                counters.granted == ended + self.index.seats.len() as u64,
+                "S2: seats are not conserved",
+            ),
+            (
+                self.index.seats.keys().all(|token| token.0 <= self.state.scalars.last_token),
+                "S5: a live token is ahead of the counter",
+            ),
+        ];
+        holds.into_iter().find(|(held, _)| !held).map_or(Ok(()), |(_, law)| Err(law))
     }
-    /// The wall floor, `None` before anything set it.
-    pub fn wall(&self) -> Option<WallTime> {
-        None
-    }
-    /// The term of the last batch.
-    pub fn term(&self) -> u64 {
-        0
-    }
-    /// The index of the last batch that had an effect.
-    pub fn applied(&self) -> u64 {
-        0
-    }
-    /// How the cluster was formed.
-    pub fn genesis(&self) -> Option<&Genesis> {
-        None
-    }
-    /// The earliest time at which something is due.
-    pub fn next_deadline(&self) -> Option<ClusterTime> {
-        None
-    }
-    /// Whether something is due already: the next entry has work left over.
-    pub fn overdue(&self) -> bool {
-        false
-    }
-    /// The members.
-    pub fn members(&self) -> Vec<MemberView> {
-        Vec::new()
-    }
-    /// Whom a bearer token stands for, unless it has expired.
-    pub fn find_token(&self, digest: &[u8; 32]) -> Option<Subject> {
-        None
-    }
-    /// The live seats of one product, or of all, by token.
-    pub fn seats(&self, product: Option<&ProductName>) -> Vec<SeatView> {
-        Vec::new()
-    }
-    /// All pools, by product.
-    pub fn pools(&self) -> Vec<PoolView> {
-        Vec::new()
-    }
-    /// All licenses.
-    pub fn licenses(&self) -> Vec<LicenseView> {
-        Vec::new()
-    }
-    /// The package of a license: the update that is on its way if there is one.
-    pub fn packages(&self, license: LicenseId) -> Vec<&[u8]> {
-        Vec::new()
-    }
-    /// Which editions need a signature of the current term.
-    pub fn signature_needs(&self) -> Vec<SignatureNeed> {
-        Vec::new()
-    }
-    /// Which editions this node has not attested.
-    pub fn attestation_needs(&self, node: NodeId) -> Vec<AttestationNeed> {
-        Vec::new()
-    }
-    /// Nodes whose reported hash differs from this ledger's (S18).
-    pub fn disagreements(&self) -> Vec<Disagreement> {
-        Vec::new()
-    }
+}
+
+fn done(result: Result<(), Refusal>) -> Outcome {
+    result.map_or_else(Outcome::Refused, |()| Outcome::Done)
 }

@@ -6,14 +6,28 @@
 
 #![forbid(unsafe_code)]
 
+mod bearer;
 pub mod codec;
 pub mod command;
+pub mod counters;
 pub mod event;
+mod index;
+mod lease;
 mod ledger;
 pub mod limits;
+mod member;
+mod memory;
 pub mod name;
+mod pool;
+mod query;
+mod queue;
+pub mod reason;
+mod share;
+mod state;
+mod table;
 pub mod time;
 pub mod view;
+mod wall;
 
 pub use crate::codec::CodecError;
 pub use crate::event::{Applied, Event};

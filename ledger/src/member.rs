@@ -1,0 +1,75 @@
+//! The members: forming the cluster, and their signed signs of life.
+
+use std::collections::BTreeSet;
+
+use license::container::{Heartbeat, SignedHeartbeat};
+use license::product::NodeId;
+
+use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
+use crate::ledger::{Entry, Ledger};
+use crate::state::Vitals;
+use crate::wall::{WallFloor, agreed, moved_on};
+
+impl Ledger {
+    pub(crate) fn form(&mut self, genesis: &Genesis) -> Result<(), Refusal> {
+        if self.state.scalars.genesis.is_some() {
+            return Err(Refusal::Genesis(GenesisRefusal::AlreadyFormed));
+        }
+        let members = &genesis.members;
+        let nodes: BTreeSet<_> = members.iter().map(|member| member.node).collect();
+        let containers: BTreeSet<_> = members.iter().map(|m| m.container.serial()).collect();
+        let acts: BTreeSet<_> = members.iter().map(|member| member.container.act()).collect();
+        if (members.len(), nodes.len(), containers.len(), acts.len()) != (3, 3, 3, 1) {
+            return Err(Refusal::Genesis(GenesisRefusal::NotThree));
+        }
+        self.state.scalars.genesis = Some(genesis.clone());
+        Ok(())
+    }
+
+    /// How the cluster was formed; commands before genesis are refused.
+    pub(crate) fn formed(&self) -> Result<&Genesis, Refusal> {
+        self.genesis().ok_or(Refusal::Genesis(GenesisRefusal::NotFormed))
+    }
+
+    /// A member by its node.
+    pub(crate) fn member(&self, node: NodeId) -> Result<&Member, Refusal> {
+        let members = &self.formed()?.members;
+        members.iter().find(|member| member.node == node).ok_or(Refusal::UnknownNode { node })
+    }
+
+    /// Notes a sign of life. A wall clock that went back is no fault of the
+    /// node's shares: it is noted as it is, and the wall floor ignores it.
+    pub(crate) fn hear(
+        &mut self,
+        signed: &SignedHeartbeat,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let said = &signed.heartbeat;
+        let ours = self.formed()?.cluster == said.cluster;
+        if !ours || !signed.verify(&self.member(said.node)?.container) {
+            return Err(Refusal::ProofInvalid { what: ProofKind::Heartbeat, node: said.node });
+        }
+        let heard = self.clock();
+        let checkpoint = (said.applied, said.hash);
+        let vitals = Vitals { heard, wall: said.wall, boot: said.boot, checkpoint };
+        self.state.vitals.insert(said.node, vitals);
+        self.raise_wall(said);
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    /// Two clocks that agree may move the date forward.
+    fn raise_wall(&mut self, said: &Heartbeat) {
+        let clock = self.clock();
+        let others = self.state.vitals.iter().filter(|(node, _)| **node != said.node);
+        let candidate = others
+            .filter(|(node, _)| self.state.is_heard(**node))
+            .map(|(_, other)| moved_on(other.wall, clock.millis_since(other.heard)))
+            .filter_map(|other| agreed(said.wall, other))
+            .max();
+        if let Some(candidate) = candidate {
+            let raised = WallFloor::raised(self.state.scalars.wall, candidate, clock);
+            self.state.scalars.wall = Some(raised);
+        }
+    }
+}

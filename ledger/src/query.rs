@@ -1,0 +1,197 @@
+//! Reading the ledger: what the node needs to act, and what operators see.
+
+use license::product::{LicenseId, NodeId, ProductName, WallTime};
+
+use crate::command::{Genesis, LeaseId};
+use crate::counters::Counters;
+use crate::ledger::Ledger;
+use crate::memory::RequestState;
+use crate::name::Subject;
+use crate::pool::Pool;
+use crate::state::Installed;
+use crate::time::ClusterTime;
+use crate::view::{
+    AttestationNeed, Disagreement, LicenseView, MemberView, PoolView, SeatView, Service, ShareView,
+    SignatureNeed,
+};
+
+impl Ledger {
+    /// Cluster time: of the last batch that had an effect.
+    pub fn clock(&self) -> ClusterTime {
+        self.state.scalars.clock
+    }
+
+    /// The wall floor now; `None` before a license or two agreeing clocks set it.
+    pub fn wall(&self) -> Option<WallTime> {
+        self.state.wall()
+    }
+
+    /// The term of the last batch that had an effect.
+    pub fn term(&self) -> u64 {
+        self.state.scalars.term
+    }
+
+    /// The log index of the last batch that had an effect.
+    pub fn applied(&self) -> u64 {
+        self.state.scalars.applied
+    }
+
+    /// How the cluster was formed.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.state.scalars.genesis.as_ref()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.state.scalars.counters
+    }
+
+    /// Live leases, all products together.
+    pub fn live(&self) -> u64 {
+        self.index.seats.len() as u64
+    }
+
+    /// The latest checkpoint, (log index, hash), for this node's heartbeat.
+    pub fn checkpoint(&self) -> Option<(u64, [u8; 32])> {
+        self.state.scalars.checkpoints.last().copied()
+    }
+
+    /// The earliest time at which a lease, a wait or a memory is due.
+    ///
+    /// The leader logs a stamp then. A share's silence and license dates are
+    /// not in it: the stamp of every second finds those.
+    pub fn next_deadline(&self) -> Option<ClusterTime> {
+        let firsts = [self.index.ends.first(), self.index.forgets.first()];
+        firsts.into_iter().flatten().map(|(time, _)| *time).min()
+    }
+
+    /// Whether something was due and is left over: the next entry goes on with
+    /// it, so the leader should log one soon.
+    pub fn overdue(&self) -> bool {
+        self.next_deadline().is_some_and(|due| due <= self.clock())
+    }
+
+    /// The members.
+    pub fn members(&self) -> Vec<MemberView> {
+        let members = self.genesis().into_iter().flat_map(|genesis| &genesis.members);
+        let view = |member: &crate::command::Member| {
+            let vitals = self.state.vitals.get(&member.node);
+            MemberView {
+                node: member.node,
+                container: member.container.clone(),
+                heard: vitals.map(|vitals| vitals.heard),
+                wall: vitals.map(|vitals| vitals.wall),
+                live: self.state.is_heard(member.node),
+            }
+        };
+        members.map(view).collect()
+    }
+
+    /// Whom a bearer token stands for, unless it has expired on the wall floor.
+    pub fn find_token(&self, digest: &[u8; 32]) -> Option<Subject> {
+        let bearer = self.state.bearers.get(digest)?;
+        let expired = self.wall().is_some_and(|date| date >= bearer.expires);
+        (!expired).then(|| bearer.subject.clone())
+    }
+
+    /// The live seats of one product, or of all, by token.
+    pub fn seats(&self, product: Option<&ProductName>) -> Vec<SeatView> {
+        let of_product = |seat: &SeatView| product.is_none_or(|product| seat.product == *product);
+        self.index.seats.values().filter_map(|id| self.seat(*id)).filter(of_product).collect()
+    }
+
+    fn seat(&self, id: LeaseId) -> Option<SeatView> {
+        let request = self.state.requests.get(&id)?;
+        let RequestState::Live(lease) = &request.state else { return None };
+        Some(SeatView {
+            token: lease.grant.token,
+            product: ProductName::clone(&lease.wanted.product),
+            license: lease.charged,
+            subject: request.subject.clone(),
+            holder: lease.wanted.holder.clone(),
+            granted: lease.grant.granted,
+            deadline: lease.deadline,
+            ttl: lease.wanted.ttl,
+            revoked_by: lease.revoked.clone(),
+            surplus: lease.surplus,
+        })
+    }
+
+    /// All pools, by product. Does not look at single leases.
+    pub fn pools(&self) -> Vec<PoolView> {
+        let view = |(product, pool): (&std::sync::Arc<ProductName>, &Pool)| PoolView {
+            product: ProductName::clone(product),
+            capacity: self.room(pool).capacity,
+            seats: self.seats_taken(pool),
+            leases: pool.charges.values().map(|charge| charge.leases).sum(),
+            waiting: pool.queue.len() as u32,
+            licenses: pool.licenses.clone(),
+        };
+        self.index.pools.iter().map(view).collect()
+    }
+
+    /// All licenses.
+    pub fn licenses(&self) -> Vec<LicenseView> {
+        self.state.licenses.iter().map(|(id, installed)| self.license(*id, installed)).collect()
+    }
+
+    fn license(&self, id: LicenseId, installed: &Installed) -> LicenseView {
+        let terms = installed.current.license.terms();
+        let charge = self.index.pools.get(&terms.name).and_then(|pool| pool.charges.get(&id));
+        let standing = self.index.standing.get(&id);
+        let shares = standing.into_iter().flat_map(|standing| &standing.shares);
+        LicenseView {
+            terms: terms.clone(),
+            service: standing.map_or(Service::SharesMissing, |standing| standing.service),
+            shares: shares.map(|(node, state)| ShareView { node: *node, state: *state }).collect(),
+            seats: charge.map_or(0, |charge| charge.seats(terms.counting)),
+            update: installed.next.as_ref().map(|next| next.license.terms().serial),
+        }
+    }
+
+    /// The packages of a license as the vendor wrote them, from which a node
+    /// takes its share: the one in force, then the update on its way.
+    pub fn packages(&self, license: LicenseId) -> Vec<&[u8]> {
+        let installed = self.state.licenses.get(&license).into_iter();
+        installed.flat_map(Installed::editions).map(|e| e.package.as_slice()).collect()
+    }
+
+    /// Editions that two shares have not yet signed for the current term.
+    pub fn signature_needs(&self) -> Vec<SignatureNeed> {
+        let term = self.term();
+        let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
+        let unsigned = editions.filter(|edition| edition.signed_term != Some(term));
+        let need = |terms: &license::terms::Terms| SignatureNeed {
+            license: terms.license,
+            serial: terms.serial,
+            term,
+        };
+        unsigned.map(|edition| need(edition.license.terms())).collect()
+    }
+
+    /// Editions whose share this node has neither proved nor had withdrawn.
+    pub fn attestation_needs(&self, node: NodeId) -> Vec<AttestationNeed> {
+        let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
+        let missing =
+            editions.filter(|e| !e.attested.contains(&node) && !e.withdrawn.contains(&node));
+        let need = |terms: &license::terms::Terms| AttestationNeed {
+            license: terms.license,
+            serial: terms.serial,
+        };
+        missing.map(|edition| need(edition.license.terms())).collect()
+    }
+
+    /// Nodes that report another hash than this ledger had at that index (S18).
+    ///
+    /// Compares what each node's last heartbeat says with this ledger's own
+    /// last checkpoints; an index it no longer or not yet has says nothing.
+    pub fn disagreements(&self) -> Vec<Disagreement> {
+        let differ = |(node, vitals): (&NodeId, &crate::state::Vitals)| {
+            let (index, theirs) = vitals.checkpoint;
+            let mut known = self.state.scalars.checkpoints.iter();
+            let ours = known.find(|(known, _)| *known == index)?.1;
+            (ours != theirs).then_some(Disagreement { node: *node, index, theirs, ours })
+        };
+        self.state.vitals.iter().filter_map(differ).collect()
+    }
+}

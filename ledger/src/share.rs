@@ -1,0 +1,286 @@
+//! Licenses and their shares: installing, proving, signing, withdrawing, and
+//! whether each license serves.
+//!
+//! An update takes over only when it would serve itself, so it interrupts
+//! nobody: until then the license in force goes on.
+
+use std::collections::BTreeSet;
+
+use license::package::{License, Package, PackageRefusal};
+use license::product::{LicenseId, LicenseSerial, NodeId};
+use license::terms::Counting;
+
+use crate::command::{
+    Attest, Bound, Install, LeaseId, ProofKind, Refusal, ShareState, SignTerm, WithdrawShare,
+};
+use crate::event::Event;
+use crate::index::LicenseStanding;
+use crate::ledger::{Entry, Ledger};
+use crate::limits::{LICENSES_MAX, SILENCE_MILLIS};
+use crate::memory::RequestState;
+use crate::name::Subject;
+use crate::state::{Edition, Installed, State};
+use crate::view::Service;
+use crate::wall::WallFloor;
+
+/// Shares that must be live for a license to serve.
+const SHARES_NEEDED: usize = 2;
+
+impl Ledger {
+    pub(crate) fn install(&mut self, body: &Install, entry: &mut Entry) -> Result<(), Refusal> {
+        let license = self.believed(&body.package)?;
+        let (id, serial) = (license.terms().license, license.terms().serial);
+        let issued = license.terms().issued;
+        let edition = Edition {
+            package: body.package.clone(),
+            license,
+            attested: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            signed_term: None,
+        };
+        match self.state.licenses.get(&id).map(Installed::newest) {
+            None if self.state.licenses.len() >= LICENSES_MAX => {
+                return Err(Refusal::LedgerFull { what: Bound::Licenses, limit: LICENSES_MAX });
+            }
+            None => {
+                self.state.licenses.insert(id, Installed { current: edition, next: None });
+                self.come_into_force(id, entry);
+            }
+            // Installing the same package twice is a retry.
+            Some(newest) if newest.package == edition.package => return Ok(()),
+            Some(newest) if newest.license.terms().serial >= serial => {
+                let installed = newest.license.terms().serial;
+                let not_newer = PackageRefusal::NotNewer { installed, offered: serial };
+                return Err(Refusal::Package(not_newer));
+            }
+            Some(_) => {
+                self.state.licenses.update(&id, |installed| installed.next = Some(edition));
+            }
+        }
+        let wall = WallFloor::raised(self.state.scalars.wall, issued, self.clock());
+        self.state.scalars.wall = Some(wall);
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    fn believed(&self, package: &[u8]) -> Result<License, Refusal> {
+        let genesis = self.formed()?;
+        let containers: Vec<_> = genesis.members.iter().map(|m| m.container.clone()).collect();
+        Package::decode(package)
+            .and_then(|package| {
+                package.verify(&genesis.vendor_roots, &genesis.cluster, &containers)
+            })
+            .map_err(Refusal::Package)
+    }
+
+    pub(crate) fn attest(&mut self, body: &Attest, entry: &mut Entry) -> Result<(), Refusal> {
+        let cluster = self.formed()?.cluster;
+        let container = self.member(body.node)?.container.serial();
+        let edition = self.edition(body.license, body.serial)?;
+        let holds = edition.license.verify_attestation(&cluster, body.node, container, &body.proof);
+        if !holds {
+            return Err(Refusal::ProofInvalid { what: ProofKind::Attestation, node: body.node });
+        }
+        self.update_edition(body.license, body.serial, |edition| {
+            edition.attested.insert(body.node);
+        });
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    pub(crate) fn sign_term(&mut self, body: &SignTerm, entry: &mut Entry) -> Result<(), Refusal> {
+        let cluster = self.formed()?.cluster;
+        let edition = self.edition(body.license, body.serial)?;
+        let holds = body.term == self.term()
+            && edition.license.verify_term(&cluster, body.term, &body.signature);
+        if !holds {
+            let (license, term) = (body.license, body.term);
+            return Err(Refusal::TermSignatureInvalid { license, term });
+        }
+        self.update_edition(body.license, body.serial, |edition| {
+            edition.signed_term = Some(body.term);
+        });
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    /// Stays withdrawn until an update of the license with a higher serial.
+    pub(crate) fn withdraw_share(
+        &mut self,
+        body: &WithdrawShare,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        self.member(body.node)?;
+        let withdraw = |installed: &mut Installed| {
+            installed.current.withdrawn.insert(body.node);
+            installed.next.iter_mut().for_each(|next| {
+                next.withdrawn.insert(body.node);
+            });
+        };
+        let unknown = Refusal::UnknownLicense { license: body.license };
+        self.state.licenses.update(&body.license, withdraw).ok_or(unknown)?;
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    fn edition(&self, license: LicenseId, serial: LicenseSerial) -> Result<&Edition, Refusal> {
+        let unknown = Refusal::UnknownLicense { license };
+        let installed = self.state.licenses.get(&license).ok_or(unknown)?;
+        let of_serial = |edition: &&Edition| edition.license.terms().serial == serial;
+        installed.editions().find(of_serial).ok_or_else(|| {
+            let newest = installed.newest().license.terms().serial;
+            Refusal::OtherSerial { license, installed: newest, asked: serial }
+        })
+    }
+
+    fn update_edition(
+        &mut self,
+        license: LicenseId,
+        serial: LicenseSerial,
+        change: impl FnOnce(&mut Edition),
+    ) {
+        self.state.licenses.update(&license, |installed| {
+            installed.edition_mut(serial).map(change);
+        });
+    }
+
+    /// Looks at every license anew: after time has passed, and after any
+    /// command that could change how one stands.
+    pub(crate) fn refresh_service(&mut self, entry: &mut Entry) {
+        let ids: Vec<LicenseId> = self.state.licenses.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.promote(id, entry);
+            let Some(installed) = self.state.licenses.get(&id) else { continue };
+            let standing = self.state.standing(&installed.current);
+            self.note_standing(id, standing, entry);
+        }
+    }
+
+    fn note_standing(&mut self, id: LicenseId, standing: LicenseStanding, entry: &mut Entry) {
+        let known = self.index.standing.get(&id);
+        if known == Some(&standing) {
+            return;
+        }
+        let before = known.map_or(&[][..], |known| &known.shares);
+        for (node, state) in standing.shares.iter().filter(|share| !before.contains(share)) {
+            entry.events.push(Event::ShareChanged { license: id, node: *node, state: *state });
+        }
+        let service = standing.service;
+        if known.map(|known| known.service) != Some(service) {
+            entry.events.push(Event::ServiceChanged { license: id, service });
+            self.mark_freed(id, entry);
+        }
+        self.index.standing.insert(id, standing);
+    }
+
+    /// An update that could serve takes over.
+    fn promote(&mut self, id: LicenseId, entry: &mut Entry) {
+        let ready = self.state.licenses.get(&id).and_then(|installed| installed.next.as_ref());
+        if !ready.is_some_and(|next| self.state.standing(next).service == Service::Serving) {
+            return;
+        }
+        self.mark_freed(id, entry);
+        self.state.licenses.update(&id, |installed| {
+            if let Some(next) = installed.next.take() {
+                installed.current = next;
+            }
+        });
+        self.come_into_force(id, entry);
+    }
+
+    fn come_into_force(&mut self, id: LicenseId, entry: &mut Entry) {
+        self.index.arrange_licenses(&self.state);
+        self.mark_surplus(id);
+        self.mark_freed(id, entry);
+        if let Some(terms) = self.terms(id) {
+            let (serial, product) = (terms.serial, terms.name.clone());
+            entry.events.push(Event::LicenseInForce { license: id, serial, product });
+        }
+    }
+
+    /// More may fit into the license's pool now.
+    fn mark_freed(&self, id: LicenseId, entry: &mut Entry) {
+        if let Some(terms) = self.terms(id) {
+            entry.freed.insert(self.index.interned(&terms.name));
+        }
+    }
+
+    /// S12: of the seats charged to a license that shrank, the newest give way.
+    ///
+    /// They live until their deadlines and are renewed only on another license
+    /// with room. One pass over all seats, for a command that is rare.
+    fn mark_surplus(&mut self, id: LicenseId) {
+        let Some(terms) = self.terms(id) else { return };
+        let (counting, seats) = (terms.counting, u64::from(terms.seats));
+        let mut stations: BTreeSet<Subject> = BTreeSet::new();
+        let mut taken = 0;
+        let mut changes: Vec<(LeaseId, bool)> = Vec::new();
+        for lease_id in self.index.seats.values() {
+            let Some(request) = self.state.requests.get(lease_id) else { continue };
+            let RequestState::Live(lease) = &request.state else { continue };
+            if lease.charged != id {
+                continue;
+            }
+            taken = match counting {
+                Counting::PerStation => {
+                    if taken < seats {
+                        stations.insert(request.subject.clone());
+                    }
+                    stations.len() as u64
+                }
+                _ => taken + 1,
+            };
+            let surplus = match counting {
+                Counting::Unlimited => false,
+                Counting::PerStation => !stations.contains(&request.subject),
+                Counting::PerInstance | Counting::ExclusivePerStation => taken > seats,
+            };
+            if surplus != lease.surplus {
+                changes.push((*lease_id, surplus));
+            }
+        }
+        for (lease_id, surplus) in changes {
+            self.update_lease(lease_id, |lease| lease.surplus = surplus);
+        }
+    }
+}
+
+impl State {
+    /// How an edition stands at the ledger's clock, in its term.
+    pub(crate) fn standing(&self, edition: &Edition) -> LicenseStanding {
+        let members = self.scalars.genesis.iter().flat_map(|genesis| &genesis.members);
+        let shares: Vec<_> =
+            members.map(|member| (member.node, self.share(edition, member.node))).collect();
+        let live = shares.iter().filter(|(_, state)| *state == ShareState::Live).count();
+        let terms = edition.license.terms();
+        let wall = self.wall();
+        let service = if wall.is_some_and(|now| terms.expiration.is_some_and(|end| now >= end)) {
+            Service::Expired
+        } else if terms.activation.is_some_and(|from| wall.is_none_or(|now| now < from)) {
+            Service::NotYetActive
+        } else if live < SHARES_NEEDED {
+            Service::SharesMissing
+        } else if edition.signed_term != Some(self.scalars.term) {
+            Service::TermUnsigned
+        } else {
+            Service::Serving
+        };
+        LicenseStanding { service, shares }
+    }
+
+    fn share(&self, edition: &Edition, node: NodeId) -> ShareState {
+        if edition.withdrawn.contains(&node) {
+            return ShareState::Withdrawn;
+        }
+        if !edition.attested.contains(&node) {
+            return ShareState::Unattested;
+        }
+        if self.is_heard(node) { ShareState::Live } else { ShareState::Silent }
+    }
+
+    /// Whether a node was heard within three seconds.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        let vitals = self.vitals.get(&node);
+        vitals.is_some_and(|v| self.scalars.clock.millis_since(v.heard) <= SILENCE_MILLIS)
+    }
+}

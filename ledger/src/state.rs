@@ -1,0 +1,135 @@
+//! What the ledger is made of: everything a snapshot holds and the hash covers.
+
+use std::collections::BTreeSet;
+
+use license::package::License;
+use license::product::{LicenseId, LicenseSerial, NodeId, WallTime};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Genesis, LeaseId};
+use crate::counters::Counters;
+use crate::memory::Request;
+use crate::name::Subject;
+use crate::table::{self, Sum, Table};
+use crate::time::ClusterTime;
+use crate::wall::WallFloor;
+
+/// The replicated state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) scalars: Scalars,
+    pub(crate) vitals: Table<NodeId, Vitals, 1>,
+    pub(crate) licenses: Table<LicenseId, Installed, 2>,
+    pub(crate) bearers: Table<[u8; 32], Bearer, 3>,
+    pub(crate) requests: Table<LeaseId, Request, 4>,
+}
+
+/// All that there is one of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scalars {
+    /// Restore epoch; the first part of every log id.
+    pub(crate) epoch: u64,
+    pub(crate) clock: ClusterTime,
+    /// Term of the last batch that had an effect.
+    pub(crate) term: u64,
+    /// Index of the last batch that had an effect.
+    pub(crate) applied: u64,
+    pub(crate) genesis: Option<Genesis>,
+    pub(crate) wall: Option<WallFloor>,
+    /// The last fencing token given out; never goes back (S5).
+    pub(crate) last_token: u64,
+    pub(crate) last_ticket: u64,
+    pub(crate) counters: Counters,
+    /// The last few (index, hash), oldest first.
+    pub(crate) checkpoints: Vec<(u64, [u8; 32])>,
+}
+
+/// What a node's last heartbeat said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Vitals {
+    /// When it was logged.
+    pub(crate) heard: ClusterTime,
+    pub(crate) wall: WallTime,
+    pub(crate) boot: [u8; 16],
+    /// The checkpoint it reports.
+    pub(crate) checkpoint: (u64, [u8; 32]),
+}
+
+/// A license: the update in force, and the one on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Installed {
+    pub(crate) current: Edition,
+    /// Takes over when it could serve itself, so that an update interrupts nobody.
+    pub(crate) next: Option<Edition>,
+}
+
+impl Installed {
+    /// The edition of that serial.
+    pub(crate) fn edition_mut(&mut self, serial: LicenseSerial) -> Option<&mut Edition> {
+        [Some(&mut self.current), self.next.as_mut()]
+            .into_iter()
+            .flatten()
+            .find(|edition| edition.license.terms().serial == serial)
+    }
+
+    /// Both editions, the one in force first.
+    pub(crate) fn editions(&self) -> impl Iterator<Item = &Edition> {
+        std::iter::once(&self.current).chain(&self.next)
+    }
+
+    /// The newest edition.
+    pub(crate) fn newest(&self) -> &Edition {
+        self.next.as_ref().unwrap_or(&self.current)
+    }
+}
+
+/// One update of a license.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Edition {
+    /// As the vendor wrote it: nodes take their share from it.
+    pub(crate) package: Vec<u8>,
+    pub(crate) license: License,
+    /// Nodes that proved their share.
+    pub(crate) attested: BTreeSet<NodeId>,
+    /// Nodes whose share an operator withdrew.
+    pub(crate) withdrawn: BTreeSet<NodeId>,
+    /// The last term that two shares signed.
+    pub(crate) signed_term: Option<u64>,
+}
+
+/// Whom a bearer token stands for, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bearer {
+    pub(crate) subject: Subject,
+    pub(crate) expires: WallTime,
+}
+
+impl State {
+    /// The hash of everything, from the kept sums.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        self.hash_of(self.sums())
+    }
+
+    /// The same from scratch.
+    pub(crate) fn recomputed_hash(&self) -> [u8; 32] {
+        self.hash_of([
+            self.vitals.recomputed(),
+            self.licenses.recomputed(),
+            self.bearers.recomputed(),
+            self.requests.recomputed(),
+        ])
+    }
+
+    fn sums(&self) -> [Sum; 4] {
+        [self.vitals.sum(), self.licenses.sum(), self.bearers.sum(), self.requests.sum()]
+    }
+
+    fn hash_of(&self, sums: [Sum; 4]) -> [u8; 32] {
+        table::digest(&("trine ledger 1", &self.scalars, sums))
+    }
+
+    /// The wall floor now, if anything has set it.
+    pub(crate) fn wall(&self) -> Option<WallTime> {
+        self.scalars.wall.map(|floor| floor.at(self.scalars.clock))
+    }
+}
