@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for PublicKey {
 /// Only bytes until a key has verified it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Signature(Bytes<64>);
+pub struct Signature(pub(crate) Bytes<64>);
 
 impl Signature {
     /// Signs one statement. Deterministic (RFC 6979), so it needs no randomness.

@@ -20,4 +20,7 @@ pub mod terms;
 pub mod trust;
 pub mod vendor;
 
+#[cfg(test)]
+mod tests;
+
 pub use p256::elliptic_curve::rand_core;

@@ -41,10 +41,11 @@ pub enum KeyRefusal {
         /// The root or vendor.
         name: String,
     },
+    /// Too short to protect a key.
+    #[error("the passphrase is too short; give at least {PASSPHRASE_MIN} bytes")]
+    PassphraseTooShort,
     /// The key cannot be encrypted.
-    #[error(
-        "the key cannot be encrypted under this passphrase; give a passphrase of at least {PASSPHRASE_MIN} bytes"
-    )]
+    #[error("the key could not be encrypted; check this machine's source of randomness")]
     NotWritten,
 }
 
@@ -127,7 +128,7 @@ impl RootKey {
     /// The root key, encrypted under a passphrase (PKCS#8, PEM, scrypt and AES-256).
     ///
     /// # Errors
-    /// [`KeyRefusal::NotWritten`].
+    /// When the passphrase is shorter than [`PASSPHRASE_MIN`].
     pub fn export<R: CryptoRng>(
         &self,
         passphrase: &[u8],
@@ -218,7 +219,7 @@ impl Vendor {
     /// The firm key, encrypted under a passphrase (PKCS#8, PEM, scrypt and AES-256).
     ///
     /// # Errors
-    /// [`KeyRefusal::NotWritten`].
+    /// When the passphrase is shorter than [`PASSPHRASE_MIN`].
     pub fn export<R: CryptoRng>(
         &self,
         passphrase: &[u8],
@@ -269,7 +270,7 @@ fn export<R: CryptoRng>(
     rng: &mut R,
 ) -> Result<Zeroizing<String>, KeyRefusal> {
     if passphrase.len() < PASSPHRASE_MIN {
-        return Err(KeyRefusal::NotWritten);
+        return Err(KeyRefusal::PassphraseTooShort);
     }
     encrypt(secret, passphrase, rng).map_err(|_| KeyRefusal::NotWritten)
 }
