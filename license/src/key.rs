@@ -1,7 +1,7 @@
 //! Public keys, signatures and the statements they are made over.
 //!
-//! Every signature in Trine is ECDSA P-256 with SHA-256 over a [`Statement`]
-//! tag and a body, so a signature of one kind is never valid as another.
+//! Every signature in Trine is ECDSA P-256 with SHA-256 over a tag that
+//! says what kind of statement it is and a body, so a signature of one kind is never valid as another.
 
 use std::fmt;
 

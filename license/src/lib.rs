@@ -11,6 +11,7 @@ pub mod container;
 mod frost;
 pub mod inspect;
 pub mod key;
+pub mod keyfile;
 pub mod package;
 pub mod product;
 pub mod request;

@@ -8,15 +8,12 @@ use std::fmt;
 
 use p256::ecdsa::SigningKey;
 use p256::elliptic_curve::Generate;
-use pkcs8::der::pem::PemLabel;
-use pkcs8::{
-    DecodePrivateKey, EncodePrivateKey, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
-};
 use zeroize::Zeroizing;
 
 use crate::codec;
 use crate::frost::{self, Split};
 use crate::key::{PublicKey, Signature, Statement};
+use crate::keyfile::{self, KeyRefusal};
 use crate::package::{LicenseStatement, Package};
 use crate::product::{ActId, ClusterId, FirmCode};
 use crate::rand_core::CryptoRng;
@@ -24,33 +21,6 @@ use crate::request::ClusterRequest;
 use crate::share::SealedShare;
 use crate::terms::{Terms, TermsRefusal};
 use crate::trust::{self, FirmBody, FirmCertificate, TrustRefusal, VendorRoot};
-
-/// Why a key file is not opened or written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyRefusal {
-    /// Wrong passphrase, or not an encrypted P-256 key at all.
-    #[error(
-        "the key file does not open: the passphrase is wrong, or it is not an encrypted P-256 private key (PKCS#8, PEM)"
-    )]
-    DoesNotOpen,
-    /// A key, but not the one that the public file names.
-    #[error(
-        "the key file opens but holds another key than {name:?} is known by; give the key file that was made with it"
-    )]
-    OtherKey {
-        /// The root or vendor.
-        name: String,
-    },
-    /// Too short to protect a key.
-    #[error("the passphrase is too short; give at least {PASSPHRASE_MIN} bytes")]
-    PassphraseTooShort,
-    /// The key cannot be encrypted.
-    #[error("the key could not be encrypted; check this machine's source of randomness")]
-    NotWritten,
-}
-
-/// Shortest passphrase that a key is exported under, in bytes.
-pub const PASSPHRASE_MIN: usize = 8;
 
 /// Why a request is not answered with a license.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,16 +95,16 @@ impl RootKey {
         FirmCertificate { body, signature }
     }
 
-    /// The root key, encrypted under a passphrase (PKCS#8, PEM, scrypt and AES-256).
+    /// The root key, encrypted under a passphrase as [`keyfile`] says.
     ///
     /// # Errors
-    /// When the passphrase is shorter than [`PASSPHRASE_MIN`].
+    /// When the passphrase is shorter than [`keyfile::PASSPHRASE_MIN`].
     pub fn export<R: CryptoRng>(
         &self,
         passphrase: &[u8],
         rng: &mut R,
     ) -> Result<Zeroizing<String>, KeyRefusal> {
-        export(&self.secret, passphrase, rng)
+        keyfile::export(&self.secret, passphrase, rng)
     }
 
     /// Opens an exported root key.
@@ -142,7 +112,7 @@ impl RootKey {
     /// # Errors
     /// When the passphrase is wrong, or the key is not this root's.
     pub fn import(root: VendorRoot, pem: &str, passphrase: &[u8]) -> Result<Self, KeyRefusal> {
-        let secret = import(pem, passphrase, &root.key, &root.name)?;
+        let secret = keyfile::import(pem, passphrase, &root.key, &root.name)?;
         Ok(Self { root, secret })
     }
 }
@@ -216,16 +186,16 @@ impl Vendor {
         Package { certificate: self.certificate.clone(), statement, signature }
     }
 
-    /// The firm key, encrypted under a passphrase (PKCS#8, PEM, scrypt and AES-256).
+    /// The firm key, encrypted under a passphrase as [`keyfile`] says.
     ///
     /// # Errors
-    /// When the passphrase is shorter than [`PASSPHRASE_MIN`].
+    /// When the passphrase is shorter than [`keyfile::PASSPHRASE_MIN`].
     pub fn export<R: CryptoRng>(
         &self,
         passphrase: &[u8],
         rng: &mut R,
     ) -> Result<Zeroizing<String>, KeyRefusal> {
-        export(&self.secret, passphrase, rng)
+        keyfile::export(&self.secret, passphrase, rng)
     }
 
     /// Opens an exported firm key.
@@ -237,7 +207,7 @@ impl Vendor {
         pem: &str,
         passphrase: &[u8],
     ) -> Result<Self, KeyRefusal> {
-        let secret = import(pem, passphrase, certificate.key(), certificate.vendor())?;
+        let secret = keyfile::import(pem, passphrase, certificate.key(), certificate.vendor())?;
         Ok(Self { certificate, secret })
     }
 }
@@ -262,40 +232,4 @@ pub(crate) fn split_and_seal<R: CryptoRng>(
         shares.push(SealedShare::seal(&terms, recipient, verifying, secret, rng)?);
     }
     Some(LicenseStatement { terms, group, slope, shares })
-}
-
-fn export<R: CryptoRng>(
-    secret: &SigningKey,
-    passphrase: &[u8],
-    rng: &mut R,
-) -> Result<Zeroizing<String>, KeyRefusal> {
-    if passphrase.len() < PASSPHRASE_MIN {
-        return Err(KeyRefusal::PassphraseTooShort);
-    }
-    encrypt(secret, passphrase, rng).map_err(|_| KeyRefusal::NotWritten)
-}
-
-fn encrypt<R: CryptoRng>(
-    secret: &SigningKey,
-    passphrase: &[u8],
-    rng: &mut R,
-) -> Result<Zeroizing<String>, pkcs8::Error> {
-    let plain = secret.to_pkcs8_der()?;
-    let encrypted =
-        PrivateKeyInfoRef::try_from(plain.as_bytes())?.encrypt_with_rng(rng, passphrase)?;
-    Ok(encrypted.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF)?)
-}
-
-fn import(
-    pem: &str,
-    passphrase: &[u8],
-    public: &PublicKey,
-    name: &str,
-) -> Result<SigningKey, KeyRefusal> {
-    let secret = SigningKey::from_pkcs8_encrypted_pem(pem, passphrase)
-        .map_err(|_| KeyRefusal::DoesNotOpen)?;
-    if PublicKey::of(&secret) != *public {
-        return Err(KeyRefusal::OtherKey { name: name.to_owned() });
-    }
-    Ok(secret)
 }

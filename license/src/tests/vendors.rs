@@ -1,9 +1,15 @@
 //! The vendor's keys and files.
 
+use pkcs8::der::pem::PemLabel;
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
+use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, SecretDocument};
+
 use super::{FIRM, World};
+use crate::keyfile::KeyRefusal;
 use crate::product::{ActId, ClusterId, FirmCode};
 use crate::trust::{FirmCertificate, TrustRefusal, VendorRoot};
-use crate::vendor::{IssueRefusal, KeyRefusal, RootKey, Vendor};
+use crate::vendor::{IssueRefusal, RootKey, Vendor};
 
 #[test]
 fn a_key_comes_back_under_its_passphrase_and_no_other() {
@@ -47,6 +53,33 @@ fn something_that_is_no_key_file_does_not_open() {
         let refusal = RootKey::import(world.root.root().clone(), text, b"correct horse");
         assert_eq!(refusal.expect_err("no key"), KeyRefusal::DoesNotOpen, "{text:?}");
     }
+}
+
+/// A key file names its own cost; a hostile one would ask for all the memory there is.
+#[test]
+fn a_key_file_that_costs_too_much_to_open_is_refused() {
+    let mut world = World::new(6);
+    let pem = world.root.export(b"correct horse", &mut world.rng).expect("exported");
+    assert_eq!(with_cost(&pem, 1 << 17), *pem);
+    for cost in [0, 1, 3, 1 << 32, 1 << 60, u64::MAX] {
+        let refusal =
+            RootKey::import(world.root.root().clone(), &with_cost(&pem, cost), b"correct horse");
+        assert_eq!(refusal.expect_err("too costly"), KeyRefusal::DoesNotOpen, "{cost}");
+    }
+}
+
+/// The key file with another scrypt cost parameter N.
+fn with_cost(pem: &str, cost: u64) -> String {
+    let (_, document) = SecretDocument::from_pem(pem).expect("a key file");
+    let mut info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).expect("encrypted");
+    let EncryptionScheme::Pbes2(parameters) = &mut info.encryption_algorithm else {
+        panic!("not PBES2");
+    };
+    let Kdf::Scrypt(scrypt) = &mut parameters.kdf else { panic!("not scrypt") };
+    scrypt.cost_parameter = cost;
+    let changed = SecretDocument::try_from(info).expect("written");
+    let pem = changed.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF);
+    pem.expect("written").to_string()
 }
 
 #[test]
