@@ -2,5 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod formation;
+mod heartbeat;
+pub mod identity;
+pub mod incoming;
+mod office;
+pub mod peers;
+mod proposer;
 pub mod raft;
+pub mod serve;
+pub mod service;
+mod shares;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,150 @@
+//! What only the machine can tell: whether the files a configuration names are
+//! there, may be read by this node alone, and hold what they should.
+
+use std::path::Path;
+use std::time::Duration;
+
+use license::product::WallTime;
+use license::trust::VendorRoot;
+use pki::{CredentialError, Credentials, Pem, UnixTime};
+
+use super::{Config, ConfigError, Pair};
+
+/// Longest file that is read: certificates, keys and trust roots are far shorter.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What the files of a configuration hold. Only [`Config::check`] makes one.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// For the client listener.
+    pub client: Credentials,
+    /// For the peer listener, and for dialing the other nodes.
+    pub peer: Credentials,
+    /// The vendors' trust roots, in the order of the configuration.
+    pub vendor_roots: Vec<VendorRoot>,
+}
+
+impl Config {
+    /// Reads what the configuration names and checks it at wall time `now`.
+    ///
+    /// Creates nothing and binds nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first thing.
+    pub fn check(&self, now: WallTime) -> Result<Checked, Vec<ConfigError>> {
+        let mut wrong = Vec::new();
+        wrong.extend(self.data_folder().err());
+        let client = keep(&mut wrong, self.credentials("tls", &self.tls.client, now));
+        let peer = if self.tls.peer == self.tls.client {
+            client.clone()
+        } else {
+            keep(&mut wrong, self.credentials("tls.peer", &self.tls.peer, now))
+        };
+        let mut vendor_roots = Vec::new();
+        for (at, path) in self.vendor_roots.iter().enumerate() {
+            let root = self.vendor_root(&format!("trust.vendor_roots[{at}]"), path);
+            vendor_roots.extend(keep(&mut wrong, root));
+        }
+        match (client, peer) {
+            (Some(client), Some(peer)) if wrong.is_empty() => {
+                Ok(Checked { client, peer, vendor_roots })
+            }
+            _ => Err(wrong),
+        }
+    }
+
+    /// One pair of the `[tls]` tables, with the CA; they are this node's and in date.
+    fn credentials(
+        &self,
+        table: &str,
+        pair: &Pair,
+        now: WallTime,
+    ) -> Result<Credentials, ConfigError> {
+        let cert_key = format!("{table}.cert");
+        let ca = self.read("tls.ca", &self.tls.ca)?;
+        let cert = self.read(&cert_key, &pair.cert)?;
+        let key_key = format!("{table}.key");
+        self.kept_secret(&key_key, &pair.key)?;
+        let key = self.read(&key_key, &pair.key)?;
+        let names = [&self.tls.ca, &pair.cert, &pair.key].map(|path| path.display().to_string());
+        let because =
+            |error: CredentialError| self.wrong(&cert_key, shown(&pair.cert), error.to_string());
+        let credentials = Credentials::parse(
+            Pem::new(&names[0], &ca),
+            Pem::new(&names[1], &cert),
+            Pem::new(&names[2], &key),
+        )
+        .map_err(because)?;
+        let now = u64::try_from(now.0).unwrap_or(0);
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(now));
+        credentials.check(now).map_err(because)?;
+        if credentials.identity().node_id() != Some(self.id.0) {
+            let rule = format!(
+                "the certificate is {}'s, and this is node {} (key `id`); name this node's \
+                 certificate, or issue one with `trine pki issue`",
+                credentials.identity(),
+                self.id.0,
+            );
+            return Err(self.wrong(&cert_key, shown(&pair.cert), rule));
+        }
+        Ok(credentials)
+    }
+
+    fn vendor_root(&self, key: &str, path: &Path) -> Result<VendorRoot, ConfigError> {
+        VendorRoot::decode(&self.read(key, path)?).map_err(|refusal| {
+            let rule = format!("{refusal}; name the root file that the vendor published");
+            self.wrong(key, shown(path), rule)
+        })
+    }
+
+    fn data_folder(&self) -> Result<(), ConfigError> {
+        let exists = self.data.ancestors().find(|path| path.exists());
+        if exists.is_some_and(|path| !path.is_dir()) {
+            let rule = "a file stands in the way of this folder; name another, or move the file";
+            return Err(self.wrong("data", shown(&self.data), rule));
+        }
+        Ok(())
+    }
+
+    fn read(&self, key: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+        let unreadable = |error: std::io::Error| {
+            let rule = format!("cannot read it ({error}); put the file there, or fix the path");
+            self.wrong(key, shown(path), rule)
+        };
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+            let rule = "it must be a file of at most 1 MiB; fix the path";
+            return Err(self.wrong(key, shown(path), rule));
+        }
+        std::fs::read(path).map_err(unreadable)
+    }
+
+    /// Refuses a private key that every user of the machine could read. Its
+    /// group may: that is how secrets are mounted in Kubernetes.
+    fn kept_secret(&self, key: &str, path: &Path) -> Result<(), ConfigError> {
+        use std::os::unix::fs::PermissionsExt;
+        let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+        if metadata.permissions().mode() & 0o007 != 0 {
+            let rule = format!(
+                "every user of this machine can get at the private key; run `chmod o= {}`",
+                path.display()
+            );
+            return Err(self.wrong(key, shown(path), rule));
+        }
+        Ok(())
+    }
+}
+
+fn keep<T>(wrong: &mut Vec<ConfigError>, result: Result<T, ConfigError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            wrong.push(error);
+            None
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}

@@ -1,0 +1,154 @@
+//! The client and peer listeners' door: count, PROXY header, TLS, identity.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::IdentityError;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::proxy::{self, Forwarded, ProxyError};
+use super::slots::Slot;
+use super::{Connection, Incoming, Slots};
+use crate::config::Network;
+use crate::identity::Peer;
+
+/// Who is let in at one TLS listener.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Certificates, and whether the caller must show one.
+    pub tls: Arc<ServerConfig>,
+    /// From these networks, and only from these, a PROXY header comes first.
+    pub proxies: Arc<[Network]>,
+    /// PROXY header and handshake together.
+    pub handshake: Duration,
+    /// How many connections there may be.
+    pub slots: Slots,
+}
+
+/// A bound socket with a [`Door`] before it.
+#[derive(Debug)]
+pub struct TlsIncoming {
+    listener: TcpListener,
+    door: Door,
+    /// Those that knocked; each task ends by the handshake's deadline.
+    knocking: JoinSet<Option<Connection<TlsStream<TcpStream>>>>,
+}
+
+/// Why a connection was closed at the door.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("nothing came of it within {} ms", .0.as_millis())]
+    TooSlow(Duration),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("its address has too many connections")]
+    TooManyFromAddress,
+    #[error("TLS handshake: {0}")]
+    Handshake(std::io::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Refused {
+    /// Its label in `trine_connections_refused_total`.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::TooSlow(_) => "timeout",
+            Self::Proxy(_) => "proxy_header",
+            Self::TooManyFromAddress => "address_limit",
+            Self::Handshake(_) => "handshake",
+            Self::Identity(_) => "identity",
+        }
+    }
+}
+
+impl TlsIncoming {
+    /// Lets in through `door` whoever connects to `listener`.
+    pub fn new(listener: TcpListener, door: Door) -> Self {
+        Self { listener, door, knocking: JoinSet::new() }
+    }
+
+    fn knock(&mut self, stream: TcpStream, from: SocketAddr) {
+        // Beyond the limit the socket is closed unheard: a handshake costs more.
+        let Some(slot) = self.door.slots.take() else { return };
+        let door = self.door.clone();
+        self.knocking.spawn(async move {
+            let entered = timeout(door.handshake, door.enter(stream, from, slot)).await;
+            match entered.unwrap_or(Err(Refused::TooSlow(door.handshake))) {
+                Ok(connection) => Some(connection),
+                Err(refused) => {
+                    door.slots.refused(refused.reason());
+                    let listener = door.slots.listener().name();
+                    tracing::debug!(%from, listener, %refused, "connection refused");
+                    None
+                }
+            }
+        });
+    }
+}
+
+impl Incoming for TlsIncoming {
+    type Stream = TlsStream<TcpStream>;
+
+    async fn accept(&mut self) -> Connection<Self::Stream> {
+        loop {
+            tokio::select! {
+                Some(entered) = self.knocking.join_next() => {
+                    if let Ok(Some(connection)) = entered {
+                        return connection;
+                    }
+                }
+                (stream, from) = accept_tcp(&self.listener) => self.knock(stream, from),
+            }
+        }
+    }
+}
+
+impl Door {
+    async fn enter(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+        mut slot: Slot,
+    ) -> Result<Connection<TlsStream<TcpStream>>, Refused> {
+        let mut address = from.ip().to_canonical();
+        let is_balancer = self.proxies.iter().any(|network| network.contains(address));
+        if is_balancer && let Forwarded::For(client) = proxy::read_header(&mut stream).await? {
+            address = client.to_canonical();
+        }
+        if !slot.count_address(address) {
+            return Err(Refused::TooManyFromAddress);
+        }
+        let stream =
+            TlsAcceptor::from(self.tls.clone()).accept(stream).await.map_err(Refused::Handshake)?;
+        let identity = pki::caller_of(stream.get_ref().1.peer_certificates())?;
+        Ok(Connection::counted(stream, Peer { address, identity }, slot))
+    }
+}
+
+/// The next TCP connection. Cancel-safe.
+///
+/// An error here is the machine's, most often that it is out of descriptors:
+/// connections that end will free some, so wait a little rather than give up.
+pub(super) async fn accept_tcp(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                // Grants are small and waited for; Nagle's algorithm would only delay them.
+                if stream.set_nodelay(true).is_ok() {
+                    return (stream, from);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Serving accepted streams: HTTP/1 and HTTP/2, TLS or not, real or simulated.
+//!
+//! The caller owns the source of connections, the routes and the ending
+//! ([`Closing`]); nothing here knows what is served.
+
+mod counted;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::config::Limits;
+use crate::incoming::{Connection, Incoming};
+use counted::Counted;
+
+/// How often an HTTP/2 connection is asked for a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// How long it may take to give one. Half-open connections end by it.
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+
+/// Bytes after which a connection has said which HTTP it speaks.
+const PREFACE_BYTES: u64 = 24;
+
+/// The bounds of one served connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Calls at once.
+    pub streams: u32,
+    /// Longest header list of a request, in bytes.
+    pub header_bytes: u32,
+    /// From accepted to speaking HTTP, and for the headers of an HTTP/1 request.
+    pub header: Duration,
+    /// How long a drain waits for calls that have begun.
+    pub drain: Duration,
+}
+
+impl From<&Limits> for Bounds {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            streams: limits.streams_per_connection,
+            header_bytes: limits.header_bytes,
+            header: limits.header,
+            drain: limits.drain,
+        }
+    }
+}
+
+/// Tells the connections of a node to close. Dropping it closes nothing.
+#[derive(Debug)]
+pub struct Closer(watch::Sender<Wish>);
+
+/// The other end of a [`Closer`].
+#[derive(Debug, Clone)]
+pub struct Closing(watch::Receiver<Wish>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    /// How often the connections of the time were asked to go elsewhere.
+    moves: u64,
+    draining: bool,
+}
+
+/// A closer and what it closes.
+pub fn closing() -> (Closer, Closing) {
+    let (sender, receiver) = watch::channel(Wish::default());
+    (Closer(sender), Closing(receiver))
+}
+
+impl Closer {
+    /// Asks those who are connected now to connect anew, for example to the
+    /// new leader: they get a GOAWAY and finish what they began. New
+    /// connections are welcome.
+    pub fn move_on(&self) {
+        self.0.send_modify(|wish| wish.moves += 1);
+    }
+
+    /// Closes for good: no new connection, a GOAWAY for the others.
+    pub fn drain(&self) {
+        self.0.send_modify(|wish| wish.draining = true);
+    }
+}
+
+impl Closing {
+    /// Resolves when the node drains.
+    pub async fn draining(&mut self) {
+        self.until(|wish| wish.draining).await;
+    }
+
+    async fn until(&mut self, wished: impl FnMut(&Wish) -> bool) {
+        if self.0.wait_for(wished).await.is_err() {
+            // Nobody is left who could wish it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Serves `routes` on all that comes in, until a drain is wished and done.
+///
+/// Every request carries the connection's [`Peer`](crate::identity::Peer) in
+/// its extensions. After the wish the source is dropped, which closes its
+/// socket, and calls that have begun get [`Bounds::drain`] to end.
+pub async fn serve<I: Incoming>(
+    mut incoming: I,
+    routes: Router,
+    bounds: Bounds,
+    mut closing: Closing,
+) {
+    let open = TaskTracker::new();
+    loop {
+        let connection = tokio::select! {
+            biased;
+            () = closing.draining() => break,
+            connection = incoming.accept() => connection,
+        };
+        let served = serve_connection(connection, routes.clone(), bounds, closing.clone());
+        crate::raft::spawn(open.track_future(served));
+    }
+    drop(incoming);
+    open.close();
+    // Each connection cuts itself off in time.
+    open.wait().await;
+}
+
+async fn serve_connection<S>(
+    connection: Connection<S>,
+    routes: Router,
+    bounds: Bounds,
+    mut closing: Closing,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, peer, _slot) = connection.into_parts();
+    let address = peer.address;
+    let read = Arc::new(AtomicU64::new(0));
+    let stream = TokioIo::new(Counted::new(stream, read.clone()));
+    let service = hyper::service::service_fn(move |mut request: Request<_>| {
+        request.extensions_mut().insert(peer.clone());
+        routes.clone().oneshot(request)
+    });
+    let http = http(bounds);
+    let serving = http.serve_connection(stream, service);
+    tokio::pin!(serving);
+
+    let spoke_in_time = async {
+        sleep(bounds.header).await;
+        if read.load(Ordering::Relaxed) >= PREFACE_BYTES {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(spoke_in_time);
+    let moves = closing.0.borrow().moves;
+    tokio::select! {
+        result = &mut serving => return log_end(address, result),
+        () = &mut spoke_in_time => {
+            tracing::debug!(%address, "connection closed: it never spoke HTTP");
+            return;
+        }
+        () = closing.until(|wish| wish.draining || wish.moves != moves) => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    // One that moves on takes its time; one that drains does not hold up the process.
+    tokio::select! {
+        result = &mut serving => return log_end(address, result),
+        () = closing.draining() => {}
+    }
+    match timeout(bounds.drain, serving).await {
+        Ok(result) => log_end(address, result),
+        Err(_) => tracing::info!(%address, "connection cut: its calls outlasted the drain"),
+    }
+}
+
+fn http(bounds: Bounds) -> auto::Builder<Executor> {
+    let mut http = auto::Builder::new(Executor);
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header)
+        .max_buf_size(usize::try_from(bounds.header_bytes).unwrap_or(usize::MAX).max(8_192));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.streams)
+        .max_header_list_size(bounds.header_bytes)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER);
+    http
+}
+
+/// A connection that breaks is its client's affair, so nobody is woken for it.
+fn log_end<E: std::fmt::Display>(address: std::net::IpAddr, result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::debug!(%address, %error, "connection broke");
+    }
+}
+
+/// Starts what hyper starts as tasks that may touch Raft.
+#[derive(Debug, Clone, Copy)]
+struct Executor;
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        crate::raft::spawn(future);
+    }
+}
