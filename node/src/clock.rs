@@ -27,9 +27,8 @@ impl Clock for SystemClock {
 
     #[expect(clippy::disallowed_methods, reason = "the process's one clock; all else is handed it")]
     fn wall(&self) -> WallTime {
-        let since_1970 = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_1970 =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         WallTime(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
     }
 }

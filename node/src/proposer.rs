@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ledger::command::{Batch, Command, Reply};
 use openraft::ServerState;
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -18,7 +20,7 @@ use crate::clock::Clock;
 use crate::office::{Office, TICK};
 use crate::raft::{Proposal, Raft, Replies, spawn};
 use crate::service::NotAnswered;
-use crate::store::machine::Reader;
+use crate::store::machine::View;
 use crate::telemetry::Metrics;
 
 /// Submissions that may wait in the channel before new ones are refused.
@@ -34,7 +36,7 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 const IN_FLIGHT_MAX: usize = 4;
 
 /// A leader that no quorum has confirmed for so long takes nothing in (L4).
-const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
+pub(crate) const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
 
 /// How long a submission waits for this node to be ready to lead.
 const READY_WAIT_MAX: Duration = Duration::from_millis(1_000);
@@ -58,7 +60,7 @@ type Answer = oneshot::Sender<Result<Reply, NotAnswered>>;
 
 pub(crate) struct Proposer {
     raft: Raft,
-    reader: Reader,
+    view: View,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     queue: mpsc::Receiver<Submission>,
@@ -79,14 +81,14 @@ enum Standing {
 impl Proposer {
     pub(crate) fn new(
         raft: Raft,
-        reader: Reader,
+        view: View,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         queue: mpsc::Receiver<Submission>,
     ) -> Self {
         Self {
             raft,
-            reader,
+            view,
             clock,
             metrics,
             queue,
@@ -147,17 +149,17 @@ impl Proposer {
         let Some(office) = &mut self.office else { return false };
         let now = office.stamp(self.clock.boot()).time;
         let since_last = self.last_stamp.elapsed();
-        self.reader.look(|ledger| {
+        self.view.look(|ledger| {
             ledger.overdue()
-                || ledger.next_deadline().is_some_and(|deadline| {
-                    deadline <= now || since_last >= STAMP_INTERVAL
-                })
+                || ledger
+                    .next_deadline()
+                    .is_some_and(|deadline| deadline <= now || since_last >= STAMP_INTERVAL)
         })
     }
 
     fn standing(&mut self) -> Standing {
         let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
+        let metrics = metrics.borrow_watched();
         if metrics.state != ServerState::Leader {
             self.office = None;
             let leader = metrics.current_leader.and_then(|node| {
@@ -172,11 +174,12 @@ impl Proposer {
             self.office = None;
             // Time starts from the ledger's clock only once an entry of this
             // term is applied: then every earlier stamp is in it (S14).
-            let applied_own = metrics.last_applied.is_some_and(|id| *id.committed_leader_id() == term);
+            let applied_own =
+                metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
             if !applied_own {
                 return Standing::NotYet("this node was elected a moment ago");
             }
-            let clock = self.reader.look(ledger::Ledger::clock);
+            let clock = self.view.look(ledger::Ledger::clock);
             self.office = Some(Office::take(term, clock, self.clock.boot()));
             self.metrics.leader_changed();
         }
@@ -228,6 +231,7 @@ impl Proposer {
             commands.push(submission.command);
             answers.push(submission.answer);
         }
+        self.metrics.observe_batch(commands.len());
         let (raft, metrics) = (self.raft.clone(), self.metrics.clone());
         spawn(async move {
             let began = Instant::now();

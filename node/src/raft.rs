@@ -1,5 +1,9 @@
 //! Raft as this node runs it: openraft's types with our entries, answers and addresses.
 
+pub(crate) mod message;
+pub(crate) mod network;
+pub(crate) mod server;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -100,6 +104,21 @@ pub type Membership = openraft::Membership<NodeId, Endpoints>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+/// A snapshot and what it covers.
+pub type Snapshot =
+    openraft::type_config::alias::SnapshotOf<TypeConfig, crate::store::machine::SnapshotBytes>;
+/// Raft over our log and machine.
+pub type Raft = openraft::Raft<TypeConfig, crate::store::machine::Machine>;
+
+/// The first message of a snapshot on its way to a follower.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SnapshotHeader {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    /// How many bytes follow.
+    pub(crate) bytes: u64,
+}
+
 /// The log id of `index` in `term`.
 pub fn log_id(term: u64, index: u64) -> LogId {
     // In standard Raft the term alone names the leader, whatever node id is given here.

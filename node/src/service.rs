@@ -4,21 +4,25 @@
 //! done*, or an honest *unknown* (S25). Nothing here waits for ever.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::Ledger;
 use ledger::command::{Acquire, Command, LeaseId, LogId, Outcome, Refusal, Reply};
 use ledger::time::ClusterTime;
-use openraft::ReadPolicy;
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::{ReadPolicy, ServerState};
 use tokio::sync::{mpsc, oneshot};
 use wire::peer::{ForwardRequest, forward_reply};
 
 use crate::peers::{Peers, never_sent};
-use crate::proposer::Submission;
+use crate::proposer::{QUORUM_SILENCE_MAX, Submission};
 use crate::raft::Raft;
-use crate::store::machine::Reader;
+use crate::raft::message::{pack, unpack};
+use crate::store::machine::View;
 
 /// How long a request waits for a leader, or for its own outcome, before its
 /// caller is told. Below the 2 s in which L4 wants an answer.
@@ -31,7 +35,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotAnswered {
     /// Definitely not done.
-    #[error("no quorum: {detail}; nothing was done, ask again when two of the three nodes are up (see `trine cluster status`)")]
+    #[error(
+        "no quorum: {detail}; nothing was done, ask again when two of the three nodes are up (see `trine cluster status`)"
+    )]
     NoQuorum {
         /// What is missing.
         detail: String,
@@ -43,7 +49,9 @@ pub enum NotAnswered {
         leader: Option<LeaderHint>,
     },
     /// Definitely not done.
-    #[error("this node has more requests waiting than it takes in; nothing was done, ask again in a moment")]
+    #[error(
+        "this node has more requests waiting than it takes in; nothing was done, ask again in a moment"
+    )]
     Overloaded,
     /// Definitely not done.
     #[error("this node is shutting down; nothing was done, ask another")]
@@ -77,6 +85,77 @@ pub struct AsOf {
     pub stamp: ClusterTime,
 }
 
+/// How this node stands, as itself sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// The node.
+    pub id: u64,
+    /// Its part in Raft.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Whom it follows, or itself.
+    pub leader: Option<LeaderHint>,
+    /// The last entry in its log.
+    pub last_log_index: u64,
+    /// The last entry its ledger has applied.
+    pub applied_index: u64,
+    /// The last entry its snapshot covers.
+    pub snapshot_index: u64,
+    /// On the leader: the last entry each other node is known to hold.
+    pub matched: BTreeMap<u64, u64>,
+    /// Why it cannot serve, if it cannot.
+    pub unready: Option<&'static str>,
+}
+
+/// A node's part in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Proposes.
+    Leader,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Takes entries and has no vote.
+    Learner,
+    /// Raft has stopped.
+    Down,
+}
+
+impl Role {
+    /// The word for it in health answers, status and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Learner => "learner",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Somebody waiting for a queued request; forgotten however the wait ends.
+struct Settling<'a> {
+    service: &'a Service,
+    lease: LeaseId,
+    settled: oneshot::Receiver<Reply>,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.settled.close();
+        let mut waiting = self.service.waiting();
+        if let Some(waiters) = waiting.get_mut(&self.lease) {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.is_empty() {
+                waiting.remove(&self.lease);
+            }
+        }
+    }
+}
+
 /// The door between the API and the cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
@@ -86,23 +165,31 @@ pub struct Service {
 struct Inner {
     id: u64,
     raft: Raft,
-    reader: Reader,
+    view: View,
     peers: Peers,
     queue: mpsc::Sender<Submission>,
     /// Who is to be told when a queued request is settled.
-    waiting: Mutex<BTreeMap<LeaseId, Vec<oneshot::Sender<Reply>>>>,
+    waiting: Mutex<Waiting>,
+    draining: AtomicBool,
+}
+
+type Waiting = BTreeMap<LeaseId, Vec<oneshot::Sender<Reply>>>;
+
+fn index(log_id: Option<crate::raft::LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
 }
 
 impl Service {
     pub(crate) fn new(
         id: u64,
         raft: Raft,
-        reader: Reader,
+        view: View,
         peers: Peers,
         queue: mpsc::Sender<Submission>,
     ) -> Self {
-        let waiting = Mutex::new(BTreeMap::new());
-        Self { inner: Arc::new(Inner { id, raft, reader, peers, queue, waiting }) }
+        let waiting = Mutex::default();
+        let draining = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { id, raft, view, peers, queue, waiting, draining }) }
     }
 
     /// An application's command: proposed here, or forwarded to the leader.
@@ -112,26 +199,20 @@ impl Service {
     /// # Errors
     /// [`NotAnswered`], within about two seconds.
     pub async fn submit(&self, command: Command, hold: Duration) -> Result<Reply, NotAnswered> {
-        let held = match &command {
+        let settling = match &command {
             Command::Acquire(Acquire { lease, wait_until: Some(_), .. }) if !hold.is_zero() => {
                 // Before asking, so that a seat that comes free at once is not missed.
-                Some((*lease, self.await_settling(*lease)))
+                Some(self.await_settling(*lease))
             }
             _ => None,
         };
         let reply = self.ask_until(command).await?;
-        match held {
-            Some((lease, settled)) if matches!(reply.outcome, Outcome::Queued(_)) => {
-                let settled = tokio::time::timeout(hold, settled).await;
-                self.forget_closed(lease);
+        match settling {
+            Some(mut settling) if matches!(reply.outcome, Outcome::Queued(_)) => {
+                let settled = tokio::time::timeout(hold, &mut settling.settled).await;
                 Ok(settled.ok().and_then(Result::ok).unwrap_or(reply))
             }
-            Some((lease, settled)) => {
-                drop(settled);
-                self.forget_closed(lease);
-                Ok(reply)
-            }
-            None => Ok(reply),
+            _ => Ok(reply),
         }
     }
 
@@ -140,9 +221,7 @@ impl Service {
         let give_up = tokio::time::Instant::now() + PATIENCE;
         loop {
             let answer = match self.leader() {
-                Some(leader) if leader != self.inner.id => {
-                    self.forward(leader, &command).await
-                }
+                Some(leader) if leader != self.inner.id => self.forward(leader, &command).await,
                 Some(_) => self.submit_here(command.clone()).await,
                 None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
             };
@@ -205,7 +284,9 @@ impl Service {
             let detail = format!("node-{leader} leads and is not in this node's config");
             return Err(NotAnswered::NoQuorum { detail });
         };
-        let request = ForwardRequest { command: ledger::codec::encode_command(command) };
+        let command = pack(command)
+            .map_err(|status| NotAnswered::NoQuorum { detail: status.message().to_owned() })?;
+        let request = ForwardRequest { command: Some(command) };
         let sent = tokio::time::timeout(PATIENCE, client.forward(request)).await;
         let answer = match sent {
             Ok(Ok(answer)) => answer.into_inner(),
@@ -223,8 +304,8 @@ impl Service {
             }
         };
         match answer.result {
-            Some(forward_reply::Result::Reply(bytes)) => ledger::codec::decode_reply(&bytes)
-                .map_err(|error| NotAnswered::Unknown { detail: error.to_string() }),
+            Some(forward_reply::Result::Reply(reply)) => unpack(&reply)
+                .map_err(|status| NotAnswered::Unknown { detail: status.message().to_owned() }),
             Some(forward_reply::Result::NotDone(detail)) => Err(NotAnswered::NoQuorum { detail }),
             Some(forward_reply::Result::Unknown(detail)) => Err(NotAnswered::Unknown { detail }),
             None => Err(NotAnswered::Unknown { detail: "the leader's answer was empty".into() }),
@@ -241,10 +322,7 @@ impl Service {
     /// # Errors
     /// [`NotAnswered::NotLeader`], or [`NotAnswered::NoQuorum`] when leadership
     /// is not confirmed by a quorum in time.
-    pub async fn read<T>(
-        &self,
-        look: impl FnOnce(&Ledger) -> T,
-    ) -> Result<(AsOf, T), NotAnswered> {
+    pub async fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> Result<(AsOf, T), NotAnswered> {
         let confirm = async {
             let linearizer = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await?;
             linearizer.await_ready(&self.inner.raft).await?;
@@ -267,7 +345,7 @@ impl Service {
                 return Err(NotAnswered::NoQuorum { detail });
             }
         }
-        Ok(self.inner.reader.look(|ledger| {
+        Ok(self.inner.view.look(|ledger| {
             let log_id = LogId { epoch: 0, index: ledger.applied(), position: 0 };
             (AsOf { log_id, stamp: ledger.clock() }, look(ledger))
         }))
@@ -275,20 +353,67 @@ impl Service {
 
     /// This node's ledger, as far as it has applied.
     pub fn peek<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
-        self.inner.reader.look(look)
+        self.inner.view.look(look)
     }
 
     /// Who leads, as far as this node knows.
     pub fn leader_hint(&self) -> Option<LeaderHint> {
         let metrics = self.inner.raft.server_metrics();
-        let metrics = metrics.borrow();
+        let metrics = metrics.borrow_watched();
         let node = metrics.current_leader?;
         let endpoints = metrics.membership_config.membership().get_node(&node)?;
         Some(LeaderHint { node, client_address: endpoints.client.clone() })
     }
 
+    /// How this node stands.
+    pub fn node_status(&self) -> NodeStatus {
+        let leader = self.leader_hint();
+        let is_formed = self.peek(|ledger| ledger.genesis().is_some());
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let role = match (&metrics.running_state, metrics.state) {
+            (Err(_), _) | (_, ServerState::Shutdown) => Role::Down,
+            (_, ServerState::Leader) => Role::Leader,
+            (_, ServerState::Follower) => Role::Follower,
+            (_, ServerState::Candidate) => Role::Candidate,
+            (_, ServerState::Learner) => Role::Learner,
+        };
+        let is_confirmed = role != Role::Leader
+            || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= QUORUM_SILENCE_MAX);
+        let unready = if self.inner.draining.load(Ordering::Relaxed) {
+            Some("shutting down")
+        } else if role == Role::Down {
+            Some("raft has stopped")
+        } else if !is_formed {
+            Some("the cluster is not formed")
+        } else if leader.is_none() {
+            Some("no leader is known")
+        } else if !is_confirmed {
+            Some("no quorum confirms this leader")
+        } else {
+            None
+        };
+        let matched = metrics.replication.iter().flatten();
+        NodeStatus {
+            id: self.inner.id,
+            role,
+            term: metrics.current_term,
+            leader,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: index(metrics.last_applied),
+            snapshot_index: index(metrics.snapshot),
+            matched: matched.map(|(node, log_id)| (*node, index(*log_id))).collect(),
+            unready,
+        }
+    }
+
+    /// From now on this node calls itself unready; what it began it finishes.
+    pub(crate) fn start_draining(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
     fn leader(&self) -> Option<u64> {
-        self.inner.raft.server_metrics().borrow().current_leader
+        self.inner.raft.server_metrics().borrow_watched().current_leader
     }
 
     /// Tells whoever waits for `lease` that it is settled.
@@ -300,24 +425,21 @@ impl Service {
         }
     }
 
-    fn await_settling(&self, lease: LeaseId) -> oneshot::Receiver<Reply> {
-        let (settled, receiver) = oneshot::channel();
-        self.waiting().entry(lease).or_default().push(settled);
-        receiver
+    fn await_settling(&self, lease: LeaseId) -> Settling<'_> {
+        let (waiter, settled) = oneshot::channel();
+        self.waiting().entry(lease).or_default().push(waiter);
+        Settling { service: self, lease, settled }
     }
 
-    fn forget_closed(&self, lease: LeaseId) {
-        let mut waiting = self.waiting();
-        if let Some(waiters) = waiting.get_mut(&lease) {
-            waiters.retain(|waiter| !waiter.is_closed());
-            if waiters.is_empty() {
-                waiting.remove(&lease);
-            }
-        }
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<LeaseId, Vec<oneshot::Sender<Reply>>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while it holds this lock, and a map of channels is never half changed.
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    /// Looks at the ledger as it is now. Entries wait meanwhile, so be quick.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        self.read(|applied| look(&applied.ledger))
     }
 }

@@ -15,6 +15,7 @@ use license::package::{License, Package};
 use license::product::{ClusterId, LicenseId, LicenseSerial, NodeId};
 use license::request::ContainerRequest;
 use license::share::{Commitment, Nonces, Share, SignatureShare, TermSignature, aggregate_term};
+use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::Instant;
 use tonic::Status;
 use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequest};
@@ -23,7 +24,7 @@ use crate::entropy::{Entropy, EntropyRng};
 use crate::peers::Peers;
 use crate::raft::Raft;
 use crate::service::Service;
-use crate::store::machine::Reader;
+use crate::store::machine::View;
 
 /// A nonce that was not used by then is dropped.
 const NONCE_LIFE: Duration = Duration::from_secs(2);
@@ -51,7 +52,7 @@ struct Inner {
     container: Container,
     boot: [u8; 32],
     raft: Raft,
-    reader: Reader,
+    view: View,
     entropy: Arc<dyn Entropy>,
     opened: Mutex<BTreeMap<Edition, Arc<Opened>>>,
     outstanding: Mutex<BTreeMap<u64, Outstanding>>,
@@ -90,7 +91,7 @@ impl Shares {
         container: Container,
         boot: [u8; 32],
         raft: Raft,
-        reader: Reader,
+        view: View,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let inner = Inner {
@@ -98,7 +99,7 @@ impl Shares {
             container,
             boot,
             raft,
-            reader,
+            view,
             entropy,
             opened: Mutex::default(),
             outstanding: Mutex::default(),
@@ -111,7 +112,7 @@ impl Shares {
     /// Refused, with the reason, for a cluster that is not this node's.
     pub(crate) fn container_request(&self, cluster: ClusterId) -> Result<ContainerRequest, String> {
         let inner = &self.inner;
-        let ours = inner.reader.look(|ledger| ledger.genesis().map(|genesis| genesis.cluster));
+        let ours = inner.view.look(|ledger| ledger.genesis().map(|genesis| genesis.cluster));
         if let Some(ours) = ours.filter(|ours| *ours != cluster) {
             return Err(format!("{} belongs to cluster {ours}, not {cluster}", inner.node));
         }
@@ -130,7 +131,7 @@ impl Shares {
         let mut complained = BTreeMap::new();
         loop {
             looks.tick().await;
-            let (attestations, signatures) = self.inner.reader.look(|ledger| {
+            let (attestations, signatures) = self.inner.view.look(|ledger| {
                 (ledger.attestation_needs(self.inner.node), ledger.signature_needs())
             });
             for need in attestations {
@@ -151,7 +152,7 @@ impl Shares {
 
     fn leads(&self) -> bool {
         let metrics = self.inner.raft.server_metrics();
-        metrics.borrow().current_leader == Some(self.inner.node.0)
+        metrics.borrow_watched().current_leader == Some(self.inner.node.0)
     }
 
     async fn attest(&self, service: &Service, need: AttestationNeed) -> Result<(), String> {
@@ -217,8 +218,7 @@ impl Shares {
             client.commit_term(request).await.map_err(|s| s.message().to_owned())?.into_inner();
         let theirs: Commitment = decode(&committed.commitment)?;
 
-        let (nonces, commitment) =
-            ours.share.commit(&mut self.rng()).map_err(|e| e.to_string())?;
+        let (nonces, commitment) = ours.share.commit(&mut self.rng()).map_err(|e| e.to_string())?;
         let commitments = [commitment, theirs];
         let request = SignTermRequest {
             license: need.license.to_string(),
@@ -252,7 +252,8 @@ impl Shares {
             return Err(Status::resource_exhausted("too many signatures under way"));
         }
         let nonce = self.fresh_id();
-        let kept = Outstanding { edition, term: request.term, nonces, dropped_at: now + NONCE_LIFE };
+        let kept =
+            Outstanding { edition, term: request.term, nonces, dropped_at: now + NONCE_LIFE };
         outstanding.insert(nonce, kept);
         Ok(CommitTermReply { nonce, commitment: encode(&commitment).map_err(Status::internal)? })
     }
@@ -283,7 +284,7 @@ impl Shares {
 
     /// A share signs only for the term its own node is in.
     fn require_term(&self, term: u64) -> Result<(), Status> {
-        let current = self.inner.raft.metrics().borrow().current_term;
+        let current = self.inner.raft.metrics().borrow_watched().current_term;
         if current == term {
             return Ok(());
         }
@@ -294,7 +295,7 @@ impl Shares {
     fn require_in_service(&self, (license, _): Edition) -> Result<(), Status> {
         use ledger::command::ShareState;
         let node = self.inner.node;
-        let is_withdrawn = self.inner.reader.look(|ledger| {
+        let is_withdrawn = self.inner.view.look(|ledger| {
             ledger
                 .licenses()
                 .iter()
@@ -313,7 +314,7 @@ impl Shares {
         if let Some(opened) = self.opened_shares().get(&edition) {
             return Ok(opened.clone());
         }
-        let (genesis, packages) = self.inner.reader.look(|ledger| {
+        let (genesis, packages) = self.inner.view.look(|ledger| {
             let packages: Vec<Vec<u8>> =
                 ledger.packages(edition.0).into_iter().map(<[u8]>::to_vec).collect();
             (ledger.genesis().cloned(), packages)
@@ -334,7 +335,9 @@ impl Shares {
             let opened = Arc::new(Opened { license, share });
             let mut shares = self.opened_shares();
             // Editions before the one in force are of no more use.
-            shares.retain(|(license, serial), _| *license != edition.0 || serial.0 + 1 >= edition.1.0);
+            shares.retain(|(license, serial), _| {
+                *license != edition.0 || serial.0 + 1 >= edition.1.0
+            });
             shares.insert(edition, opened.clone());
             return Ok(opened);
         }

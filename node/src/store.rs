@@ -3,11 +3,17 @@
 //! [`Disk`] is the seam. Above it: [`log`] and [`machine`], which openraft
 //! drives. Below it: the engines, and [`mem`] for the simulator.
 
+mod directory;
+mod embedded;
 pub mod entry;
 pub mod frame;
 pub mod keys;
 pub mod log;
+pub mod machine;
 pub mod mem;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+mod snapshots;
 mod thread;
 
 use std::fmt;
@@ -17,6 +23,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+
+pub use self::directory::{EngineKind, OpenError, open};
 
 /// A key; [`keys`] lists them all. Ordered by its bytes.
 pub type Key = Vec<u8>;

@@ -19,12 +19,12 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::Status;
-use wire::peer::RaftMessage;
+use wire::peer::Packed;
 
 use super::message::{pack, unpack};
 use super::{Endpoints, Snapshot, SnapshotHeader, TypeConfig, Vote};
 use crate::peers::{Client, Peers, never_sent};
-use crate::store::machine::SnapshotData;
+use crate::store::machine::SnapshotBytes;
 
 type RpcError = RPCError<TypeConfig>;
 
@@ -78,12 +78,12 @@ impl Network {
         &self,
         request: &Q,
         within: Duration,
-        send: impl FnOnce(Client, RaftMessage) -> F,
+        send: impl FnOnce(Client, Packed) -> F,
     ) -> Result<A, RpcError>
     where
         Q: Serialize,
         A: DeserializeOwned,
-        F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
+        F: Future<Output = Result<tonic::Response<Packed>, Status>>,
     {
         let answer = async {
             let answer = send(self.client()?, pack(request)?).await?;
@@ -97,7 +97,7 @@ impl Network {
 }
 
 impl RaftNetworkV2<TypeConfig> for Network {
-    type SnapshotData = SnapshotData;
+    type SnapshotData = SnapshotBytes;
 
     async fn append_entries(
         &mut self,
@@ -114,7 +114,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         &'s mut self,
         mut input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -140,7 +143,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let inbound = match tokio::time::timeout(within, opening).await {
                 Ok(Ok(answer)) => answer.into_inner(),
                 Ok(Err(status)) => return Err(self.failed(&status)),
-                Err(_) => return Err(self.failed(&Status::deadline_exceeded("stream did not open"))),
+                Err(_) => {
+                    return Err(self.failed(&Status::deadline_exceeded("stream did not open")));
+                }
             };
             let network = &*self;
             let answers = stream::unfold(Some(inbound), move |inbound| {
@@ -187,13 +192,13 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let bytes = snapshot.snapshot;
+        let bytes = snapshot.snapshot.0;
         let header = SnapshotHeader { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         let send = async {
             let header = pack(&header)?;
             let chunks = bytes
                 .chunks(CHUNK_BYTES)
-                .map(|chunk| RaftMessage { format: header.format, body: chunk.to_vec() })
+                .map(|chunk| Packed { format: header.format, body: chunk.to_vec() })
                 .collect::<Vec<_>>();
             let messages = stream::iter(std::iter::once(header).chain(chunks));
             let answer = self.client()?.install_snapshot(messages).await?;
@@ -224,7 +229,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
 
 /// The next answer of an append stream; an error if one is owed and does not come.
 async fn next_answer(
-    inbound: &mut tonic::Streaming<RaftMessage>,
+    inbound: &mut tonic::Streaming<Packed>,
     unanswered: &AtomicI64,
     within: Duration,
 ) -> Option<Result<StreamAppendResult<TypeConfig>, Status>> {

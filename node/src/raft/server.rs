@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest, ForwardReply,
-    ForwardRequest, RaftMessage, SignTermReply, SignTermRequest, forward_reply,
+    ForwardRequest, Packed, SignTermReply, SignTermRequest, forward_reply,
 };
 
 use super::message::{pack, unpack};
@@ -18,6 +18,7 @@ use super::{Raft, Snapshot, SnapshotHeader, TypeConfig};
 use crate::peers::MESSAGE_BYTES_MAX;
 use crate::service::{NotAnswered, Service};
 use crate::shares::Shares;
+use crate::store::machine::SnapshotBytes;
 
 /// Longest snapshot that is taken from a peer, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
@@ -40,7 +41,7 @@ impl PeerDoor {
 /// Only a stopped Raft fails here; the process is about to end and says why itself.
 fn answer<A: Serialize>(
     result: Result<A, impl std::fmt::Display>,
-) -> Result<Response<RaftMessage>, Status> {
+) -> Result<Response<Packed>, Status> {
     match result {
         Ok(answer) => pack(&answer).map(Response::new),
         Err(stopped) => Err(Status::unavailable(stopped.to_string())),
@@ -49,18 +50,15 @@ fn answer<A: Serialize>(
 
 #[tonic::async_trait]
 impl Peer for PeerDoor {
-    async fn append_entries(
-        &self,
-        request: Request<RaftMessage>,
-    ) -> Result<Response<RaftMessage>, Status> {
+    async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         answer(self.raft.append_entries(unpack(request.get_ref())?).await)
     }
 
-    type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<RaftMessage, Status>> + Send>>;
+    type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<Packed, Status>> + Send>>;
 
     async fn stream_append(
         &self,
-        request: Request<Streaming<RaftMessage>>,
+        request: Request<Streaming<Packed>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         // A message that does not decode ends the stream, as a broken connection would.
         let requests = request
@@ -76,28 +74,22 @@ impl Peer for PeerDoor {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+    async fn vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         answer(self.raft.vote(unpack(request.get_ref())?).await)
     }
 
-    async fn pre_vote(
-        &self,
-        request: Request<RaftMessage>,
-    ) -> Result<Response<RaftMessage>, Status> {
+    async fn pre_vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         answer(self.raft.pre_vote(unpack(request.get_ref())?).await)
     }
 
-    async fn transfer_leader(
-        &self,
-        request: Request<RaftMessage>,
-    ) -> Result<Response<RaftMessage>, Status> {
+    async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         answer(self.raft.handle_transfer_leader(unpack(request.get_ref())?).await)
     }
 
     async fn install_snapshot(
         &self,
-        request: Request<Streaming<RaftMessage>>,
-    ) -> Result<Response<RaftMessage>, Status> {
+        request: Request<Streaming<Packed>>,
+    ) -> Result<Response<Packed>, Status> {
         let mut messages = request.into_inner();
         let first = messages
             .message()
@@ -117,7 +109,7 @@ impl Peer for PeerDoor {
         if bytes.len() as u64 != header.bytes {
             return Err(Status::invalid_argument("snapshot is shorter than its header says"));
         }
-        let snapshot = Snapshot { meta: header.meta, snapshot: bytes.into() };
+        let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };
         answer(self.raft.install_full_snapshot(header.vote, snapshot).await)
     }
 
@@ -125,11 +117,11 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
-        let command = ledger::codec::decode_command(&request.get_ref().command)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let command = request.into_inner().command.unwrap_or_default();
+        let command = unpack(&command)?;
         // One hop only: a node that does not lead says so.
         let result = match self.service.submit_here(command).await {
-            Ok(reply) => forward_reply::Result::Reply(ledger::codec::encode_reply(&reply)),
+            Ok(reply) => forward_reply::Result::Reply(pack(&reply)?),
             Err(NotAnswered::Unknown { detail }) => forward_reply::Result::Unknown(detail),
             Err(not_done) => forward_reply::Result::NotDone(not_done.to_string()),
         };

@@ -74,10 +74,9 @@ pub fn decode(index: u64, framed: &[u8]) -> Result<Entry, Damaged> {
 
 /// A small record of Raft's, framed for `key`.
 pub fn encode_record<T: Serialize>(key: &[u8], record: &T) -> Result<Vec<u8>, Unencodable> {
-    postcard::to_stdvec(record).map(|body| frame::seal(key, &body)).map_err(|error| Unencodable {
-        key: keys::describe(key),
-        reason: error.to_string(),
-    })
+    postcard::to_stdvec(record)
+        .map(|body| frame::seal(key, &body))
+        .map_err(|error| Unencodable { key: keys::describe(key), reason: error.to_string() })
 }
 
 /// The record found under `key`.

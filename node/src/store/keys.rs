@@ -107,6 +107,7 @@ pub fn describe(key: &[u8]) -> String {
             let number = number.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte));
             format!("chunk {number} of snapshot {id}")
         }
+        (b"snapshot", ..) => "a snapshot".to_owned(),
         _ => format!("unknown key {key:02x?}"),
     }
 }

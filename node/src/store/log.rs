@@ -119,11 +119,7 @@ impl Shared {
     /// The entries of `range`, in order and without a hole.
     ///
     /// All that the log has, or with a `limit` the first of them.
-    async fn read(
-        &self,
-        range: impl RangeBounds<u64>,
-        limit: Limit,
-    ) -> io::Result<Vec<Entry>> {
+    async fn read(&self, range: impl RangeBounds<u64>, limit: Limit) -> io::Result<Vec<Entry>> {
         loop {
             let (wanted, tail, truncations) = {
                 let state = self.state();

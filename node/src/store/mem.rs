@@ -222,7 +222,11 @@ impl Disk for Mem {
             }
             let mut state = self.platter.state();
             if state.opening != self.opening {
-                return Err(error(Operation::Sync, io::ErrorKind::Other, "this process has crashed"));
+                return Err(error(
+                    Operation::Sync,
+                    io::ErrorKind::Other,
+                    "this process has crashed",
+                ));
             }
             if !state.faults.syncs_lie {
                 // A sync that ran meanwhile may have covered some of these already.

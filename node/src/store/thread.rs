@@ -12,16 +12,18 @@ use tokio::sync::oneshot;
 
 use super::{Disk, DiskError, DiskFuture, Key, Limit, Operation, Pair, Writes};
 
+/// Jobs that share one write at most.
+const JOBS_MAX: usize = 256;
+
 /// What an engine does, blocking. Written to by one thread only.
 pub(crate) trait Engine: Send + Sync + 'static {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError>;
     /// The first pairs within `range`, which is not empty.
     fn scan(&self, range: Range<Key>, limit: Limit) -> Result<Vec<Pair>, DiskError>;
-    /// Makes `writes` readable, all or none.
-    fn write(&self, writes: Writes) -> Result<(), DiskError>;
-    /// Makes all earlier writes durable.
-    fn sync(&self) -> Result<(), DiskError>;
+    /// Makes `writes` readable, all or none; with `sync` also durable, and all
+    /// earlier writes with them.
+    fn write(&self, writes: Writes, sync: bool) -> Result<(), DiskError>;
 }
 
 /// An engine with its writer thread. Dropping it writes out what was asked
@@ -70,7 +72,8 @@ impl<E: Engine> Threaded<E> {
         let operation = if sync { Operation::Sync } else { Operation::Write };
         let (done, answer) = oneshot::channel();
         // Queued here and not in the future: the order is that of the asking.
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { writes, sync, done }).is_ok());
+        let sent =
+            self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { writes, sync, done }).is_ok());
         Box::pin(async move {
             if !sent {
                 return Err(self.stopped(operation));
@@ -133,39 +136,25 @@ impl<E> Drop for Threaded<E> {
     }
 }
 
-/// Writes what has arrived, syncs once for all of it, answers in order.
+/// Writes all that has arrived at once, syncing if anyone asks for it.
 fn serve<E: Engine>(engine: &E, queue: &mpsc::Receiver<Job>) {
-    let mut failed: Option<DiskError> = None;
+    let mut result = Ok(());
     while let Ok(first) = queue.recv() {
+        let mut writes = Writes::new();
+        let mut sync = false;
         let mut waiting = Vec::new();
-        for job in std::iter::once(first).chain(queue.try_iter()) {
-            let written = match &failed {
-                Some(error) => Err(error.clone()),
-                None if job.writes.is_empty() => Ok(()),
-                None => engine.write(job.writes),
-            };
-            if let Err(error) = &written {
-                failed.get_or_insert_with(|| error.clone());
-            }
-            if job.sync && written.is_ok() {
-                waiting.push(job.done);
-            } else {
-                // Nobody may be left who wants to know; that changes nothing.
-                drop(job.done.send(written));
-            }
+        for job in std::iter::once(first).chain(queue.try_iter().take(JOBS_MAX)) {
+            writes.append(job.writes);
+            sync |= job.sync;
+            waiting.push(job.done);
         }
-        if waiting.is_empty() {
-            continue;
-        }
-        let synced = match &failed {
-            Some(error) => Err(error.clone()),
-            None => engine.sync(),
-        };
-        if let Err(error) = &synced {
-            failed.get_or_insert_with(|| error.clone());
+        // Once failed, for ever failed: see `Disk`.
+        if result.is_ok() {
+            result = engine.write(writes, sync);
         }
         for done in waiting {
-            drop(done.send(synced.clone()));
+            // Nobody may be left who wants to know; that changes nothing.
+            drop(done.send(result.clone()));
         }
     }
 }
