@@ -1,0 +1,7 @@
+//! What a node keeps: the suites every engine passes, the crash tests, the data directory.
+
+mod bench;
+mod crash;
+mod directory;
+mod history;
+mod suite;
