@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
-use license::product::ClusterId;
+use license::product::{ClusterId, NodeId};
 use openraft::raft::AppendEntriesRequest;
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,6 +15,7 @@ use wire::peer::{
 
 use super::message::{pack, unpack};
 use super::{Raft, Snapshot, SnapshotHeader, TypeConfig};
+use crate::identity as connection;
 use crate::peers::MESSAGE_BYTES_MAX;
 use crate::service::{NotAnswered, Service};
 use crate::shares::Shares;
@@ -28,13 +29,32 @@ pub(crate) struct PeerDoor {
     raft: Raft,
     service: Service,
     shares: Shares,
+    members: Vec<NodeId>,
 }
 
 impl PeerDoor {
-    pub(crate) fn new(raft: Raft, service: Service, shares: Shares) -> PeerServer<Self> {
-        PeerServer::new(Self { raft, service, shares })
+    pub(crate) fn new(
+        raft: Raft,
+        service: Service,
+        shares: Shares,
+        members: Vec<NodeId>,
+    ) -> PeerServer<Self> {
+        PeerServer::new(Self { raft, service, shares, members })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Lets in the members of this cluster and nobody else.
+    fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let identity =
+            request.extensions().get::<connection::Peer>().and_then(|peer| peer.identity.as_ref());
+        let is_member = identity
+            .and_then(pki::Identity::node_id)
+            .is_some_and(|id| self.members.contains(&NodeId(id)));
+        if is_member {
+            return Ok(request.into_inner());
+        }
+        Err(Status::permission_denied("only this cluster's nodes are served here"))
     }
 }
 
@@ -51,7 +71,7 @@ fn answer<A: Serialize>(
 #[tonic::async_trait]
 impl Peer for PeerDoor {
     async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.append_entries(unpack(request.get_ref())?).await)
+        answer(self.raft.append_entries(unpack(&self.admit(request)?)?).await)
     }
 
     type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<Packed, Status>> + Send>>;
@@ -61,8 +81,8 @@ impl Peer for PeerDoor {
         request: Request<Streaming<Packed>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         // A message that does not decode ends the stream, as a broken connection would.
-        let requests = request
-            .into_inner()
+        let requests = self
+            .admit(request)?
             .map(|message| unpack::<AppendEntriesRequest<TypeConfig>>(&message?))
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
@@ -75,22 +95,22 @@ impl Peer for PeerDoor {
     }
 
     async fn vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.vote(unpack(request.get_ref())?).await)
+        answer(self.raft.vote(unpack(&self.admit(request)?)?).await)
     }
 
     async fn pre_vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.pre_vote(unpack(request.get_ref())?).await)
+        answer(self.raft.pre_vote(unpack(&self.admit(request)?)?).await)
     }
 
     async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.handle_transfer_leader(unpack(request.get_ref())?).await)
+        answer(self.raft.handle_transfer_leader(unpack(&self.admit(request)?)?).await)
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<Packed>>,
     ) -> Result<Response<Packed>, Status> {
-        let mut messages = request.into_inner();
+        let mut messages = self.admit(request)?;
         let first = messages
             .message()
             .await?
@@ -117,7 +137,7 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
-        let command = request.into_inner().command.unwrap_or_default();
+        let command = self.admit(request)?.command.unwrap_or_default();
         let command = unpack(&command)?;
         // One hop only: a node that does not lead says so.
         let result = match self.service.submit_here(command).await {
@@ -132,7 +152,7 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ContainerRequest>,
     ) -> Result<Response<ContainerReply>, Status> {
-        let cluster = <[u8; 16]>::try_from(request.get_ref().cluster.as_slice())
+        let cluster = <[u8; 16]>::try_from(self.admit(request)?.cluster.as_slice())
             .map_err(|_| Status::invalid_argument("a cluster id has 16 bytes"))?;
         let request = self
             .shares
@@ -145,13 +165,13 @@ impl Peer for PeerDoor {
         &self,
         request: Request<CommitTermRequest>,
     ) -> Result<Response<CommitTermReply>, Status> {
-        self.shares.commit(request.get_ref()).map(Response::new)
+        self.shares.commit(&self.admit(request)?).map(Response::new)
     }
 
     async fn sign_term(
         &self,
         request: Request<SignTermRequest>,
     ) -> Result<Response<SignTermReply>, Status> {
-        self.shares.sign(request.get_ref()).map(Response::new)
+        self.shares.sign(&self.admit(request)?).map(Response::new)
     }
 }

@@ -1,0 +1,369 @@
+//! One node, assembled from what it is handed, served and drained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use ledger::Event;
+use license::container::Container;
+use license::product::NodeId;
+use license::trust::VendorRoot;
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::entropy::Entropy;
+use crate::formation::Formation;
+use crate::incoming::Incoming;
+use crate::peers::{Dial, Peers};
+use crate::proposer::{Proposer, QUEUE_MAX};
+use crate::raft::network::Factory;
+use crate::raft::server::PeerDoor;
+use crate::raft::{Endpoints, Raft, spawn};
+use crate::serve::{Bounds, closing, serve};
+use crate::service::{Role, Service};
+use crate::shares::Shares;
+use crate::store::Disk;
+use crate::store::log::{Flush, Log};
+use crate::store::machine::{Happened, Machine, View};
+use crate::telemetry::Metrics;
+use crate::{api, health, heartbeat};
+
+/// How long a drain waits for another node to take the lead.
+const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Entries between two snapshots.
+const SNAPSHOT_INTERVAL: u64 = 20_000;
+
+/// Entries kept behind a snapshot, so that a node that was away briefly needs none.
+const ENTRIES_KEPT: u64 = 5_000;
+
+/// What a node is: from its configuration, the same at every start.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Which node.
+    pub id: NodeId,
+    /// The three members and where they are found.
+    pub members: Vec<(NodeId, Endpoints)>,
+    /// SHA-256 of the cluster CA's certificate (DER).
+    pub ca_digest: [u8; 32],
+    /// Vendors to trust from genesis on.
+    pub vendor_roots: Vec<VendorRoot>,
+    /// The bounds of its doors.
+    pub limits: Limits,
+    /// The storage engine's name, for status and metrics.
+    pub engine: &'static str,
+}
+
+/// The world a node lives in: the machine's in production, a simulated one in tests.
+pub struct World<C, P, H> {
+    /// Boot time and wall.
+    pub clock: Arc<dyn Clock>,
+    /// Secrets.
+    pub entropy: Arc<dyn Entropy>,
+    /// Which boot of the machine this is.
+    pub boot: [u8; 16],
+    /// Where the log lives.
+    pub disk: Arc<dyn Disk>,
+    /// Where its shares open.
+    pub container: Container,
+    /// The way to the other nodes.
+    pub dial: Arc<dyn Dial>,
+    /// Applications and operators.
+    pub clients: C,
+    /// The other nodes.
+    pub peers: P,
+    /// Health, leader, metrics.
+    pub health: H,
+    /// The node's figures, which its doors write too.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a node stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The disk does not give back what was written, or takes nothing more.
+    #[error("storage: {0}")]
+    Storage(#[from] std::io::Error),
+    /// Raft stopped, nearly always because storage failed under it.
+    #[error("raft stopped: {0}")]
+    Raft(String),
+    /// Its certificates are another cluster's.
+    #[error(
+        "the cluster was formed under another CA than this node's config names; use the CA it was formed with, or give the node an empty data directory and enroll it anew"
+    )]
+    OtherCa,
+    /// Its container is not the one the cluster knows.
+    #[error(
+        "{node}'s container is not the one this cluster was formed with: its data directory was replaced; restore it or replace the node by one with a new id"
+    )]
+    OtherContainer {
+        /// This node.
+        node: NodeId,
+    },
+}
+
+/// Runs a node until `shutdown`, then drains it.
+///
+/// Call it inside [`raft::seeded`](crate::raft::seeded).
+///
+/// # Errors
+/// [`NodeError`] when it cannot start or cannot go on; the process must end.
+pub async fn run<C, P, H>(
+    setup: Setup,
+    world: World<C, P, H>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError>
+where
+    C: Incoming + 'static,
+    P: Incoming + 'static,
+    H: Incoming + 'static,
+{
+    let World { clock, entropy, boot, disk, container, dial, clients, peers, health, metrics } =
+        world;
+    let syncs = metrics.clone();
+    let log = Log::open(disk.clone(), move |flush: Flush| syncs.observe_sync(flush.took)).await?;
+    let machine = Machine::open(disk).await?;
+    let view = machine.view();
+    let events = view.events();
+    let others = setup.members.iter().filter(|(node, _)| *node != setup.id);
+    let links = Peers::new(others.map(|(node, endpoints)| (node.0, endpoints.peer.clone())), dial);
+    let raft =
+        Raft::new(setup.id.0, Arc::new(raft_config()), Factory::new(links.clone()), log, machine)
+            .await
+            .map_err(|fatal| NodeError::Raft(fatal.to_string()))?;
+
+    let (queue, submissions) = mpsc::channel(QUEUE_MAX);
+    let service = Service::new(setup.id.0, raft.clone(), view.clone(), links.clone(), queue);
+    let proposer =
+        Proposer::new(raft.clone(), view.clone(), clock.clone(), metrics.clone(), submissions);
+    let identity = container.identity();
+    let shares = Shares::new(
+        setup.id,
+        container,
+        fingerprint(&boot),
+        raft.clone(),
+        view.clone(),
+        entropy.clone(),
+    );
+    let formation = Formation {
+        node: setup.id,
+        members: setup.members.clone(),
+        ca_digest: setup.ca_digest,
+        vendor_roots: setup.vendor_roots.clone(),
+        raft: raft.clone(),
+        service: service.clone(),
+        peers: links.clone(),
+        shares: shares.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    };
+
+    let mut background = tokio::task::JoinSet::new();
+    // Named tasks that end only with the node.
+    background.spawn(within(proposer.run()));
+    background.spawn(within(shares.clone().run(service.clone(), links.clone())));
+    background.spawn(within(heartbeat::run(
+        setup.id,
+        boot,
+        service.clone(),
+        shares.clone(),
+        clock,
+    )));
+    background.spawn(within(tell_waiters(service.clone(), view.clone(), events)));
+
+    let (closer, closing_clients) = closing();
+    let (peer_closer, closing_peers) = closing();
+    let bounds = Bounds::from(&setup.limits);
+    let routes = api::routes(service.clone(), formation, entropy, metrics.clone(), &setup);
+    let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));
+    let peer_routes = tonic::service::Routes::new(PeerDoor::new(
+        raft.clone(),
+        service.clone(),
+        shares,
+        setup.members.iter().map(|(node, _)| *node).collect(),
+    ));
+    let serving_peers = spawn(serve(
+        peers,
+        Router::from(peer_routes.into_axum_router()),
+        // A peer pipelines appends, and a few calls beside them.
+        Bounds { streams: 256, ..bounds },
+        closing_peers.clone(),
+    ));
+    let health_routes = health::routes(service.clone(), metrics.clone());
+    let serving_health = spawn(serve(health, health_routes, bounds, closing_peers));
+    tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
+
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        reason = raft_stopped(&raft) => Err(NodeError::Raft(reason)),
+        error = stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
+        () = ask_clients_to_move(&raft, &closer) => Ok(()),
+    };
+    tracing::info!(node = %setup.id, "draining");
+    service.start_draining();
+    if ended.is_ok() {
+        hand_over(&raft, &service).await;
+    }
+    closer.drain();
+    drop(serving_clients.await);
+    peer_closer.drain();
+    if let Err(error) = raft.shutdown().await {
+        tracing::debug!(%error, "raft ended before it was asked to");
+    }
+    drop(serving_peers.await);
+    drop(serving_health.await);
+    background.shutdown().await;
+    tracing::info!(node = %setup.id, "node has stopped");
+    ended
+}
+
+fn raft_config() -> openraft::Config {
+    let config = openraft::Config {
+        cluster_name: "trine".into(),
+        heartbeat_interval: 75,
+        election_timeout_min: 400,
+        election_timeout_max: 800,
+        install_snapshot_timeout: 10_000,
+        send_snapshot_timeout: 60_000,
+        max_payload_entries: 64,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
+        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        enable_pre_vote: Some(true),
+        ..Default::default()
+    };
+    config.validate().expect("the numbers above are in their ranges")
+}
+
+/// A task that may touch Raft although another set of tasks owns it.
+fn within<F>(future: F) -> impl Future<Output = ()> + Send
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let task = spawn(future);
+    let abort = AbortOnDrop(task.abort_handle());
+    async move {
+        let _abort = abort;
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            // A bug: stop rather than limp on without this part.
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Answers those who wait for a queued request at this node.
+async fn tell_waiters(service: Service, view: View, mut events: broadcast::Receiver<Happened>) {
+    loop {
+        match events.recv().await {
+            Ok(happened) => {
+                for event in happened.events.iter() {
+                    if let Event::Settled { lease, reply } = event {
+                        service.settle(*lease, reply);
+                    }
+                }
+            }
+            // Who is not told asks again in a moment, and is answered from memory.
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "events were missed");
+                events = view.events();
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn raft_stopped(raft: &Raft) -> String {
+    let mut metrics = raft.metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            return fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            return "its core is gone".into();
+        }
+    }
+}
+
+/// Resolves when the ledger turns out to be of a cluster this node is not part of.
+async fn stranger(
+    view: &View,
+    ca_digest: [u8; 32],
+    node: NodeId,
+    ours: &license::container::ContainerIdentity,
+) -> NodeError {
+    let mut progress = view.progress();
+    loop {
+        let found = view.look(|ledger| {
+            let genesis = ledger.genesis()?;
+            let known = genesis.members.iter().find(|member| member.node == node);
+            Some((genesis.ca_digest, known.map(|member| member.container == *ours)))
+        });
+        match found {
+            Some((digest, _)) if digest != ca_digest => return NodeError::OtherCa,
+            Some((_, Some(false) | None)) => return NodeError::OtherContainer { node },
+            Some(_) => return std::future::pending().await,
+            None if progress.changed().await.is_err() => return std::future::pending().await,
+            None => {}
+        }
+    }
+}
+
+/// Asks the clients of an ex-leader to connect anew. Never ends.
+async fn ask_clients_to_move(raft: &Raft, closer: &crate::serve::Closer) {
+    let mut metrics = raft.server_metrics();
+    let mut led = false;
+    loop {
+        let leads = metrics.borrow_watched().state == openraft::ServerState::Leader;
+        if led && !leads {
+            closer.move_on();
+        }
+        led = leads;
+        if metrics.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// If this node leads, lets the follower that is furthest lead instead.
+async fn hand_over(raft: &Raft, service: &Service) {
+    let status = service.node_status();
+    if status.role != Role::Leader {
+        return;
+    }
+    let furthest = status.matched.iter().filter(|(node, _)| **node != status.id);
+    let Some((next, _)) = furthest.max_by_key(|(_, index)| **index) else { return };
+    tracing::info!(to = next, "handing leadership over");
+    if raft.trigger().transfer_leader(*next).await.is_err() {
+        return;
+    }
+    let mut metrics = raft.server_metrics();
+    let handed_over = async {
+        loop {
+            let led_by = metrics.borrow_watched().current_leader;
+            if led_by.is_some_and(|leader| leader != status.id) || metrics.changed().await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(HANDOVER_WAIT_MAX, handed_over).await.is_err() {
+        tracing::info!("nobody took the lead in time; the others will elect one");
+    }
+}
+
+/// What the vendor sees of a boot id.
+fn fingerprint(boot: &[u8; 16]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(boot).into()
+}
