@@ -201,7 +201,7 @@ impl Config {
             listen,
             health,
             source,
-            nodes: nodes(&file.nodes)?,
+            nodes: nodes(&file.nodes, listen)?,
             limits: Limits {
                 connections: count(
                     "limits.connections",
@@ -244,7 +244,7 @@ fn source(text: &str) -> Result<IpAddr, ConfigError> {
     })
 }
 
-fn nodes(tables: &[NodeTable]) -> Result<Vec<Node>, ConfigError> {
+fn nodes(tables: &[NodeTable], listen: SocketAddr) -> Result<Vec<Node>, ConfigError> {
     if !(1..=7).contains(&tables.len()) {
         let rule = "write one [[nodes]] table per node, three for a cluster and never more than 7";
         return Err(value("nodes", format!("{} tables", tables.len()), rule));
@@ -267,6 +267,10 @@ fn nodes(tables: &[NodeTable]) -> Result<Vec<Node>, ConfigError> {
             Ok(address)
         };
         let client = host_port("client", &table.client)?;
+        if client.to_string() == listen.to_string() {
+            let rule = "this is listen, and the balancer would call itself for ever";
+            return Err(value(&key("client"), &table.client, rule));
+        }
         let health = host_port("health", &table.health)?;
         nodes.push(Node { id: NodeId(table.id), client, health });
     }
@@ -339,6 +343,7 @@ mod tests {
             ("id = 1", "id = 0", r#"nodes[0].id = "0" is not allowed"#),
             ("127.0.0.1:1", "db", r#"nodes[0].client = "db" is not allowed: write a host"#),
             ("127.0.0.1:1", "db:0", "nodes[0].client"),
+            ("127.0.0.1:1", "127.0.0.1:22450", "the balancer would call itself"),
             ("127.0.0.1:1", "127.0.0.1:2", "another listener has this address already"),
             ("[[nodes]]", "[probe]\ninterval_ms = 1\n[[nodes]]", "write 10 to 60000 milliseconds"),
             ("[[nodes]]", "[limits]\nconnections = 0\n[[nodes]]", "write 1 to 1000000"),

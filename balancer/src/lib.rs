@@ -4,7 +4,8 @@
 //! TLS runs through it from client to node, so a balancer can deny or delay but
 //! never read, grant or forge. [`topology`] decides where a connection goes,
 //! from what probes found; the rest carries that out. Listeners and connector
-//! are handed in and time is tokio's, so a simulator runs this same code.
+//! are handed in, time is tokio's and every `select!` is biased, so a simulator
+//! runs this same code and the same seed gives the same run.
 #![forbid(unsafe_code)]
 
 mod board;

@@ -73,6 +73,7 @@ async fn ask<C: Connector>(connector: &C, address: &HostPort) -> Result<Report, 
     };
     tokio::pin!(connection, answer);
     tokio::select! {
+        biased;
         answer = &mut answer => answer,
         // The connection ends when all of the answer has been handed over.
         ended = &mut connection => { ended?; answer.await }

@@ -36,8 +36,9 @@ pub(crate) async fn carry<S, C>(
     let Accepted { stream, caller, called } = accepted;
     let header = header(caller, called);
     let reached = tokio::select! {
-        reached = reach(board, connector, limits, &header) => reached,
+        biased;
         () = leave.cancelled() => None,
+        reached = reach(board, connector, limits, &header) => reached,
     };
     let Some((mut node, target)) = reached else {
         board.telemetry.refused(RefusalReason::NoNode);
@@ -52,12 +53,16 @@ pub(crate) async fn carry<S, C>(
         written: &board.telemetry.bytes_to_client,
     };
     let end = tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut client, &mut node, BUFFER_LENGTH, BUFFER_LENGTH) => {
-            if copied.is_ok() { End::Finished } else { End::Broken }
-        }
+        biased;
         () = target.cut.cancelled() => End::NodeDown,
         () = leave.cancelled() => End::Drained,
         () = idled(&moved, limits.idle) => End::Idle,
+        copied = copy_bidirectional_with_sizes(
+            &mut client, &mut node, BUFFER_LENGTH, BUFFER_LENGTH,
+        ) => match copied {
+            Ok(_) => End::Finished,
+            Err(_) => End::Broken,
+        },
     };
     debug!(node = %target.node, %caller, ?end, "connection ended");
     board.telemetry.ended(end);
@@ -78,10 +83,11 @@ async fn reach<C: Connector>(
             Ok(stream)
         };
         let connected: io::Result<C::Stream> = tokio::select! {
+            biased;
+            () = target.cut.cancelled() => Err(io::ErrorKind::HostUnreachable.into()),
             connected = tokio::time::timeout(limits.connect, connect) => {
                 connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             }
-            () = target.cut.cancelled() => Err(io::ErrorKind::HostUnreachable.into()),
         };
         match connected {
             Ok(stream) => return Some((stream, target)),

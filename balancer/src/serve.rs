@@ -95,9 +95,10 @@ pub async fn run<I: Incoming, H: Incoming, C: Connector>(
         tokio::time::sleep(door.config.drain.notice).await;
     };
     tokio::select! {
+        biased;
         () = notice => {}
-        Err(error) = door.keep(&mut clients) => return Err(error),
         Some(Ok(Err(error))) = helpers.join_next() => return Err(error),
+        Err(error) = door.keep(&mut clients) => return Err(error),
     }
 
     drop(clients);

@@ -1,8 +1,9 @@
 //! What a balancer counts, as Prometheus reads it.
 
+use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,14 +13,14 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::topology::NodeId;
 
 /// Why a connection was closed before it reached a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum RefusalReason {
     Limit,
     NoNode,
 }
 
 /// How a connection that reached a node ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     /// Both sides were done.
     Finished,
@@ -33,10 +34,43 @@ pub(crate) enum End {
     Drained,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Direction {
     ToNode,
     ToClient,
+}
+
+impl EncodeLabelValue for RefusalReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let word = match self {
+            Self::Limit => "limit",
+            Self::NoNode => "no_node",
+        };
+        word.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for End {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let word = match self {
+            Self::Finished => "finished",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+            Self::NodeDown => "node_down",
+            Self::Drained => "drained",
+        };
+        word.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> fmt::Result {
+        let word = match self {
+            Self::ToNode => "to_node",
+            Self::ToClient => "to_client",
+        };
+        word.encode(encoder)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -188,7 +222,7 @@ impl Telemetry {
     }
 
     /// All series in OpenMetrics text.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
         Ok(page)

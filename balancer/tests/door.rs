@@ -99,7 +99,7 @@ async fn a_dead_leaders_connections_are_cut() {
     nodes[1].falls_silent();
     assert!(client.ends().await);
     assert_ne!(door.who_answers().await, 2);
-    eventually(async || door.metric(r#"connections_ended_total{how="NodeDown"}"#).await == 1.0)
+    eventually(async || door.metric(r#"connections_ended_total{how="node_down"}"#).await == 1.0)
         .await;
     assert_eq!(door.metric(r#"node_up{node="2"}"#).await, 0.0);
 }
@@ -144,7 +144,7 @@ async fn many_bytes_arrive_whole_and_are_counted() {
     client.meet().await.expect("an answer");
     let sent: Vec<u8> = (0..1_000_003u32).map(|n| n as u8).collect();
     assert_eq!(client.echo(&sent).await.expect("an echo"), sent);
-    let carried = door.metric(r#"carried_bytes_total{direction="ToNode"}"#).await;
+    let carried = door.metric(r#"carried_bytes_total{direction="to_node"}"#).await;
     assert_eq!(carried, sent.len() as f64);
 }
 
@@ -155,7 +155,7 @@ async fn one_connection_over_the_limit_is_closed_and_counted() {
     first.meet().await.expect("an answer");
     let mut second = door.knock().await;
     assert!(second.ends().await);
-    assert_eq!(door.metric(r#"connections_refused_total{reason="Limit"}"#).await, 1.0);
+    assert_eq!(door.metric(r#"connections_refused_total{reason="limit"}"#).await, 1.0);
     drop(first);
     eventually(async || door.metric("connections_open").await == 0.0).await;
     assert_eq!(door.who_answers().await, 1);
@@ -184,7 +184,7 @@ async fn drain_lets_a_running_answer_finish() {
 
 #[tokio::test]
 async fn drain_says_so_before_the_door_closes() {
-    let (_nodes, mut door) = led_by(1, "notice_ms = 2000").await;
+    let (_nodes, mut door) = led_by(1, "notice_ms = 3000").await;
     door.tell_to_leave();
     eventually(async || door.get("/readyz").await.0 == 503).await;
     assert_eq!(door.who_answers().await, 1);

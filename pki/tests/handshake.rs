@@ -196,7 +196,7 @@ async fn tls_1_2_is_refused() {
     let server = serving(&node(&ca, 1), ClientAuth::Optional);
     let (mut near, far) = tokio::io::duplex(16 * 1024);
     near.write_all(&hello).await.expect("room for a hello");
-    let error = TlsAcceptor::from(server).accept(far).await.err().expect("TLS 1.2 went through");
+    let error = TlsAcceptor::from(server).accept(far).await.expect_err("TLS 1.2 went through");
     assert!(error.to_string().contains("SupportedVersionsExtensionRequired"), "{error}");
     let mut alert = [0; 7];
     near.read_exact(&mut alert).await.expect("an alert");

@@ -189,7 +189,7 @@ impl Door {
             text.push_str("notice_ms = 0\n");
         }
         text.push_str(settings);
-        text.push_str("\n[probe]\ninterval_ms = 20\ntimeout_ms = 500\nfailures = 2\n");
+        text.push_str("\n[probe]\ninterval_ms = 20\ntimeout_ms = 1000\nfailures = 2\n");
         for node in nodes {
             text.push_str(&format!(
                 "[[nodes]]\nid = {}\nclient = \"{}\"\nhealth = \"{}\"\n",
@@ -223,7 +223,7 @@ impl Door {
         self.knock().await.meet().await.expect("somebody answers").node
     }
 
-    /// Waits until the balancer takes `leader` for the leader and knows all nodes.
+    /// Waits until the balancer takes `leader` for the leader and has heard from it.
     pub(crate) async fn sees_leader(&self, leader: u64) {
         let line = format!(r#"node_leader{{node="{leader}"}}"#);
         eventually(async || self.metric(&line).await == 1.0).await;
