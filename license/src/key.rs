@@ -41,6 +41,13 @@ impl Statement {
     }
 }
 
+/// What precedes the 65 bytes of an uncompressed P-256 point in its
+/// SubjectPublicKeyInfo (RFC 5480): the lengths and names are always the same.
+const SPKI_P256: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
 /// A P-256 public key, known to be a point of the curve.
 ///
 /// Encoded as the 33 bytes of a compressed SEC1 point; no other form is read.
@@ -68,6 +75,13 @@ impl PublicKey {
         let mut bytes = [0; 33];
         bytes.copy_from_slice(point.as_bytes());
         bytes
+    }
+
+    /// The key as certificates carry it: SubjectPublicKeyInfo, DER.
+    ///
+    /// A container's certificate is the container's when this is its public key.
+    pub fn to_spki_der(&self) -> Vec<u8> {
+        [SPKI_P256.as_slice(), self.0.to_sec1_point(false).as_bytes()].concat()
     }
 
     /// SHA-256 of the encoding, by which files name the key.

@@ -293,10 +293,9 @@ impl License {
         proof: &ShareProof,
     ) -> bool {
         let Some(signer) = self.signer(container) else { return false };
-        let (license, serial) = (self.terms.license, self.terms.serial);
-        let message = share::attest_message(cluster, license, serial, node);
-        *cluster == self.terms.cluster
-            && frost::verify(&self.shares[signer].verifying, &message, &proof.0)
+        let Terms { cluster: ours, license, serial, .. } = &self.terms;
+        let message = share::attest_message(ours, *license, *serial, node);
+        cluster == ours && frost::verify(&self.shares[signer].verifying, &message, &proof.0)
     }
 
     /// Whether two shares of this license signed this term.

@@ -63,7 +63,7 @@ impl VendorRoot {
         Ok(root)
     }
 
-    /// The root file, with the signature that [`Self::statement`] was given.
+    /// The root file, with the root's signature over itself.
     pub(crate) fn encode(self, signature: Signature) -> Vec<u8> {
         codec::encode(FileKind::VendorRoot, &RootFile { root: self, signature })
     }
@@ -129,8 +129,7 @@ impl FirmCertificate {
 
     /// Whether this root certified it.
     pub fn verify(&self, root: &VendorRoot) -> bool {
-        self.body.issuer == root.key.digest()
-            && root.key.verify(Statement::Firm, &codec::body(&self.body), &self.signature)
+        root.key.verify(Statement::Firm, &codec::body(&self.body), &self.signature)
     }
 }
 

@@ -46,6 +46,15 @@ fn serial_numbers_read_as_they_print() {
 }
 
 #[test]
+fn a_container_s_key_is_written_as_certificates_carry_it() {
+    use p256::pkcs8::EncodePublicKey;
+
+    let key = *World::new(4).containers[0].identity().key();
+    let wanted = key.to_point().to_public_key_der().expect("written");
+    assert_eq!(key.to_spki_der(), wanted.as_bytes());
+}
+
+#[test]
 fn nobody_claims_another_containers_serial() {
     let world = World::new(4);
     let [a, b, _] = world.members();

@@ -1,14 +1,14 @@
 //! What one share, two shares and spoiled shares can do.
 
-use super::{World, more_randomness, request};
+use super::{FIRM, World, more_randomness, request};
 use crate::container::Container;
 use crate::frost;
 use crate::key::Bytes;
 use crate::package::License;
-use crate::product::{ClusterId, LicenseSerial, NodeId};
+use crate::product::{ClusterId, LicenseId, LicenseSerial, NodeId, ProductCode, TmrId};
 use crate::share::{
     Commitment, Nonces, SealedShare, Share, ShareProof, ShareRefusal, SignRefusal, SignatureShare,
-    TermSignature, aggregate_term,
+    TermSignature, aggregate_term, attest_message, term_message,
 };
 
 const TERM: u64 = 12;
@@ -210,6 +210,26 @@ fn a_proof_of_possession_is_no_term_signature() {
     let [a, _, _] = open_all(&world, &license);
     let proof = a.prove(NodeId(TERM), &mut world.rng).expect("good randomness");
     assert!(!license.verify_term(&world.cluster, TERM, &TermSignature(proof.0)));
+}
+
+/// The very bytes are the protocol: nodes of different versions sign together.
+#[test]
+fn what_shares_sign_says_what_it_is_and_for_whom() {
+    let license = LicenseId { firm: FIRM, product: ProductCode(201), tmr: TmrId(1) };
+    let (cluster, serial) = (ClusterId([0xc1; 16]), LicenseSerial(3));
+    let about = [
+        [0xc1; 16].as_slice(),
+        &[0x00, 0x5b, 0x8d, 0x8a],
+        &[0, 0, 0, 201],
+        &[0, 0, 0, 1],
+        &[0, 0, 0, 0, 0, 0, 0, 3],
+        &[0, 0, 0, 0, 0, 0, 0, 12],
+    ]
+    .concat();
+    let term = term_message(&cluster, license, serial, TERM);
+    assert_eq!(term, [b"trine term v1\0".as_slice(), &about].concat());
+    let attest = attest_message(&cluster, license, serial, NodeId(12));
+    assert_eq!(attest, [b"trine attest v1\0".as_slice(), &about].concat());
 }
 
 #[test]
