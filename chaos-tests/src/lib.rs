@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod history;
+pub mod model;
+pub mod oracle;
 
 /// Says on the terminal that a test cannot run here, past the test runner's capture.
 ///
