@@ -389,7 +389,7 @@ pub enum Refusal {
         term: u64,
     },
     /// S13: before the activation time.
-    #[error("license {license} of {product} is not active before {from:?} (cluster date {date:?})")]
+    #[error("license {license} of {product} is not active before {} (it is {} here)", utc(*from), utc(*date))]
     NotYetActive {
         /// The product.
         product: ProductName,
@@ -401,7 +401,7 @@ pub enum Refusal {
         date: WallTime,
     },
     /// S13: after the expiration time.
-    #[error("license {license} of {product} expired at {until:?}")]
+    #[error("license {license} of {product} expired at {}", utc(*until))]
     LicenseExpired {
         /// The product.
         product: ProductName,
@@ -530,7 +530,7 @@ pub enum Refusal {
         license: LicenseId,
     },
     /// The license is at another serial than the command speaks of.
-    #[error("license {license} is at serial {installed:?}, not {asked:?}")]
+    #[error("license {license} is at serial {}, not {}", installed.0, asked.0)]
     OtherSerial {
         /// The license.
         license: LicenseId,
@@ -657,6 +657,39 @@ impl fmt::Display for Bound {
     }
 }
 
+/// A date as people read it: `2023-11-14 22:13:20 UTC`.
+fn utc(date: WallTime) -> String {
+    const DAYS_PER_ERA: i64 = 146_097;
+    let seconds = date.0.div_euclid(1_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years are counted from March, so that the leap day is the last of its year.
+    let since_march_0 = days + 719_468;
+    let (era, day) =
+        (since_march_0.div_euclid(DAYS_PER_ERA), since_march_0.rem_euclid(DAYS_PER_ERA));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + carry;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 fn down_list(down: &[(NodeId, ShareState)]) -> String {
     down.iter().map(|(node, state)| format!("{node} is {state}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_as_people_write_them() {
+        let read = |seconds: i64| utc(WallTime(seconds * 1_000));
+        assert_eq!(read(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(read(1_700_000_000), "2023-11-14 22:13:20 UTC");
+        assert_eq!(read(951_827_696), "2000-02-29 12:34:56 UTC");
+        assert_eq!(read(-1), "1969-12-31 23:59:59 UTC");
+    }
 }

@@ -176,7 +176,7 @@ impl Ledger {
     /// An update that could serve takes over.
     fn promote(&mut self, id: LicenseId, entry: &mut Entry) {
         let ready = self.state.licenses.get(&id).and_then(|installed| installed.next.as_ref());
-        if !ready.is_some_and(|next| self.state.standing(next).service == Service::Serving) {
+        if ready.is_none_or(|next| self.state.standing(next).service != Service::Serving) {
             return;
         }
         self.mark_freed(id, entry);

@@ -1,0 +1,519 @@
+//! The laws of the ledger, on random histories.
+//!
+//! Every answer is compared with a naive model (`model/`), and after every
+//! entry the ledger's own invariants are checked from scratch: S1 to S14 and
+//! S16 by the model's answers, S2, S5, S14, S18 and S19 directly.
+
+mod model;
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock};
+
+use ledger::command::{
+    Acquire, Batch, Cancel, Command, LeaseId, LogId, Outcome, Refusal, Release, Renew, Reply,
+    Revoke, Standing, Token, WithdrawShare,
+};
+use ledger::name::{HolderName, Subject};
+use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::{Event, Ledger};
+use license::product::{LicenseId, NodeId, ProductName, Version};
+use license::terms::Counting;
+use model::{Ask, Mode, Model, Paper, Said, Stands};
+use proptest::prelude::*;
+use support::{ISSUED, Issued, World, subject, terms};
+
+const IDS: u8 = 14;
+const TERMS: u64 = 3;
+
+/// One log entry: how much time passes, which nodes are heard, what is asked.
+#[derive(Debug, Clone)]
+struct Step {
+    /// Below zero a new leader's clock is behind.
+    elapsed: i64,
+    heard: u8,
+    asked: Vec<Op>,
+    new_term: bool,
+    stale: bool,
+    restart: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Acquire {
+        id: u8,
+        subject: u8,
+        product: usize,
+        version: Option<u32>,
+        ttl: u64,
+        wait: Option<u64>,
+        ahead: u64,
+    },
+    Again {
+        id: u8,
+        subject: Option<u8>,
+    },
+    Renew {
+        id: u8,
+        wrong: bool,
+        subject: Option<u8>,
+    },
+    Release {
+        id: u8,
+        wrong: bool,
+        subject: Option<u8>,
+    },
+    Cancel {
+        id: u8,
+        subject: Option<u8>,
+    },
+    Revoke {
+        id: u8,
+    },
+    Install {
+        edition: usize,
+    },
+    Attest {
+        edition: usize,
+        node: usize,
+    },
+    Sign {
+        edition: usize,
+        term: u64,
+    },
+    SignAll,
+    Withdraw {
+        edition: usize,
+        node: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let id = 0..IDS;
+    let other = prop::option::weighted(0.1, 0..4u8);
+    let wrong = prop::bool::weighted(0.1);
+    let wait = prop::option::of(prop::sample::select(vec![0, 1, 5_000, 15_000, 20_000, 90_000]));
+    let ahead = prop::sample::select(vec![0, 1_000, 30_000, 59_999, 60_000, 60_001]);
+    let version = prop::option::weighted(0.2, 1..4u32);
+    let ttl = prop::sample::select(vec![1_000, 5_000, 10_000, 40_000]);
+    let acquire = (id.clone(), 0..4u8, 0..PRODUCTS.len(), version, ttl, wait, ahead).prop_map(
+        |(id, subject, product, version, ttl, wait, ahead)| Op::Acquire {
+            id,
+            subject,
+            product,
+            version,
+            ttl,
+            wait,
+            ahead,
+        },
+    );
+    let edition = 0..PAPERS.len();
+    prop_oneof![
+        12 => acquire,
+        4 => (id.clone(), other.clone()).prop_map(|(id, subject)| Op::Again { id, subject }),
+        6 => (id.clone(), wrong.clone(), other.clone())
+            .prop_map(|(id, wrong, subject)| Op::Renew { id, wrong, subject }),
+        4 => (id.clone(), wrong, other.clone())
+            .prop_map(|(id, wrong, subject)| Op::Release { id, wrong, subject }),
+        2 => (id.clone(), other).prop_map(|(id, subject)| Op::Cancel { id, subject }),
+        1 => id.prop_map(|id| Op::Revoke { id }),
+        2 => edition.clone().prop_map(|edition| Op::Install { edition }),
+        2 => (edition.clone(), 0..3usize).prop_map(|(edition, node)| Op::Attest { edition, node }),
+        2 => (edition.clone(), 1..=TERMS).prop_map(|(edition, term)| Op::Sign { edition, term }),
+        2 => Just(Op::SignAll),
+        1 => (edition, 0..3usize).prop_map(|(edition, node)| Op::Withdraw { edition, node }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let elapsed = prop::sample::select(vec![
+        0, 0, 0, 1, 500, 1_000, 1_000, 2_999, 3_000, 3_001, 5_000, 5_000, 15_000, 60_000, -5_000,
+    ]);
+    let heard = prop_oneof![8 => Just(0b111u8), 1 => 0..8u8];
+    (
+        elapsed,
+        heard,
+        prop::collection::vec(op(), 0..5),
+        prop::bool::weighted(0.04),
+        prop::bool::weighted(0.05),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(elapsed, heard, asked, new_term, stale, restart)| Step {
+            elapsed,
+            heard,
+            asked,
+            new_term,
+            stale,
+            restart,
+        })
+}
+
+const PRODUCTS: [&str; 5] = ["cad", "cam", "cut", "dye", "nil"];
+
+/// (id, serial, product, mode, seats, until, version)
+type Printed = (u32, u64, &'static str, Mode, u64, Option<u64>, Option<u32>);
+const PAPERS: [Printed; 11] = [
+    (11, 1, "cad", Mode::Instance, 3, None, None),
+    (12, 1, "cad", Mode::Instance, 1, Some(40_000), None),
+    (21, 1, "cam", Mode::Station, 2, None, None),
+    (31, 1, "cut", Mode::Exclusive, 2, None, None),
+    (41, 1, "dye", Mode::Instance, 2, None, Some(2)),
+    (42, 1, "dye", Mode::Station, 1, None, None),
+    (11, 2, "cad", Mode::Instance, 1, None, Some(2)),
+    (11, 3, "cad", Mode::Instance, 4, None, None),
+    (21, 2, "cam", Mode::Station, 1, None, None),
+    (31, 2, "cut", Mode::Exclusive, 1, None, None),
+    (41, 2, "dye", Mode::Unlimited, 0, Some(90_000), None),
+];
+
+fn paper(edition: usize) -> Paper {
+    let (id, serial, product, mode, seats, until, version) = PAPERS[edition];
+    let (attested, withdrawn) = ([false; 3], [false; 3]);
+    Paper { id, serial, product, mode, seats, until, version, attested, withdrawn, signed: None }
+}
+
+/// Everything that costs cryptography, made once.
+struct Archive {
+    world: Mutex<World>,
+    genesis: Command,
+    issued: Vec<Issued>,
+    attests: Vec<[Command; 3]>,
+    signs: BTreeMap<(usize, u64), Command>,
+}
+
+fn archive() -> &'static Archive {
+    static ARCHIVE: OnceLock<Archive> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let mut world = World::new(2);
+        let issue = |edition: usize| {
+            let paper = paper(edition);
+            let (code, tmr) = (paper.id / 10, paper.id % 10);
+            let mut sold = terms(paper.product, code, tmr, paper.serial, paper.seats as u32);
+            sold.expiration = paper.until.map(|until| ISSUED.plus_millis(until as i64));
+            sold.version_max = paper.version.map(|major| Version { major, minor: 0 });
+            sold.counting = match paper.mode {
+                Mode::Instance => Counting::PerInstance,
+                Mode::Station => Counting::PerStation,
+                Mode::Exclusive => Counting::ExclusivePerStation,
+                Mode::Unlimited => Counting::Unlimited,
+            };
+            world.issue(sold)
+        };
+        let issued: Vec<Issued> = (0..PAPERS.len()).map(issue).collect();
+        let attests =
+            issued.iter().map(|issued| [1, 2, 3].map(|node| world.attest(issued, node))).collect();
+        let mut signs = BTreeMap::new();
+        for (edition, issued) in issued.iter().enumerate() {
+            for term in 1..=TERMS {
+                signs.insert((edition, term), Command::SignTerm(world.sign(issued, term)));
+            }
+        }
+        Archive { genesis: world.genesis(), issued, attests, signs, world: Mutex::new(world) }
+    })
+}
+
+/// The ledger and the model side by side.
+struct Pair {
+    ledger: Ledger,
+    model: Model,
+    log: Vec<(u64, u64, Vec<u8>)>,
+    now: i64,
+    term: u64,
+    last_log_id: Option<LogId>,
+    last_token: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut pair = Self {
+            ledger: Ledger::new(),
+            model: Model::default(),
+            log: Vec::new(),
+            now: 0,
+            term: 1,
+            last_log_id: None,
+            last_token: 0,
+        };
+        pair.enter(vec![(archive().genesis.clone(), Said::Done)]);
+        pair
+    }
+
+    fn apply(&mut self, entry_term: u64, commands: Vec<Command>) -> ledger::Applied {
+        let time = ClusterTime(u64::try_from(self.now).unwrap_or(0));
+        let batch = Batch { stamp: Stamp { time, term: self.term }, commands };
+        let bytes = batch.encode().expect("within the limits");
+        let index = self.log.len() as u64 * 100 + 1;
+        assert_eq!(Batch::decode(&bytes).as_ref(), Ok(&batch));
+        self.log.push((index, entry_term, bytes));
+        self.ledger.apply(index, entry_term, &batch)
+    }
+
+    fn enter(&mut self, commands: Vec<(Command, Said)>) {
+        let (commands, said): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
+        let applied = self.apply(self.term, commands);
+        let answers: Vec<Said> = applied.replies.iter().map(in_short).collect();
+        assert_eq!(answers, said, "replies");
+        let mut settled = Vec::new();
+        let mut replies: Vec<&Reply> = applied.replies.iter().collect();
+        for event in &applied.events {
+            if let Event::Settled { lease, reply } = event {
+                settled.push((lease.0 as u8, in_short(reply)));
+                replies.push(reply);
+            }
+        }
+        assert_eq!(settled, self.model.settled, "settled besides");
+        self.check_order(replies);
+    }
+
+    /// Log ids are unique and rise as things happen; so do tokens (S5); the
+    /// stamp never falls (S14).
+    fn check_order(&mut self, mut replies: Vec<&Reply>) {
+        replies.sort_by_key(|reply| reply.log_id);
+        for reply in replies {
+            assert!(self.last_log_id < Some(reply.log_id), "S5: log ids are unique");
+            self.last_log_id = Some(reply.log_id);
+            assert_eq!(reply.stamp, self.ledger.clock(), "S14");
+            if let Outcome::Granted(grant, _) = &reply.outcome
+                && grant.log_id == reply.log_id
+            {
+                assert!(grant.token.0 > self.last_token, "S5: tokens rise");
+                self.last_token = grant.token.0;
+            }
+        }
+    }
+
+    fn play(&mut self, step: &Step) {
+        if step.restart {
+            let bytes = self.ledger.snapshot();
+            assert_eq!(bytes, self.ledger.clone().snapshot(), "S19: deterministic bytes");
+            let restored = Ledger::restore(&bytes).expect("a snapshot of our own");
+            assert_eq!(restored, self.ledger, "S19");
+            self.ledger = restored;
+        }
+        if step.stale {
+            let before = self.ledger.clone();
+            let commands = vec![self.command_of_somebody()];
+            self.now += 1_000_000;
+            let applied = self.apply(self.term + 1, commands);
+            self.now -= 1_000_000;
+            assert_eq!(applied.replies[0].outcome, Outcome::Refused(Refusal::StaleStamp), "S16");
+            self.last_log_id = Some(applied.replies[0].log_id);
+            assert_eq!(before, self.ledger, "S16");
+        }
+        self.now += step.elapsed;
+        self.term = if step.new_term { (self.term + 1).min(TERMS) } else { self.term };
+        self.model.begin(u64::try_from(self.now).unwrap_or(0), self.term);
+        let mut commands = Vec::new();
+        for node in (0..3).filter(|node| step.heard & (1 << node) != 0) {
+            let wall = ISSUED.plus_millis(self.model.clock as i64);
+            let world = archive().world.lock().unwrap();
+            commands
+                .push((world.beat(node + 1, wall, (0, [0; 32])), self.model.beat(node as usize)));
+            self.model.hand_on();
+        }
+        for op in &step.asked {
+            self.put(op, &mut commands);
+        }
+        self.enter(commands);
+        assert_eq!(self.ledger.clock().0, self.model.clock, "S14");
+        assert_eq!(self.ledger.check(), Ok(()));
+        assert_eq!(self.ledger.live(), self.model.live());
+        assert_eq!(self.model.granted, self.model.ended + self.model.live(), "S2, on paper");
+    }
+
+    fn put(&mut self, op: &Op, commands: &mut Vec<(Command, Said)>) {
+        if let Op::SignAll = op {
+            for edition in 0..PAPERS.len() {
+                self.put(&Op::Sign { edition, term: self.term }, commands);
+            }
+            return;
+        }
+        let command = self.command(op);
+        let said = self.ask_model(op, &command);
+        self.model.hand_on();
+        commands.push((command, said));
+    }
+
+    fn command_of_somebody(&self) -> Command {
+        self.command(&Op::Acquire {
+            id: IDS,
+            subject: 0,
+            product: 0,
+            version: None,
+            ttl: 5_000,
+            wait: None,
+            ahead: 0,
+        })
+    }
+
+    fn owner(&self, id: u8, other: Option<u8>) -> Subject {
+        let owner = self.model.asked(id).map_or(0, |ask| ask.subject);
+        subject(NAMES[other.unwrap_or(owner) as usize])
+    }
+
+    fn command(&self, op: &Op) -> Command {
+        let lease = |id: &u8| LeaseId(u128::from(*id));
+        let token = |id: &u8, wrong: &bool| Token(self.model.token(*id) + u64::from(*wrong));
+        match op {
+            Op::Acquire { .. } | Op::Again { .. } => acquire(&self.ask(op)),
+            Op::Renew { id, wrong, subject } => Command::Renew(Renew {
+                lease: lease(id),
+                subject: self.owner(*id, *subject),
+                token: token(id, wrong),
+            }),
+            Op::Release { id, wrong, subject } => Command::Release(Release {
+                lease: lease(id),
+                subject: self.owner(*id, *subject),
+                token: token(id, wrong),
+            }),
+            Op::Cancel { id, subject } => {
+                Command::Cancel(Cancel { lease: lease(id), subject: self.owner(*id, *subject) })
+            }
+            Op::Revoke { id } => {
+                Command::Revoke(Revoke { seat: token(id, &false), by: subject("ops") })
+            }
+            Op::Install { edition } => World::install(&archive().issued[*edition]),
+            Op::Attest { edition, node } => archive().attests[*edition][*node].clone(),
+            Op::Sign { edition, term } => archive().signs[&(*edition, *term)].clone(),
+            Op::Withdraw { edition, node } => Command::WithdrawShare(WithdrawShare {
+                license: license_id(PAPERS[*edition].0),
+                node: NodeId(*node as u64 + 1),
+                by: subject("ops"),
+            }),
+            Op::SignAll => unreachable!("put spells it out"),
+        }
+    }
+
+    fn ask(&self, op: &Op) -> Ask {
+        match op {
+            Op::Acquire { id, subject, product, version, ttl, wait, ahead } => Ask {
+                id: *id,
+                subject: *subject,
+                product: PRODUCTS[*product],
+                version: *version,
+                ttl: *ttl,
+                not_after: self.model.clock + ahead,
+                wait_until: wait.map(|wait| self.model.clock + wait),
+            },
+            Op::Again { id, subject } => {
+                let asked = self.model.asked(*id).cloned();
+                let mut ask = asked.unwrap_or_else(|| Ask {
+                    id: *id,
+                    subject: 0,
+                    product: "cad",
+                    version: None,
+                    ttl: 5_000,
+                    not_after: self.model.clock,
+                    wait_until: None,
+                });
+                ask.subject = subject.unwrap_or(ask.subject);
+                ask
+            }
+            other => unreachable!("{other:?} asks for nothing"),
+        }
+    }
+
+    fn ask_model(&mut self, op: &Op, command: &Command) -> Said {
+        let who = |subject: &Subject| {
+            NAMES.iter().position(|name| *name == subject.as_str()).unwrap() as u8
+        };
+        match (op, command) {
+            (_, Command::Acquire(_)) => {
+                let ask = self.ask(op);
+                self.model.acquire(&ask)
+            }
+            (_, Command::Renew(r)) => self.model.renew(r.lease.0 as u8, who(&r.subject), r.token.0),
+            (_, Command::Release(r)) => {
+                self.model.release(r.lease.0 as u8, who(&r.subject), r.token.0)
+            }
+            (_, Command::Cancel(c)) => self.model.cancel(c.lease.0 as u8, who(&c.subject)),
+            (_, Command::Revoke(r)) => self.model.revoke(r.seat.0),
+            (Op::Install { edition }, _) => self.model.install(&paper(*edition)),
+            (Op::Attest { edition, node }, _) => {
+                let (id, serial, ..) = PAPERS[*edition];
+                self.model.attest(id, serial, *node)
+            }
+            (Op::Sign { edition, term }, _) => {
+                let (id, serial, ..) = PAPERS[*edition];
+                self.model.sign(id, serial, *term)
+            }
+            (Op::Withdraw { edition, node }, _) => self.model.withdraw(PAPERS[*edition].0, *node),
+            (op, _) => unreachable!("{op:?} is not put to the model"),
+        }
+    }
+
+    /// S19: the whole log from the beginning makes the same ledger.
+    fn replay(&self) {
+        let mut replayed = Ledger::new();
+        for (index, term, bytes) in &self.log {
+            replayed.apply(*index, *term, &Batch::decode(bytes).unwrap());
+        }
+        assert_eq!(replayed.hash(), self.ledger.hash(), "S18");
+        assert_eq!(replayed.snapshot(), self.ledger.snapshot(), "S19");
+        assert_eq!(replayed, self.ledger, "S19");
+    }
+}
+
+const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+fn license_id(id: u32) -> LicenseId {
+    terms("cad", id / 10, id % 10, 1, 1).license
+}
+
+fn acquire(ask: &Ask) -> Command {
+    Command::Acquire(Acquire {
+        lease: LeaseId(u128::from(ask.id)),
+        subject: subject(NAMES[ask.subject as usize]),
+        product: ProductName::parse(ask.product).unwrap(),
+        holder: HolderName::parse("test").unwrap(),
+        version: ask.version.map(|major| Version { major, minor: 0 }),
+        ttl: Ttl::from_millis(ask.ttl).unwrap(),
+        not_after: ClusterTime(ask.not_after),
+        wait_until: ask.wait_until.map(ClusterTime),
+    })
+}
+
+fn in_short(reply: &Reply) -> Said {
+    match &reply.outcome {
+        Outcome::Granted(grant, standing) => {
+            let stands = match standing {
+                Standing::Live { deadline } => Stands::Live(deadline.0),
+                Standing::Ended(ending) => Stands::Ended(match format!("{ending:?}").as_str() {
+                    "Released" => "released",
+                    "Expired" => "expired",
+                    _ => "revoked",
+                }),
+            };
+            let license = grant.license.product.0 * 10 + grant.license.tmr.0;
+            Said::Granted(grant.token.0, license, grant.granted.0, grant.deadline.0, stands)
+        }
+        Outcome::Queued(place) => Said::Queued(place.position, place.length, place.ask_before.0),
+        Outcome::Renewed { deadline } => Said::Renewed(deadline.0),
+        Outcome::Released => Said::Released,
+        Outcome::Cancelled => Said::Cancelled,
+        Outcome::Done => Said::Done,
+        Outcome::Refused(refusal) => Said::Refused(refusal.reason().label()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_answer_is_the_models(steps in prop::collection::vec(step(), 1..40)) {
+        let mut pair = Pair::new();
+        let opening = (0..6).flat_map(|edition| {
+            let attest = move |node| Op::Attest { edition, node };
+            [Op::Install { edition }].into_iter().chain((0..3).map(attest))
+        });
+        let asked = opening.chain([Op::SignAll]).collect();
+        let first = Step {
+            elapsed: 0, heard: 0b111, asked, new_term: false, stale: false, restart: false,
+        };
+        pair.play(&first);
+        for step in &steps {
+            pair.play(step);
+        }
+        pair.replay();
+    }
+}

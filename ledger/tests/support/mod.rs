@@ -1,0 +1,158 @@
+//! A vendor, a cluster of three containers, and everything they would sign.
+//!
+//! Drawn from one seed, so every run makes the same bytes.
+
+#![allow(dead_code, reason = "each test file uses the part it needs")]
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::SeedableRng;
+use ledger::command::{Attest, Command, Genesis, Install, Member, SignTerm};
+use ledger::name::Subject;
+use license::container::{Container, Heartbeat};
+use license::package::{License, Package};
+use license::product::{
+    ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductCode, ProductName, TmrId,
+    WallTime,
+};
+use license::request::{ClusterRequest, ContainerRequest};
+use license::share::{self, Share};
+use license::terms::{Counting, Feature, Terms};
+use license::vendor::{RootKey, Vendor};
+
+pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
+pub(crate) const ISSUED: WallTime = WallTime(1_700_000_000_000);
+const FIRM: FirmCode = FirmCode(6_000_010);
+const ACT: ActId = ActId(4711);
+
+/// The vendor and the three nodes.
+pub(crate) struct World {
+    rng: ChaCha20Rng,
+    root: RootKey,
+    vendor: Vendor,
+    containers: Vec<Container>,
+    request: ClusterRequest,
+}
+
+/// One issued license, with the shares its containers opened.
+pub(crate) struct Issued {
+    pub(crate) license: License,
+    pub(crate) package: Vec<u8>,
+    shares: Vec<Share>,
+}
+
+pub(crate) fn subject(name: &str) -> Subject {
+    Subject::parse(name).expect("tests use valid names")
+}
+
+pub(crate) fn terms(product: &str, code: u32, tmr: u32, serial: u64, seats: u32) -> Terms {
+    Terms {
+        license: LicenseId { firm: FIRM, product: ProductCode(code), tmr: TmrId(tmr) },
+        serial: LicenseSerial(serial),
+        act: ACT,
+        cluster: CLUSTER,
+        name: ProductName::parse(product).expect("tests use valid names"),
+        seats,
+        counting: Counting::PerInstance,
+        activation: None,
+        expiration: None,
+        version_max: None,
+        feature: Feature { map: 5, text: String::new() },
+        issued: ISSUED,
+        extensions: Vec::new(),
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let root = RootKey::create("Acme root", &mut rng).expect("a valid name");
+        let vendor = Vendor::create(&root, FIRM, "Acme", &mut rng).expect("a valid name");
+        let containers: Vec<Container> = (0..3).map(|_| Container::create(ACT, &mut rng)).collect();
+        let ask = |node: usize| {
+            let container = &containers[node];
+            ContainerRequest::make(container, CLUSTER, NodeId(node as u64 + 1), [1; 32], vec![])
+                .expect("a short chain")
+        };
+        let request = ClusterRequest::new(CLUSTER, [9; 32], [ask(0), ask(1), ask(2)])
+            .expect("three different containers");
+        Self { rng, root, vendor, containers, request }
+    }
+
+    pub(crate) fn genesis(&self) -> Command {
+        let member = |node: usize| Member {
+            node: NodeId(node as u64 + 1),
+            container: self.containers[node].identity(),
+        };
+        Command::Genesis(Genesis {
+            cluster: CLUSTER,
+            ca_digest: [9; 32],
+            vendor_roots: vec![self.root.root().clone()],
+            members: (0..3).map(member).collect(),
+            formed: ISSUED,
+        })
+    }
+
+    pub(crate) fn issue(&mut self, terms: Terms) -> Issued {
+        let package =
+            self.vendor.issue(&self.request, terms, &mut self.rng).expect("terms that may be");
+        let members: Vec<_> = self.containers.iter().map(Container::identity).collect();
+        let license = package
+            .verify(&[self.root.root().clone()], &CLUSTER, &members)
+            .expect("the vendor's own package");
+        let open = |container| Share::open(&license, container).expect("its own share");
+        let shares = self.containers.iter().map(open).collect();
+        Issued { package: Package::encode(&package), license, shares }
+    }
+
+    pub(crate) fn attest(&mut self, issued: &Issued, node: u64) -> Command {
+        self.attest_as(issued, node, node)
+    }
+
+    /// An attestation in `claimed`'s name, made with `node`'s share.
+    pub(crate) fn attest_as(&mut self, issued: &Issued, node: u64, claimed: u64) -> Command {
+        let share = &issued.shares[node as usize - 1];
+        let claimed = NodeId(claimed);
+        let proof = share.prove(claimed, &mut self.rng).expect("good randomness");
+        let terms = issued.license.terms();
+        Command::Attest(Attest {
+            license: terms.license,
+            serial: terms.serial,
+            node: claimed,
+            proof,
+        })
+    }
+
+    /// Nodes 1 and 2 sign a term together.
+    pub(crate) fn sign(&mut self, issued: &Issued, term: u64) -> SignTerm {
+        let signers = &issued.shares[..2];
+        let (nonces, commitments): (Vec<_>, Vec<_>) = signers
+            .iter()
+            .map(|share| share.commit(&mut self.rng).expect("good randomness"))
+            .unzip();
+        let parts: Vec<_> = signers
+            .iter()
+            .zip(nonces)
+            .map(|(share, nonces)| share.sign_term(term, nonces, &commitments).expect("in turn"))
+            .collect();
+        let signature = share::aggregate_term(&issued.license, term, &commitments, &parts)
+            .expect("two good parts");
+        let terms = issued.license.terms();
+        SignTerm { license: terms.license, serial: terms.serial, term, signature }
+    }
+
+    pub(crate) fn beat(&self, node: u64, wall: WallTime, checkpoint: (u64, [u8; 32])) -> Command {
+        let container = &self.containers[node as usize - 1];
+        Command::Heartbeat(container.sign_heartbeat(Heartbeat {
+            cluster: CLUSTER,
+            node: NodeId(node),
+            wall,
+            boot: [node as u8; 16],
+            applied: checkpoint.0,
+            hash: checkpoint.1,
+        }))
+    }
+
+    pub(crate) fn install(issued: &Issued) -> Command {
+        Command::Install(Install { package: issued.package.clone(), by: subject("ops") })
+    }
+}
