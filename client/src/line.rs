@@ -1,0 +1,229 @@
+//! Lines: HTTP/2 connections, each shared by many calls.
+//!
+//! A line knows whether a request that failed was sent at all; that is the
+//! difference between *not done* and *unknown*. It never reconnects: the pool
+//! dials a new one, and behind a balancer that may reach another node.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tonic::body::Body;
+
+use crate::connect::Connector;
+use crate::endpoints::Endpoint;
+use crate::error::{Failure, Outcome, Reason, describe, find};
+
+/// How often an open connection is asked whether it still lives.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
+/// How long it may take to say so.
+const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Which of the (at most two) connections to one endpoint a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Calls that are answered at once.
+    Short,
+    /// Acquires that are held open: they must not use up the streams that
+    /// renewals need.
+    Waiting,
+}
+
+/// Why a line did not carry a call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// The connection was closing; the request stayed here.
+    #[error("the connection closed before the request was sent")]
+    NotSent,
+    /// The request was on its way.
+    #[error("the connection broke before the answer came")]
+    Broken(#[source] hyper::Error),
+}
+
+impl LineError {
+    /// What the caller may conclude.
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            Self::NotSent => Failure::new(Outcome::NotDone, Reason::Unreachable, self.to_string()),
+            // With TLS 1.3 the server judges our certificate after we believe
+            // the handshake done; its verdict comes where an answer should.
+            // Of an IO error HTTP/2 hands on only the text.
+            Self::Broken(_) => {
+                let text = describe(self);
+                match text.split_once("received fatal alert: ") {
+                    Some((_, alert)) => mistrust(alert),
+                    None => Failure::new(Outcome::Unknown, Reason::ConnectionLost, text),
+                }
+            }
+        }
+    }
+}
+
+fn mistrust(verdict: &str) -> Failure {
+    let message = format!(
+        "the server and this client do not accept each other's certificates: {verdict} \
+         (see TRINE_CA, TRINE_CERT and TRINE_KEY)"
+    );
+    Failure::new(Outcome::NotDone, Reason::Untrusted, message)
+}
+
+/// One connection, as many calls see it.
+#[derive(Clone)]
+pub(crate) struct Line {
+    connection: http2::SendRequest<Body>,
+    authorization: Option<HeaderValue>,
+    /// Answers so far: a line that answers others is slow, not dead.
+    answers: Arc<AtomicU64>,
+    generation: u64,
+}
+
+impl Line {
+    /// How many answers it has brought so far.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Line {
+    type Response = http::Response<Incoming>;
+    type Error = LineError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LineError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LineError>> {
+        self.connection.poll_ready(cx).map_err(|_| LineError::NotSent)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Some(token) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        let sending = self.connection.try_send_request(request);
+        let answers = Arc::clone(&self.answers);
+        Box::pin(async move {
+            let response = sending.await.map_err(|mut error| match error.take_message() {
+                Some(_) => LineError::NotSent,
+                None => LineError::Broken(error.into_error()),
+            })?;
+            answers.fetch_add(1, Ordering::Relaxed);
+            Ok(response)
+        })
+    }
+}
+
+/// All lines of one client.
+pub(crate) struct Lines {
+    connector: Arc<dyn Connector>,
+    authorization: Option<HeaderValue>,
+    connect_within: Duration,
+    slots: Mutex<BTreeMap<(Endpoint, Lane), Slot>>,
+    generations: AtomicU64,
+}
+
+/// One dials, the others wait for it.
+type Slot = Arc<tokio::sync::Mutex<Option<Line>>>;
+
+/// Slots of endpoints no longer in use are dropped beyond this many: leader
+/// hints may name any number of addresses over time.
+const SLOTS_MAX: usize = 64;
+
+impl Lines {
+    pub(crate) fn new(
+        connector: Arc<dyn Connector>,
+        authorization: Option<HeaderValue>,
+        connect_within: Duration,
+    ) -> Self {
+        Self {
+            connector,
+            authorization,
+            connect_within,
+            slots: Mutex::default(),
+            generations: AtomicU64::new(0),
+        }
+    }
+
+    /// An open line to `endpoint`, dialed if need be. A failure means that
+    /// nothing was sent.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        lane: Lane,
+        within: Duration,
+    ) -> Result<Line, Failure> {
+        let slot = self.slot(endpoint, lane);
+        let dialing = async {
+            let mut line = slot.lock().await;
+            match &*line {
+                Some(open) if !open.connection.is_closed() => Ok(open.clone()),
+                _ => Ok(line.insert(self.dial(endpoint).await?).clone()),
+            }
+        };
+        match tokio::time::timeout(self.connect_within.min(within), dialing).await {
+            Ok(line) => line,
+            Err(_) => Err(unreachable(endpoint, "no answer in time")),
+        }
+    }
+
+    /// Lets go of a line that let a call down, unless somebody dialed anew
+    /// already. Calls still on it may finish.
+    pub(crate) fn discard(&self, endpoint: &Endpoint, lane: Lane, line: &Line) {
+        let slot = self.slot(endpoint, lane);
+        // Locked means that somebody is dialing: then it is gone already.
+        if let Ok(mut current) = slot.try_lock()
+            && current.as_ref().is_some_and(|one| one.generation == line.generation)
+        {
+            *current = None;
+        }
+    }
+
+    fn slot(&self, endpoint: &Endpoint, lane: Lane) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= SLOTS_MAX {
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        Arc::clone(slots.entry((endpoint.clone(), lane)).or_default())
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> Result<Line, Failure> {
+        let stream = self.connector.connect(endpoint).await.map_err(|error| {
+            match find::<rustls::Error>(&error) {
+                Some(verdict) => mistrust(&verdict.to_string()),
+                None => unreachable(endpoint, &error.to_string()),
+            }
+        })?;
+        let (connection, driver) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE_EVERY)
+            .keep_alive_timeout(KEEP_ALIVE_WITHIN)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(endpoint, &describe(&error)))?;
+        let to = endpoint.clone();
+        // Ends when the connection does, or when the last call on it is over
+        // and the line was let go.
+        tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(endpoint = %to, error = %describe(&error), "connection ended");
+            }
+        });
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let authorization = self.authorization.clone();
+        Ok(Line { connection, authorization, answers: Arc::default(), generation })
+    }
+}
+
+fn unreachable(endpoint: &Endpoint, why: &str) -> Failure {
+    let message = format!(
+        "{endpoint} cannot be reached: {why} (is the address right, see TRINE_HOST, \
+         and does the server run?)"
+    );
+    Failure::new(Outcome::NotDone, Reason::Unreachable, message)
+}

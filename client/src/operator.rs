@@ -1,0 +1,236 @@
+//! What operators ask of a cluster, typed, for the command line.
+//!
+//! Answered by the leader; others name it and are followed there. What a
+//! single node says of itself is asked [`at`](Operator::at) that node.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Response, Status};
+use wire::v1::{self, cluster_client::ClusterClient};
+
+use crate::core::{Core, Terms, origin};
+use crate::endpoints::Endpoint;
+use crate::error::CallError;
+use crate::line::Line;
+
+/// Long listings: a hundred thousand seats are some ten megabytes.
+const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A client in the operator's role.
+#[derive(Clone)]
+pub struct Operator {
+    core: Arc<Core>,
+}
+
+/// An operator's calls to one node, whoever leads.
+#[derive(Clone)]
+pub struct AtNode {
+    core: Arc<Core>,
+    endpoint: Endpoint,
+}
+
+type Cluster = ClusterClient<Line>;
+
+impl Operator {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Calls that one node answers itself.
+    pub fn at(&self, endpoint: Endpoint) -> AtNode {
+        AtNode { core: Arc::clone(&self.core), endpoint }
+    }
+
+    /// The cluster as the leader sees it, linearizable.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn status(&self) -> Result<v1::StatusReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.status(v1::StatusRequest {}).await }).await
+    }
+
+    /// Who holds and who awaits seats of `product`, or of all products.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn seats(&self, product: Option<&str>) -> Result<v1::SeatsReply, CallError> {
+        let request = v1::SeatsRequest { product: product.unwrap_or_default().to_owned() };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.seats(request).await }
+        })
+        .await
+    }
+
+    /// Ends the renewal of a seat, named by its token.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn revoke(&self, seat: u64) -> Result<v1::RevokeReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.revoke(v1::RevokeRequest { seat }).await })
+            .await
+    }
+
+    /// The cluster's request for a license, to send to the vendor.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn request_license(&self) -> Result<v1::RequestLicenseReply, CallError> {
+        self.ask(|mut cluster| async move {
+            cluster.request_license(v1::RequestLicenseRequest {}).await
+        })
+        .await
+    }
+
+    /// Installs or updates a license package. Installing it twice is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn install_license(
+        &self,
+        package: Vec<u8>,
+    ) -> Result<v1::InstallLicenseReply, CallError> {
+        self.ask(|mut cluster| {
+            let request = v1::InstallLicenseRequest { package: package.clone() };
+            async move { cluster.install_license(request).await }
+        })
+        .await
+    }
+
+    /// The installed licenses.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn list_licenses(&self) -> Result<v1::ListLicensesReply, CallError> {
+        self.ask(
+            |mut cluster| async move { cluster.list_licenses(v1::ListLicensesRequest {}).await },
+        )
+        .await
+    }
+
+    /// Takes one node's share of a license (FIRM:PRODUCT:TMR) out of service.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn withdraw_share(
+        &self,
+        license: &str,
+        node: u64,
+    ) -> Result<v1::WithdrawShareReply, CallError> {
+        let request = v1::WithdrawShareRequest { license: license.to_owned(), node };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.withdraw_share(request).await }
+        })
+        .await
+    }
+
+    /// Lets an application in by bearer token. The secret is in the reply only.
+    ///
+    /// Not sent again once its outcome is in doubt: every sending makes a token.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn issue_token(
+        &self,
+        subject: &str,
+        lifetime: Duration,
+    ) -> Result<v1::IssueTokenReply, CallError> {
+        let lifetime_ms = crate::time::millis(lifetime);
+        let request = v1::IssueTokenRequest { subject: subject.to_owned(), lifetime_ms };
+        let terms = Terms { repeat: false, ..self.core.patiently() };
+        self.ask_under(terms, |mut cluster| {
+            let request = request.clone();
+            async move { cluster.issue_token(request).await }
+        })
+        .await
+    }
+
+    /// Ends every token of a subject.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn revoke_token(&self, subject: &str) -> Result<v1::RevokeTokenReply, CallError> {
+        let request = v1::RevokeTokenRequest { subject: subject.to_owned() };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.revoke_token(request).await }
+        })
+        .await
+    }
+
+    /// The tokens in force, without their secrets.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn list_tokens(&self) -> Result<v1::ListTokensReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.list_tokens(v1::ListTokensRequest {}).await })
+            .await
+    }
+
+    async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.ask_under(self.core.patiently(), call).await
+    }
+
+    async fn ask_under<T, F>(
+        &self,
+        terms: Terms,
+        call: impl Fn(Cluster) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let call = &call;
+        self.core
+            .persist(terms, |endpoint, within| async move {
+                self.core
+                    .exchange(&endpoint, within, |line| async move {
+                        call(cluster(line)).await.map(Response::into_inner)
+                    })
+                    .await
+            })
+            .await
+    }
+}
+
+impl AtNode {
+    /// Forms the cluster. Once; not sent again once its outcome is in doubt.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn init(&self) -> Result<v1::InitReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.init(v1::InitRequest {}).await }).await
+    }
+
+    /// The node as it sees itself; works without a quorum.
+    ///
+    /// # Errors
+    /// No answer, or not allowed.
+    pub async fn node_status(&self) -> Result<v1::NodeStatusReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.node_status(v1::NodeStatusRequest {}).await })
+            .await
+    }
+
+    /// One try at this one node.
+    async fn ask<T, F>(&self, call: impl FnOnce(Cluster) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let within = self.core.answer_within;
+        let reply = self.core.exchange(&self.endpoint, within, |line| async move {
+            call(cluster(line)).await.map(Response::into_inner)
+        });
+        Ok(reply.await?)
+    }
+}
+
+fn cluster(line: Line) -> Cluster {
+    ClusterClient::with_origin(line, origin())
+        .max_decoding_message_size(REPLY_BYTES_MAX)
+        .max_encoding_message_size(REPLY_BYTES_MAX)
+}

@@ -1,0 +1,105 @@
+//! Whether, when and where to ask again. Pure: an answer goes in, a decision
+//! comes out. Whatever it is, the request goes out with the same id and body.
+
+use std::time::Duration;
+
+use crate::error::{Failure, Outcome, Reason};
+
+/// The first pause; doubles with each further failure.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+/// The longest pause. Failover takes about a second, so asking less often than
+/// this would be felt.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often a server that is not trusted, or does not trust us, is met before
+/// the client believes that it is meant.
+const MISTRUST_MAX: u32 = 3;
+
+/// What to do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Asking again would bring the same answer.
+    Stop,
+    /// Ask the same server after this pause.
+    Again(Duration),
+    /// Ask another server after this pause, or the same over a new connection:
+    /// behind a balancer that may be another server too.
+    Elsewhere(Duration),
+}
+
+/// Decides after the `failures`th failure in a row (counted from 0), with
+/// `jitter` from the handed-in randomness.
+pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
+    let pause = pause(failures, jitter);
+    let soon = if failures == 0 { Duration::ZERO } else { pause };
+    match (failure.outcome, failure.reason) {
+        (_, Reason::TermUnsigned | Reason::Overloaded) => Next::Again(pause),
+        (_, Reason::LeaderChanged) => Next::Again(soon),
+        (Outcome::Refused, _) => Next::Stop,
+        (Outcome::Unknown, _) => Next::Elsewhere(soon),
+        (Outcome::NotDone, reason) => match reason {
+            Reason::NotLeader | Reason::Draining => Next::Elsewhere(soon),
+            Reason::NoQuorum | Reason::Unreachable | Reason::NotFormed => Next::Elsewhere(pause),
+            Reason::Untrusted if failures < MISTRUST_MAX => Next::Elsewhere(pause),
+            Reason::Other => Next::Elsewhere(pause),
+            _ => Next::Stop,
+        },
+    }
+}
+
+/// A pause after `failures` failures: between half and the whole of a span that
+/// doubles up to its limit.
+pub fn pause(failures: u32, jitter: u64) -> Duration {
+    let span = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
+    let half = span / 2;
+    let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+    half + Duration::from_micros(jitter % spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn next(outcome: Outcome, reason: Reason, failures: u32) -> Next {
+        after(&Failure::new(outcome, reason, ""), failures, 0)
+    }
+
+    #[test]
+    fn a_refusal_is_final() {
+        for reason in [Reason::NoSeatFree, Reason::SharesMissing, Reason::IdReused, Reason::Other] {
+            assert_eq!(next(Outcome::Refused, reason, 0), Next::Stop, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_matter_of_a_moment_is_asked_of_the_same_server() {
+        assert!(matches!(next(Outcome::Refused, Reason::TermUnsigned, 0), Next::Again(_)));
+        assert!(matches!(next(Outcome::NotDone, Reason::Overloaded, 0), Next::Again(_)));
+        assert_eq!(next(Outcome::Refused, Reason::LeaderChanged, 0), Next::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn doubt_goes_elsewhere_at_once_and_then_with_pauses() {
+        assert_eq!(next(Outcome::Unknown, Reason::NoAnswer, 0), Next::Elsewhere(Duration::ZERO));
+        assert!(matches!(
+            next(Outcome::Unknown, Reason::NoAnswer, 1),
+            Next::Elsewhere(pause) if pause > Duration::ZERO
+        ));
+    }
+
+    #[test]
+    fn wrong_credentials_stop_the_asking() {
+        assert_eq!(next(Outcome::NotDone, Reason::WrongRole, 0), Next::Stop);
+        assert!(matches!(next(Outcome::NotDone, Reason::Untrusted, 0), Next::Elsewhere(_)));
+        assert_eq!(next(Outcome::NotDone, Reason::Untrusted, MISTRUST_MAX), Next::Stop);
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_is_never_too_long_and_never_nothing(failures: u32, jitter: u64) {
+            let pause = pause(failures, jitter);
+            prop_assert!(pause >= PAUSE_MIN / 2 && pause <= PAUSE_MAX);
+        }
+    }
+}
