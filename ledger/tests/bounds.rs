@@ -1,0 +1,136 @@
+//! S9 and S26: mass expiry and memory stay bounded per entry; S18: nodes that
+//! report another hash are named.
+
+mod support;
+
+use ledger::Ledger;
+use ledger::command::{
+    Acquire, Batch, Cancel, Command, LeaseId, Outcome, Refusal, Release, Renew, Token,
+};
+use ledger::limits::{ENDINGS_PER_ENTRY, QUEUE_MAX};
+use ledger::name::HolderName;
+use ledger::time::{ClusterTime, Stamp, Ttl};
+use license::product::{NodeId, ProductName};
+use support::{ISSUED, World, subject, terms};
+
+struct Cluster {
+    world: World,
+    ledger: Ledger,
+    index: u64,
+}
+
+impl Cluster {
+    fn serving(seats: u32) -> Self {
+        let mut world = World::new(4);
+        let issued = world.issue(terms("cad", 1, 1, 1, seats));
+        let commands = vec![
+            world.genesis(),
+            World::install(&issued),
+            world.attest(&issued, 1),
+            world.attest(&issued, 2),
+            world.attest(&issued, 3),
+            Command::SignTerm(world.sign(&issued, 1)),
+        ];
+        let mut cluster = Self { world, ledger: Ledger::new(), index: 0 };
+        cluster.apply(0, commands);
+        cluster
+    }
+
+    /// Applies an entry after every node was heard.
+    fn apply(&mut self, time: u64, mut commands: Vec<Command>) -> Vec<Outcome> {
+        if self.ledger.genesis().is_some() {
+            let beats = (1..=3).map(|node| self.world.beat(node, ISSUED, (0, [0; 32])));
+            commands.splice(0..0, beats);
+        }
+        self.apply_only(time, commands)
+    }
+
+    fn apply_only(&mut self, time: u64, commands: Vec<Command>) -> Vec<Outcome> {
+        self.index += 1;
+        let stamp = Stamp { time: ClusterTime(time), term: 1 };
+        let applied = self.ledger.apply(self.index, 1, &Batch { stamp, commands });
+        applied.replies.into_iter().map(|reply| reply.outcome).collect()
+    }
+}
+
+fn acquire(id: u128, wait_until: Option<u64>) -> Command {
+    Command::Acquire(Acquire {
+        lease: LeaseId(id),
+        subject: subject("alice"),
+        product: ProductName::parse("cad").unwrap(),
+        holder: HolderName::parse("").unwrap(),
+        version: None,
+        ttl: Ttl::from_millis(10_000).unwrap(),
+        not_after: ClusterTime(60_000),
+        wait_until: wait_until.map(ClusterTime),
+    })
+}
+
+/// Ten thousand leases die at once: each entry ends its share of them, the
+/// rest is dead to its holders at once, and its seats follow.
+#[test]
+fn a_mass_expiry_stalls_nobody() {
+    let mut cluster = Cluster::serving(10_000);
+    cluster.apply(0, (0..10_000).map(|id| acquire(id, None)).collect());
+    assert_eq!(cluster.ledger.live(), 10_000);
+
+    cluster.apply_only(10_000, vec![]);
+    assert_eq!(cluster.ledger.live(), 10_000 - ENDINGS_PER_ENTRY as u64);
+    assert!(cluster.ledger.overdue());
+
+    let overdue = 9_999;
+    let renew = Renew { lease: LeaseId(overdue), subject: subject("alice"), token: Token(10_000) };
+    let answers = cluster.apply_only(10_000, vec![Command::Renew(renew)]);
+    assert!(matches!(answers[0], Outcome::Refused(Refusal::LeaseEnded { .. })), "{answers:?}");
+
+    cluster.apply_only(10_000, vec![]);
+    assert_eq!(cluster.ledger.live(), 0);
+    assert!(!cluster.ledger.overdue());
+    assert_eq!(cluster.ledger.check(), Ok(()));
+}
+
+#[test]
+fn a_queue_has_a_stated_length() {
+    let mut cluster = Cluster::serving(1);
+    let waits = (0..=u128::from(QUEUE_MAX) + 1).map(|id| acquire(id, Some(50_000))).collect();
+    let answers = cluster.apply(0, waits);
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| matches!(answer, Outcome::Refused(Refusal::QueueFull { .. })))
+        .collect();
+    assert_eq!(refused.len(), 1);
+    let Some(Outcome::Queued(place)) = answers.get(answers.len() - 2) else { panic!("queued") };
+    assert_eq!((place.position, place.length), (QUEUE_MAX, QUEUE_MAX));
+}
+
+/// Everything ends, so everything is forgotten: the ledger comes back to empty.
+#[test]
+fn a_quiet_ledger_forgets_everything() {
+    let mut cluster = Cluster::serving(2);
+    let empty = cluster.ledger.snapshot().len();
+    cluster.apply(0, (0..100).map(|id| acquire(id, None)).collect());
+    let release = Release { lease: LeaseId(0), subject: subject("alice"), token: Token(1) };
+    let cancel = Cancel { lease: LeaseId(1_000), subject: subject("alice") };
+    cluster.apply(1_000, vec![Command::Release(release), Command::Cancel(cancel)]);
+    cluster.apply(10_000, vec![]);
+    cluster.apply(200_000, vec![]);
+    assert_eq!(cluster.ledger.next_deadline(), None);
+    assert!(cluster.ledger.snapshot().len() < empty + 300, "only vitals and counters are left");
+}
+
+/// A node whose ledger went another way is named by every other.
+#[test]
+fn a_contradicting_node_is_named() {
+    let mut cluster = Cluster::serving(1);
+    cluster.index = 255;
+    cluster.apply(1_000, vec![]);
+    let (index, hash) = cluster.ledger.checkpoint().expect("index 256 was passed");
+    assert_eq!(index, 256);
+    let honest = cluster.world.beat(1, ISSUED, (index, hash));
+    let diverged = cluster.world.beat(2, ISSUED, (index, [1; 32]));
+    let ahead = cluster.world.beat(3, ISSUED, (512, [1; 32]));
+    cluster.apply_only(1_000, vec![honest, diverged, ahead]);
+    let named = cluster.ledger.disagreements();
+    assert_eq!(named.len(), 1);
+    assert_eq!((named[0].node, named[0].index, named[0].ours), (NodeId(2), 256, hash));
+}

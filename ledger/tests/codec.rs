@@ -1,0 +1,187 @@
+//! The bytes on disk: golden files, strictness, and decoders that never panic.
+//!
+//! Golden files pin the formats. `UPDATE=1` writes them anew: do so only
+//! together with a new format version.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+
+use ledger::command::{
+    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Release, Renew, Revoke, RevokeToken,
+    Token, WithdrawShare,
+};
+use ledger::limits::BATCH_COMMANDS_MAX;
+use ledger::name::HolderName;
+use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::{CodecError, Ledger};
+use license::product::{NodeId, ProductName, Version};
+use proptest::prelude::*;
+use support::{ISSUED, World, subject, terms};
+
+fn acquire(id: u128, wait_until: Option<u64>) -> Command {
+    Command::Acquire(Acquire {
+        lease: LeaseId(id),
+        subject: subject("line-7"),
+        product: ProductName::parse("cad").unwrap(),
+        holder: HolderName::parse("press 7").unwrap(),
+        version: Some(Version { major: 3, minor: 1 }),
+        ttl: Ttl::from_millis(10_000).unwrap(),
+        not_after: ClusterTime(30_000),
+        wait_until: wait_until.map(ClusterTime),
+    })
+}
+
+/// One batch with every kind of command.
+fn batch() -> Batch {
+    let mut world = World::new(3);
+    let issued = world.issue(terms("cad", 1, 1, 1, 2));
+    let license = issued.license.terms().license;
+    let ops = || subject("ops");
+    let (digest, expires) = ([4; 32], ISSUED.plus_millis(1_000_000));
+    let commands = vec![
+        world.genesis(),
+        World::install(&issued),
+        world.beat(1, ISSUED, (0, [0; 32])),
+        world.beat(2, ISSUED, (0, [0; 32])),
+        world.attest(&issued, 1),
+        world.attest(&issued, 2),
+        Command::SignTerm(world.sign(&issued, 1)),
+        acquire(1, None),
+        acquire(2, None),
+        acquire(3, Some(60_000)),
+        Command::Renew(Renew { lease: LeaseId(1), subject: subject("line-7"), token: Token(1) }),
+        Command::Revoke(Revoke { seat: Token(1), by: ops() }),
+        Command::Release(Release {
+            lease: LeaseId(2),
+            subject: subject("line-7"),
+            token: Token(2),
+        }),
+        Command::Cancel(Cancel { lease: LeaseId(9), subject: subject("line-8") }),
+        Command::IssueToken(IssueToken { digest, subject: subject("line-7"), expires, by: ops() }),
+        Command::RevokeToken(RevokeToken { subject: subject("line-9"), by: ops() }),
+        Command::WithdrawShare(WithdrawShare { license, node: NodeId(3), by: ops() }),
+    ];
+    Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
+}
+
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::new();
+    ledger.apply(300, 1, &batch());
+    ledger
+}
+
+fn golden(name: &str, bytes: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, bytes).unwrap();
+    }
+    let known = fs::read(&path).expect("a golden file; write it with UPDATE=1");
+    assert!(known == bytes, "the format of {name} changed: give it a new version");
+}
+
+#[test]
+fn a_batch_has_the_bytes_it_always_had() {
+    let bytes = batch().encode().unwrap();
+    golden("batch-1.bin", &bytes);
+    assert_eq!(Batch::decode(&bytes), Ok(batch()));
+}
+
+#[test]
+fn a_snapshot_has_the_bytes_it_always_had() {
+    let bytes = ledger().snapshot();
+    golden("snapshot-1.bin", &bytes);
+    assert_eq!(Ledger::restore(&bytes), Ok(ledger()));
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_snapshot_is_found() {
+    let bytes = ledger().snapshot();
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1 << (place % 8);
+        assert!(Ledger::restore(&damaged).is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn a_cut_or_longer_file_is_refused() {
+    let (batch, snapshot) = (batch().encode().unwrap(), ledger().snapshot());
+    for length in 0..batch.len() {
+        assert!(Batch::decode(&batch[..length]).is_err(), "{length} bytes of a batch");
+    }
+    for length in 0..snapshot.len() {
+        assert!(Ledger::restore(&snapshot[..length]).is_err(), "{length} bytes of a snapshot");
+    }
+    assert!(Batch::decode(&[&batch[..], &[0]].concat()).is_err());
+    assert!(Ledger::restore(&[&snapshot[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn another_kind_and_a_newer_version_are_named() {
+    let mut bytes = batch().encode().unwrap();
+    assert!(matches!(Ledger::restore(&bytes), Err(CodecError::Magic { what: "snapshot" })));
+    bytes[4] = 2;
+    assert!(matches!(Batch::decode(&bytes), Err(CodecError::Version { found: 2, known: 1, .. })));
+}
+
+#[test]
+fn a_batch_over_its_limit_is_refused_on_both_sides() {
+    let commands = vec![acquire(1, None); BATCH_COMMANDS_MAX + 1];
+    let stamp = Stamp { time: ClusterTime(0), term: 1 };
+    let too_large = Batch { stamp, commands };
+    assert!(matches!(too_large.encode(), Err(CodecError::TooLarge { unit: "commands", .. })));
+}
+
+#[test]
+fn a_name_that_breaks_its_rules_does_not_decode() {
+    let bytes = batch().encode().unwrap();
+    let at = bytes.windows(6).position(|window| window == b"line-7").unwrap();
+    let mut broken = bytes;
+    broken[at + 4] = b' ';
+    assert!(matches!(Batch::decode(&broken), Err(CodecError::Damaged { what: "batch", .. })));
+}
+
+proptest! {
+    #[test]
+    fn decoders_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Batch::decode(&bytes);
+        let _ = Ledger::restore(&bytes);
+        let _ = Batch::decode(&[b"TRLB\x01\0", &bytes[..]].concat());
+        let _ = Ledger::restore(&[b"TRLS\x01\0", &bytes[..]].concat());
+    }
+
+    #[test]
+    fn damaged_batches_never_panic(place in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = golden_batch();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        if let Ok(batch) = Batch::decode(&bytes) {
+            // What decodes applies, whatever it says: apply is total.
+            let mut ledger = Ledger::new();
+            ledger.apply(1, batch.stamp.term, &batch);
+            prop_assert_eq!(ledger.check(), Ok(()));
+        }
+    }
+}
+
+fn golden_batch() -> Vec<u8> {
+    static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    BYTES.get_or_init(|| batch().encode().unwrap()).clone()
+}
+
+#[test]
+fn a_snapshot_body_that_was_altered_with_its_checksum_is_found_by_its_hash() {
+    use sha2::{Digest, Sha256};
+    let bytes = ledger().snapshot();
+    let (summed, _) = bytes.split_last_chunk::<32>().unwrap();
+    let mut altered = summed.to_vec();
+    // The holder's name is in the state alone, so only the hash can tell.
+    let at = altered.windows(7).position(|window| window == b"press 7").unwrap();
+    altered[at] = b'P';
+    let checksum = Sha256::digest(&altered);
+    altered.extend_from_slice(&checksum);
+    let refused = Ledger::restore(&altered).unwrap_err().to_string();
+    assert!(refused.contains("hash"), "{refused}");
+}
