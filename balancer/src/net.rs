@@ -92,12 +92,21 @@ impl TcpConnector {
     }
 }
 
-/// No delay for small messages; a silent, dead far end is noticed within 30 s.
+/// How long the far end may leave bytes unacknowledged, or probes unanswered.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// No delay for small messages; a far end that is gone is noticed within
+/// [`SILENCE_MAX`], whether the connection is quiet or in the midst of sending.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    let probes = Duration::from_secs(5);
+    let keepalive =
+        TcpKeepalive::new().with_time(SILENCE_MAX / 2).with_interval(probes).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Keepalive waits while data is in flight, and retransmission alone gives
+    // up only after a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
+    Ok(())
 }

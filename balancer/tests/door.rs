@@ -44,6 +44,16 @@ async fn the_header_tells_the_node_who_called() {
     assert_eq!(met.called, door.address());
 }
 
+/// Loopback is all of 127/8 on Linux, so a machine has many addresses.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nodes_are_reached_from_the_configured_address() {
+    let (_nodes, door) = led_by(1, "source = \"127.0.0.2\"").await;
+    let met = door.knock().await.meet().await.expect("an answer");
+    assert_eq!(met.carrier.ip().to_string(), "127.0.0.2");
+    assert_eq!(met.caller.ip().to_string(), "127.0.0.1");
+}
+
 #[tokio::test]
 async fn a_stale_leader_with_a_lower_term_is_not_believed() {
     let (nodes, door) = led_by(2, "").await;

@@ -108,8 +108,12 @@ async fn echo(id: u64, mut stream: TcpStream) -> std::io::Result<()> {
     let parsed = ppp::v2::Header::try_from(&header[..]).expect("a PROXY header, version 2");
     let ppp::v2::Addresses::IPv4(seen) = parsed.addresses else { panic!("no IPv4 addresses") };
     let met = format!(
-        "{id} {}:{} {}:{}\n",
-        seen.source_address, seen.source_port, seen.destination_address, seen.destination_port
+        "{id} {}:{} {}:{} {}\n",
+        seen.source_address,
+        seen.source_port,
+        seen.destination_address,
+        seen.destination_port,
+        stream.peer_addr()?,
     );
     stream.write_all(met.as_bytes()).await?;
     let (mut from, mut to) = stream.split();
@@ -122,6 +126,8 @@ pub(crate) struct Met {
     pub(crate) node: u64,
     pub(crate) caller: SocketAddr,
     pub(crate) called: SocketAddr,
+    /// Where the connection itself comes from: the balancer.
+    pub(crate) carrier: SocketAddr,
 }
 
 /// A client connected to the balancer.
@@ -145,11 +151,12 @@ impl Client {
             }
         }
         let mut words = line.split(' ');
-        let mut word = || words.next().expect("three words");
+        let mut word = || words.next().expect("four words");
         Some(Met {
             node: word().parse().expect("a number"),
             caller: word().parse().expect("an address"),
             called: word().parse().expect("an address"),
+            carrier: word().parse().expect("an address"),
         })
     }
 
