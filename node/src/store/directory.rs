@@ -155,7 +155,8 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// Opens the data directory `dir`, making it if it is missing or empty.
 ///
-/// The directory is locked until the last clone of the disk is dropped.
+/// The directory is locked until the last clone of the disk is dropped. Blocks
+/// while files are read: after a crash the engine checks them all.
 ///
 /// # Errors
 /// [`OpenError`] says what is wrong with the directory and what to do; nothing

@@ -1,7 +1,7 @@
-//! The embedded engine: redb, chosen because it did the log's work faster than
-//! fjall by every measure in benches/RESULTS.md, and because what it finds
-//! damaged after a crash it refuses or undoes by whole commits, where fjall
-//! cuts its journal at the first odd byte and drops every synced batch behind.
+//! The embedded engine: redb, chosen over fjall because, at equal speed under
+//! a sync (benches/RESULTS.md), it undoes by one commit or refuses what it finds
+//! damaged after a crash, where fjall cuts its journal at the first odd byte and
+//! silently drops every synced batch behind it.
 //!
 //! What it does with a damaged tail. Each commit is a new root beside the old
 //! one, both under checksums. After a crash redb checks the whole tree of the

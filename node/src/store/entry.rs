@@ -4,6 +4,7 @@
 //! its key. Commands are in the ledger's encoding, which carries its own
 //! version; Raft's small records are postcard, under the frame's version.
 
+use ledger::command::Batch;
 use openraft::EntryPayload;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,10 +37,9 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, Unencodable> {
     let unencodable = |reason: String| Unencodable { key: keys::describe(&key), reason };
     let (kind, contents) = match &entry.payload {
         EntryPayload::Blank => (BLANK, Vec::new()),
-        EntryPayload::Normal(proposal) => (
-            COMMANDS,
-            postcard::to_stdvec(&*proposal.0).map_err(|error| unencodable(error.to_string()))?,
-        ),
+        EntryPayload::Normal(proposal) => {
+            (COMMANDS, proposal.0.encode().map_err(|error| unencodable(error.to_string()))?)
+        }
         EntryPayload::Membership(membership) => (
             MEMBERSHIP,
             postcard::to_stdvec(membership).map_err(|error| unencodable(error.to_string()))?,
@@ -62,7 +62,7 @@ pub fn decode(index: u64, framed: &[u8]) -> Result<Entry, Damaged> {
     let payload = match *kind {
         BLANK if contents.is_empty() => EntryPayload::Blank,
         COMMANDS => EntryPayload::Normal(Proposal::from(
-            strictly::<ledger::command::Batch>(contents).map_err(|error| damaged(&error))?,
+            Batch::decode(contents).map_err(|error| damaged(&error))?,
         )),
         MEMBERSHIP => EntryPayload::Membership(
             strictly::<Membership>(contents).map_err(|error| damaged(&error))?,

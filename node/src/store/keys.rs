@@ -147,7 +147,8 @@ mod tests {
         assert!(entries(3..=5).contains(&entry(5)) && !entries(3..5).contains(&entry(5)));
         assert!(entries(..).contains(&entry(u64::MAX)) && !entries(..).contains(&snapshot(0)));
         assert!(entries(u64::MAX..=u64::MAX).contains(&entry(u64::MAX)));
-        assert!(entries(7..3).is_empty());
+        let (start, end) = (7, 3);
+        assert!(entries(start..end).is_empty());
     }
 
     #[test]

@@ -296,7 +296,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         state.window.truncate(from);
         state.truncations += 1;
         state.first = state.first.filter(|first| *first < from);
-        state.last = last.max(state.purged);
+        // Nothing is cut off when the log ends before that already.
+        state.last = state.last.min(last).max(state.purged);
         state.send(delete(from..), false, Done::Nobody, 0)
     }
 

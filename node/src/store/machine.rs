@@ -96,14 +96,6 @@ pub enum SnapshotError {
         /// What it covers.
         last: Option<LogId>,
     },
-    /// It decodes to another state than it was taken of (S19).
-    #[error(
-        "the snapshot at {last:?} restores to another ledger than it was taken of; this node must stop (compare versions, then replace it)"
-    )]
-    OtherHash {
-        /// What it covers.
-        last: Option<LogId>,
-    },
 }
 
 impl From<SnapshotError> for io::Error {
@@ -236,23 +228,21 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-/// `hash of the ledger · what it covers · the ledger's own encoding`, framed.
+/// `what it covers · the ledger's own encoding`, framed. The latter carries the
+/// ledger's hash, which restoring compares (S19).
 fn pack(ledger: &Ledger, meta: &SnapshotMeta) -> Result<SnapshotBytes, postcard::Error> {
-    let mut body = postcard::to_stdvec(&(ledger.hash(), meta))?;
+    let mut body = postcard::to_stdvec(meta)?;
     body.extend(ledger.snapshot());
     Ok(SnapshotBytes(frame::seal(FRAMED_FOR, &body).into()))
 }
 
 fn restore(meta: &SnapshotMeta, snapshot: &SnapshotBytes) -> Result<Applied, SnapshotError> {
     let body = frame::open(FRAMED_FOR, &snapshot.0)?;
-    let ((hash, covers), bytes): (([u8; 32], SnapshotMeta), _) =
+    let (covers, bytes): (SnapshotMeta, _) =
         postcard::take_from_bytes(body).map_err(|error| Damaged::body(FRAMED_FOR, error))?;
     if covers != *meta {
         return Err(SnapshotError::OtherPlace { said: meta.last_log_id, last: covers.last_log_id });
     }
     let ledger = Ledger::restore(bytes)?;
-    if ledger.hash() != hash {
-        return Err(SnapshotError::OtherHash { last: meta.last_log_id });
-    }
     Ok(Applied { ledger, last: meta.last_log_id, membership: meta.last_membership.clone() })
 }

@@ -30,7 +30,7 @@ pub(crate) async fn machine(disk: &Arc<dyn Disk>) -> Machine {
 }
 
 /// All of a log that must not be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Held {
     pub(crate) vote: Option<Vote>,
     pub(crate) purged: Option<LogId>,

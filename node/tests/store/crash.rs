@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use node::raft::{Endpoints, Entry, EntryPayload, Membership, Vote, log_id};
-use node::store::log::Log;
+use node::raft::{Endpoints, Entry, EntryPayload, Membership, TypeConfig, Vote, log_id};
+use node::store::log::{Flush, Log};
 use node::store::machine::Machine;
 use node::store::mem::{Platter, Survives};
 use node::store::{Operation, keys};
@@ -12,6 +12,7 @@ use openraft::storage::{
     IOFlushed, RaftLogReader, RaftLogStorage, RaftLogStorageExt, RaftSnapshotBuilder,
     RaftStateMachine,
 };
+use openraft::type_config::TypeConfigExt;
 
 use crate::bench::{entries, entry, held, log, machine};
 
@@ -61,7 +62,7 @@ async fn entries_are_readable_before_they_are_durable_and_acknowledged_only_afte
     let platter = Platter::new();
     platter.set_sync_time(Duration::from_secs(1));
     let mut log = log(&platter.open()).await;
-    let (flushed, mut acknowledged) = tokio::sync::oneshot::channel();
+    let (flushed, mut acknowledged) = TypeConfig::oneshot();
     log.append(entries(1, 0..5), IOFlushed::signal(flushed)).await.expect("appended");
 
     assert_eq!(held(&mut log).await.entries, entries(1, 0..5));
@@ -77,11 +78,11 @@ async fn one_sync_serves_all_who_wait() {
     let platter = Platter::new();
     platter.set_sync_time(Duration::from_secs(1));
     let (count, mut flushes) = tokio::sync::mpsc::unbounded_channel();
-    let observe = move |flush: node::store::log::Flush| drop(count.send(flush.changes));
+    let observe = move |flush: Flush| count.send(flush.changes).expect("the test listens");
     let mut log = Log::open(platter.open(), observe).await.expect("opens");
     let mut waiting = Vec::new();
     for index in 0..11 {
-        let (flushed, acknowledged) = tokio::sync::oneshot::channel();
+        let (flushed, acknowledged) = TypeConfig::oneshot();
         log.append([entry(1, index)], IOFlushed::signal(flushed)).await.expect("appended");
         waiting.push(acknowledged);
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -255,7 +256,8 @@ async fn a_snapshot_damaged_on_its_way_is_not_installed() {
     snapshot(&mut sender).await.expect("saved");
     let mut sent = sender.get_current_snapshot().await.expect("readable").expect("present");
     let mut bytes = sent.snapshot.0.to_vec();
-    bytes[30] ^= 4;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
     sent.snapshot.0 = bytes.into();
 
     let mut receiver = machine(&Platter::new().open()).await;

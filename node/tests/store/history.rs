@@ -126,7 +126,7 @@ impl World {
             }
             Step::Purge(count) => {
                 let count = (count as usize).min(self.now.entries.len());
-                let Some(last) = self.now.entries.drain(..count).last() else { return };
+                let Some(last) = self.now.entries.drain(..count).next_back() else { return };
                 self.now.purged = Some(log_id(last.log_id.leader_id.term, last.log_id.index));
                 self.possible.push(self.now.clone());
                 self.log.purge(last.log_id).await.expect("purged");
