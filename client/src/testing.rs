@@ -3,7 +3,7 @@
 //! For the tests of applications ("what do we do when all seats are taken, when
 //! a seat is revoked, when the cluster is gone?") and of this crate. It keeps
 //! the promises of the protocol (one effect per request id, a fair queue) and
-//! nothing else: no TLS, no disk, no second copy.
+//! nothing else: no disk, no second copy.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use wire::v1;
@@ -88,6 +89,18 @@ impl FakeCluster {
     /// # Errors
     /// No port can be had.
     pub async fn start(doors: usize) -> io::Result<Self> {
+        Self::start_with(doors, None).await
+    }
+
+    /// The same behind TLS. [`options`](Self::options) do not reach it.
+    ///
+    /// # Errors
+    /// No port can be had.
+    pub async fn start_tls(doors: usize, tls: Arc<rustls::ServerConfig>) -> io::Result<Self> {
+        Self::start_with(doors, Some(tls.into())).await
+    }
+
+    async fn start_with(doors: usize, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             ledger: Mutex::new(FakeLedger::new()),
             changed: Notify::new(),
@@ -106,7 +119,7 @@ impl FakeCluster {
                 broken: watch::Sender::new(0),
             });
             cluster.doors.push(Arc::clone(&door));
-            cluster.accepting.push(tokio::spawn(accept(listener, door)));
+            cluster.accepting.push(tokio::spawn(accept(listener, door, tls.clone())));
         }
         Ok(cluster)
     }
@@ -199,13 +212,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>) {
+async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<TlsAcceptor>) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, Arc::clone(&door)));
+        let (door, tls) = (Arc::clone(&door), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve(stream, door).await,
+                // A caller that is not let in hears of it from TLS.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, door).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, door: Arc<Door>) {
+async fn serve(stream: impl Stream, door: Arc<Door>) {
     let (mut goaway, mut broken) = (door.goaway.subscribe(), door.broken.subscribe());
     let service = TowerToHyperService::new(LicensingServer::from_arc(door));
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -266,9 +290,12 @@ impl Door {
 impl Licensing for Door {
     async fn clock(
         &self,
-        _: Request<v1::ClockRequest>,
+        request: Request<v1::ClockRequest>,
     ) -> Result<Response<v1::ClockReply>, Status> {
-        self.meet(|ledger| Ok(ledger.clock())).await.map(Response::new)
+        // Whom the caller is taken for: the bearer of its token.
+        let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let subject = bearer.unwrap_or("tester").to_owned();
+        self.meet(|ledger| Ok(ledger.clock(subject))).await.map(Response::new)
     }
 
     async fn acquire(

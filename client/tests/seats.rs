@@ -1,13 +1,15 @@
 //! Stories of an application and its seats, told against a cluster in memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use trine_client::clock::{BootClock, Clock, Moment};
 use trine_client::observe::{Attempt, Call, Observer, Reply};
 use trine_client::testing::{FakeCluster, Fault, NO_QUORUM, OUTCOME_UNKNOWN, TERM_UNSIGNED};
 use trine_client::{
-    AcquireError, Client, Endpoint, Failure, LeaseId, Loss, Options, Outcome, Place, Reason,
-    Standing,
+    AcquireError, CallError, Client, Endpoint, Failure, LeaseId, Loss, Options, Outcome, Place,
+    Reason, Standing,
 };
 use wire::v1::AcquireRequest;
 
@@ -52,12 +54,7 @@ impl Observer for Recorder {
         self.0.lock().unwrap().push((attempt.call.clone(), attempt.endpoint.clone()));
     }
 
-    fn answered(
-        &self,
-        attempt: &Attempt,
-        answer: Result<&Reply, &Failure>,
-        now: trine_client::clock::Moment,
-    ) {
+    fn answered(&self, attempt: &Attempt, answer: Result<&Reply, &Failure>, now: Moment) {
         assert!(now >= attempt.sent);
         if let Ok(reply) = answer {
             assert_eq!(reply.envelope().is_none(), matches!(reply, Reply::Clock(_)));
@@ -457,6 +454,54 @@ async fn fifty_seats_come_out_for_sixty_who_ask_at_once() {
         }
     }
     assert_eq!(seats.len(), 50);
+}
+
+/// A machine that sleeps: its clock runs on, its timers do not.
+#[derive(Default)]
+struct Sleeper(AtomicU64);
+
+impl Clock for Sleeper {
+    fn now(&self) -> Moment {
+        BootClock.now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_seat_is_not_held_through_a_sleep_of_the_machine() {
+    let cluster = cluster(1, 1).await;
+    let sleeper = Arc::new(Sleeper::default());
+    let client = connect(quick(&cluster).clock(sleeper.clone())).await;
+    let seat = client.acquire(PRODUCT).send().await.unwrap();
+    cluster.everywhere(Some(NO_QUORUM));
+    sleeper.0.store(3_600, Ordering::Relaxed);
+    assert!(!seat.standing().is_usable());
+    assert!(!seat.must_stop().await.is_usable());
+    cluster.everywhere(None);
+    let mut watch = seat.watch();
+    watch.wait_for(Standing::is_usable).await.unwrap();
+    assert_eq!(cluster.grants(), 1);
+}
+
+/// A held-open call that breaks must not make the client ask in a spin.
+#[tokio::test]
+async fn waiting_asks_seldom() {
+    let cluster = cluster(1, 1).await;
+    let client = client(&cluster).await;
+    let _held = client.acquire(PRODUCT).send().await.unwrap();
+    let before = cluster.calls(0);
+    let wait = client.acquire(PRODUCT).wait(Duration::from_secs(3));
+    assert_eq!(wait.send().await.unwrap_err().reason(), Reason::WaitedInVain);
+    assert!(cluster.calls(0) - before < 10);
+}
+
+/// A server that does not speak the operators' service is told apart from one
+/// that is silent.
+#[tokio::test]
+async fn a_call_that_the_server_does_not_know_is_definitely_not_done() {
+    let cluster = cluster(1, 1).await;
+    let client = client(&cluster).await;
+    let error = client.operator().status().await.unwrap_err();
+    assert!(matches!(error, CallError::NotDone(_)), "{error}");
 }
 
 #[test]

@@ -90,8 +90,8 @@ impl FakeLedger {
         }
     }
 
-    pub(super) fn clock(&self) -> v1::ClockReply {
-        v1::ClockReply { cluster_time_ms: self.now_ms(), subject: "tester".to_owned() }
+    pub(super) fn clock(&self, subject: String) -> v1::ClockReply {
+        v1::ClockReply { cluster_time_ms: self.now_ms(), subject }
     }
 
     pub(super) fn acquire(&mut self, request: &v1::AcquireRequest) -> Answer<v1::AcquireReply> {
