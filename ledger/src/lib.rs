@@ -22,6 +22,7 @@ mod pool;
 mod query;
 mod queue;
 pub mod reason;
+mod refusal;
 mod share;
 mod state;
 mod table;

@@ -5,9 +5,12 @@ mod support;
 
 use ledger::Ledger;
 use ledger::command::{
-    Acquire, Batch, Cancel, Command, LeaseId, Outcome, Refusal, Release, Renew, Token,
+    Acquire, Batch, Bound, Cancel, Command, IssueToken, LeaseId, Outcome, Refusal, Release, Renew,
+    Token,
 };
-use ledger::limits::{ENDINGS_PER_ENTRY, QUEUE_MAX};
+use ledger::limits::{
+    BEARER_TOKENS_MAX, ENDINGS_PER_ENTRY, LICENSES_MAX, QUEUE_MAX, SUBJECT_SEATS_MAX,
+};
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use license::product::{NodeId, ProductName};
@@ -101,6 +104,41 @@ fn a_queue_has_a_stated_length() {
     assert_eq!(refused.len(), 1);
     let Some(Outcome::Queued(place)) = answers.get(answers.len() - 2) else { panic!("queued") };
     assert_eq!((place.position, place.length), (QUEUE_MAX, QUEUE_MAX));
+}
+
+#[test]
+fn one_subject_has_a_stated_number_of_seats() {
+    let mut cluster = Cluster::serving(SUBJECT_SEATS_MAX + 1);
+    let answers =
+        cluster.apply(0, (0..=u128::from(SUBJECT_SEATS_MAX)).map(|id| acquire(id, None)).collect());
+    assert_eq!(cluster.ledger.live(), u64::from(SUBJECT_SEATS_MAX));
+    assert!(matches!(answers.last(), Some(Outcome::Refused(Refusal::TooManySeats { .. }))));
+}
+
+#[test]
+fn licenses_and_bearer_tokens_have_a_stated_number() {
+    let mut cluster = Cluster::serving(1);
+    for code in 2..=LICENSES_MAX as u32 + 1 {
+        let issued = cluster.world.issue(terms("cam", code, 1, 1, 1));
+        let answers = cluster.apply(0, vec![World::install(&issued)]);
+        let fits = u64::from(code) <= LICENSES_MAX;
+        assert_eq!(answers.last() == Some(&Outcome::Done), fits, "license {code}");
+    }
+    let token = |number: u64| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        let expires = ISSUED.plus_millis(1);
+        Command::IssueToken(IssueToken {
+            digest,
+            subject: subject("app"),
+            expires,
+            by: subject("ops"),
+        })
+    };
+    let answers = cluster.apply(0, (0..=BEARER_TOKENS_MAX).map(token).collect());
+    let full = Refusal::LedgerFull { what: Bound::BearerTokens, limit: BEARER_TOKENS_MAX };
+    assert_eq!(answers.last(), Some(&Outcome::Refused(full)));
+    assert_eq!(answers[answers.len() - 2], Outcome::Done);
 }
 
 /// Everything ends, so everything is forgotten: the ledger comes back to empty.

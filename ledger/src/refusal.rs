@@ -1,0 +1,360 @@
+//! Why not: every refusal the ledger gives, in words that say what to do next.
+
+use std::fmt;
+
+use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Ending, Token};
+use crate::name::Subject;
+use crate::time::ClusterTime;
+
+/// Why not. Every refusal is definite: the command had no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// S1.
+    #[error("all {capacity} seats of {product} are taken")]
+    NoSeatFree {
+        /// The product.
+        product: ProductName,
+        /// Its seats in force.
+        capacity: u64,
+    },
+    /// No license names the product.
+    #[error("no license for product {product} is installed (see `trine license list`)")]
+    UnknownProduct {
+        /// The product.
+        product: ProductName,
+    },
+    /// Fewer than two shares live: the license has disappeared (S11).
+    #[error(
+        "license {license} of {product} has {live} of 3 shares live and 2 are needed ({}; see `trine cluster status`)",
+        down_list(down)
+    )]
+    SharesMissing {
+        /// The product.
+        product: ProductName,
+        /// The license with the most shares live.
+        license: LicenseId,
+        /// Shares live.
+        live: u32,
+        /// Nodes whose share is not, and why.
+        down: Vec<(NodeId, ShareState)>,
+    },
+    /// No threshold signature of this term yet; ask again shortly.
+    #[error(
+        "license {license} of {product} is not yet signed for term {term}; ask again in a moment"
+    )]
+    TermUnsigned {
+        /// The product.
+        product: ProductName,
+        /// The license.
+        license: LicenseId,
+        /// The current term.
+        term: u64,
+    },
+    /// S13: before the activation time.
+    #[error("license {license} of {product} is not active before {} (it is {} here)", utc(*from), utc(*date))]
+    NotYetActive {
+        /// The product.
+        product: ProductName,
+        /// The license.
+        license: LicenseId,
+        /// Activation time.
+        from: WallTime,
+        /// The wall floor now.
+        date: WallTime,
+    },
+    /// S13: after the expiration time.
+    #[error("license {license} of {product} expired at {}", utc(*until))]
+    LicenseExpired {
+        /// The product.
+        product: ProductName,
+        /// The license.
+        license: LicenseId,
+        /// Expiration time.
+        until: WallTime,
+    },
+    /// S13: the version asked for is above the license's highest.
+    #[error("license {license} of {product} covers versions up to {highest}, not {asked}")]
+    VersionTooHigh {
+        /// The product.
+        product: ProductName,
+        /// The license.
+        license: LicenseId,
+        /// What was asked.
+        asked: Version,
+        /// The highest covered.
+        highest: Version,
+    },
+    /// Exclusive counting: the station already holds one.
+    #[error("{product} is licensed once per station and {subject} already holds a seat")]
+    StationHolds {
+        /// The product.
+        product: ProductName,
+        /// The station.
+        subject: Subject,
+    },
+    /// The stated limit of leases and waits of one subject.
+    #[error("{subject} holds or awaits {limit} seats, the limit for one subject")]
+    TooManySeats {
+        /// Who.
+        subject: Subject,
+        /// The limit.
+        limit: u32,
+    },
+    /// The stated limit of a pool's queue.
+    #[error("{limit} requests already wait for {product}, the limit; ask again later")]
+    QueueFull {
+        /// The product.
+        product: ProductName,
+        /// The limit.
+        limit: u32,
+    },
+    /// The request waited until its deadline in vain.
+    #[error("no seat of {product} came free in time")]
+    WaitedInVain {
+        /// The product.
+        product: ProductName,
+    },
+    /// The request was cancelled, or its caller stopped asking.
+    #[error("the request was withdrawn before a seat came free")]
+    Withdrawn,
+    /// The request arrived after its own not-after.
+    #[error(
+        "the request came too late: it was to have no effect after {not_after}, and it is {now}"
+    )]
+    TooLate {
+        /// The request's.
+        not_after: ClusterTime,
+        /// Cluster time.
+        now: ClusterTime,
+    },
+    /// The not-after or wait is further ahead than the ledger remembers.
+    #[error(
+        "the request's time {asked} is more than {limit_ms} ms after cluster time {now}; ask for the time and try again"
+    )]
+    TooFarAhead {
+        /// What was asked.
+        asked: ClusterTime,
+        /// Cluster time.
+        now: ClusterTime,
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// S3: the same id with another body.
+    #[error("request id is already in use with other contents; mint a new id for a new request")]
+    IdReused,
+    /// S6, S7: no such live lease for this subject and token. Says no more to strangers.
+    #[error("no such lease for this caller: it ended, or the id, token or subject is another's")]
+    NoSuchLease,
+    /// S7: the lease has ended; renewing never revives.
+    #[error("the lease ended ({ending:?}) and cannot be renewed; take a new seat")]
+    LeaseEnded {
+        /// How.
+        ending: Ending,
+    },
+    /// S6: an operator ended its renewal.
+    #[error("the seat was revoked by {by} and may be used until {deadline} at most; give it back")]
+    SeatRevoked {
+        /// The operator.
+        by: Subject,
+        /// When it ends.
+        deadline: ClusterTime,
+    },
+    /// The license that carried this lease ended and no other has room.
+    #[error("the license behind this lease ended and no other has room; it ends at {deadline}")]
+    LicenseGone {
+        /// When it ends.
+        deadline: ClusterTime,
+    },
+    /// No seat has that number.
+    #[error("no live seat {seat} (see `trine seats`)")]
+    NoSuchSeat {
+        /// The token asked for.
+        seat: Token,
+    },
+    /// The cluster is already, or not yet, formed.
+    #[error("{0}")]
+    Genesis(GenesisRefusal),
+    /// The package does not hold; the reason names the fact.
+    #[error("the license package is refused: {0}")]
+    Package(license::package::PackageRefusal),
+    /// An attestation, term signature or heartbeat does not verify.
+    #[error("the {what} of {node} does not verify")]
+    ProofInvalid {
+        /// What kind of proof.
+        what: ProofKind,
+        /// Whose.
+        node: NodeId,
+    },
+    /// No such license.
+    #[error("no license {license} is installed (see `trine license list`)")]
+    UnknownLicense {
+        /// The license asked for.
+        license: LicenseId,
+    },
+    /// The license is at another serial than the command speaks of.
+    #[error("license {license} is at serial {}, not {}", installed.0, asked.0)]
+    OtherSerial {
+        /// The license.
+        license: LicenseId,
+        /// In force.
+        installed: LicenseSerial,
+        /// Spoken of.
+        asked: LicenseSerial,
+    },
+    /// Not a member.
+    #[error("{node} is not a member of this cluster")]
+    UnknownNode {
+        /// Who.
+        node: NodeId,
+    },
+    /// A stated bound of the ledger is reached (S26).
+    #[error("the ledger is at its limit of {limit} {what}; ask again later")]
+    LedgerFull {
+        /// Of what.
+        what: Bound,
+        /// The limit.
+        limit: u64,
+    },
+    /// S16: the batch was stamped in another term than its entry has.
+    #[error("the leader changed while the request was on its way; nothing was done, ask again")]
+    StaleStamp,
+    /// A bearer token's digest already stands for another subject or date.
+    #[error("this token is already issued to {subject} with other terms; mint a new token")]
+    TokenInUse {
+        /// Whom it stands for.
+        subject: Subject,
+    },
+    /// Two shares did not sign this license for the current term.
+    #[error(
+        "the signature of license {license} for term {term} does not verify in this term; sign again"
+    )]
+    TermSignatureInvalid {
+        /// The license.
+        license: LicenseId,
+        /// The term it claims to be for.
+        term: u64,
+    },
+}
+
+/// A share's state on one node, as operators and refusals name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ShareState {
+    /// Attested, and the node was heard within three seconds.
+    Live,
+    /// The node never proved possession of this serial's share.
+    Unattested,
+    /// The node was not heard for three seconds.
+    Silent,
+    /// An operator withdrew it.
+    Withdrawn,
+}
+
+impl fmt::Display for ShareState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::Unattested => "not proved",
+            Self::Silent => "silent",
+            Self::Withdrawn => "withdrawn",
+        })
+    }
+}
+
+/// Why genesis was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum GenesisRefusal {
+    /// Twice.
+    #[error("the cluster is already formed")]
+    AlreadyFormed,
+    /// Commands before genesis.
+    #[error("the cluster is not formed yet (run `trine cluster init`)")]
+    NotFormed,
+    /// Not three distinct nodes with distinct containers of one act id.
+    #[error("a TMR cluster has exactly three nodes, with three distinct containers of one act id")]
+    NotThree,
+}
+
+/// What kind of proof failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProofKind {
+    /// Proof of possession of a share.
+    Attestation,
+    /// Threshold signature of a term.
+    TermSignature,
+    /// Signed heartbeat.
+    Heartbeat,
+}
+
+impl fmt::Display for ProofKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attestation => "attestation",
+            Self::TermSignature => "term signature",
+            Self::Heartbeat => "heartbeat",
+        })
+    }
+}
+
+/// What there can be too many of (S26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    /// Remembered request ids.
+    Memories,
+    /// Live leases.
+    Leases,
+    /// Installed licenses.
+    Licenses,
+    /// Bearer tokens.
+    BearerTokens,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memories => "remembered requests",
+            Self::Leases => "live leases",
+            Self::Licenses => "licenses",
+            Self::BearerTokens => "bearer tokens",
+        })
+    }
+}
+
+/// A date as people read it: `2023-11-14 22:13:20 UTC`.
+fn utc(date: WallTime) -> String {
+    const DAYS_PER_ERA: i64 = 146_097;
+    let seconds = date.0.div_euclid(1_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years are counted from March, so that the leap day is the last of its year.
+    let since_march_0 = days + 719_468;
+    let (era, day) =
+        (since_march_0.div_euclid(DAYS_PER_ERA), since_march_0.rem_euclid(DAYS_PER_ERA));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + carry;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+fn down_list(down: &[(NodeId, ShareState)]) -> String {
+    down.iter().map(|(node, state)| format!("{node} is {state}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_as_people_write_them() {
+        let read = |seconds: i64| utc(WallTime(seconds * 1_000));
+        assert_eq!(read(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(read(1_700_000_000), "2023-11-14 22:13:20 UTC");
+        assert_eq!(read(951_827_696), "2000-02-29 12:34:56 UTC");
+        assert_eq!(read(-1), "1969-12-31 23:59:59 UTC");
+    }
+}
