@@ -144,7 +144,8 @@ impl Client {
     pub(crate) async fn meet(&mut self) -> Option<Met> {
         let mut line = String::new();
         loop {
-            match self.stream.read_u8().await {
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_u8()).await;
+            match read.expect("the node never said a word") {
                 Ok(b'\n') => break,
                 Ok(byte) => line.push(byte.into()),
                 Err(_) => return None,
@@ -164,7 +165,8 @@ impl Client {
     pub(crate) async fn echo(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut back = vec![0; bytes.len()];
         let (mut from, mut to) = self.stream.split();
-        let (read, written) = tokio::join!(from.read_exact(&mut back), to.write_all(bytes));
+        let both = async { tokio::join!(from.read_exact(&mut back), to.write_all(bytes)) };
+        let (read, written) = tokio::time::timeout(PATIENCE, both).await.expect("no echo came");
         written?;
         read?;
         Ok(back)
