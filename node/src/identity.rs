@@ -59,10 +59,14 @@ pub enum NoCaller {
     #[error("the authorization header is not understood: send one `Bearer TOKEN`")]
     NotBearer,
     /// No such token.
-    #[error("the bearer token is unknown here, has expired or was revoked; ask the operator for a new one")]
+    #[error(
+        "the bearer token is unknown here, has expired or was revoked; ask the operator for a new one"
+    )]
     UnknownToken,
     /// A node's certificate.
-    #[error("{0} is a node and has no business at the client listener; use an application's or operator's certificate")]
+    #[error(
+        "{0} is a node and has no business at the client listener; use an application's or operator's certificate"
+    )]
     Node(pki::Identity),
     /// A name that the ledger cannot hold.
     #[error("the certificate's name cannot be used: {0}")]

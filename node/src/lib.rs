@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod formation;
+pub mod health;
 mod heartbeat;
 pub mod host;
 pub mod identity;

@@ -225,7 +225,7 @@ impl Metrics {
     }
 
     /// A call ended without a known outcome.
-    pub(crate) fn outcome_unknown(&self) {
+    pub(crate) fn call_unknown(&self) {
         self.unknown.inc();
     }
 
@@ -278,7 +278,7 @@ impl Metrics {
         self.waiting.clear();
         for pool in pools {
             let label = Product { product: pool.product.clone() };
-            self.seats_capacity.get_or_create(&label).set(figure(pool.total));
+            self.seats_capacity.get_or_create(&label).set(figure(pool.capacity));
             self.seats_held.get_or_create(&label).set(figure(pool.held));
             self.waiting.get_or_create(&label).set(figure(pool.waiting));
         }
@@ -339,7 +339,7 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct PoolReading {
     pub(crate) product: String,
-    pub(crate) total: u64,
+    pub(crate) capacity: u64,
     pub(crate) held: u64,
     pub(crate) waiting: u64,
 }
@@ -443,7 +443,7 @@ mod tests {
         // A figure with labels is not shown before it has a value.
         metrics.set(&Reading {
             counts: Counts { refused: vec![("no_seat_free", 1)], ..Counts::default() },
-            pools: vec![PoolReading { product: "cad".into(), total: 3, held: 1, waiting: 0 }],
+            pools: vec![PoolReading { product: "cad".into(), capacity: 3, held: 1, waiting: 0 }],
             licenses: vec![LicenseReading {
                 license: "1:2:3".into(),
                 shares_live: 2,

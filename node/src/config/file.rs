@@ -204,7 +204,8 @@ impl Reader<'_> {
         })?;
         if !members.iter().any(|member| member.id.0 == file.id) {
             let ids = members.each_ref().map(|member| member.id.0.to_string()).join(", ");
-            let rule = format!("no [[members]] table has this id (there are {ids}); use one of them");
+            let rule =
+                format!("no [[members]] table has this id (there are {ids}); use one of them");
             return Err(self.wrong("id", file.id, rule));
         }
         Ok(members)
@@ -241,8 +242,10 @@ impl Reader<'_> {
     }
 
     fn tls(&self, table: TlsTable) -> Result<Tls, ConfigError> {
-        let client =
-            Pair { cert: self.path("tls.cert", table.cert)?, key: self.path("tls.key", table.key)? };
+        let client = Pair {
+            cert: self.path("tls.cert", table.cert)?,
+            key: self.path("tls.key", table.key)?,
+        };
         let peer = match table.peer {
             Some(pair) => Pair {
                 cert: self.path("tls.peer.cert", pair.cert)?,
@@ -368,11 +371,7 @@ impl Reader<'_> {
     ) -> Result<u32, ConfigError> {
         let Some(given) = given else { return Ok(default) };
         u32::try_from(given).ok().filter(|value| range.contains(value)).ok_or_else(|| {
-            let rule = format!(
-                "use {} to {} (default {default})",
-                range.start(),
-                range.end()
-            );
+            let rule = format!("use {} to {} (default {default})", range.start(), range.end());
             self.wrong(&format!("limits.{name}"), given, rule)
         })
     }
@@ -410,7 +409,10 @@ impl Reader<'_> {
             return Err(self.wrong(key, quoted(text), rule));
         }
         let host = host_and_port.map(|(host, _)| host).unwrap_or_default();
-        if host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified())
+        if host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified())
         {
             let rule = "that is an address to listen on, not one that others can reach";
             return Err(self.wrong(key, quoted(text), rule));

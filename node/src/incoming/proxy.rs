@@ -31,7 +31,9 @@ pub(super) enum ProxyError {
     #[error("the connection ended before its PROXY header did")]
     Ended(#[from] io::Error),
     /// Something else came first.
-    #[error("the connection does not begin with a PROXY protocol v2 header, as one from a configured balancer must")]
+    #[error(
+        "the connection does not begin with a PROXY protocol v2 header, as one from a configured balancer must"
+    )]
     Missing,
     /// Longer than any balancer's.
     #[error("the PROXY header is {0} bytes long, the limit is {VARIABLE_BYTES_MAX}")]
@@ -59,8 +61,8 @@ pub(super) async fn read_header(
     }
     bytes.resize(FIXED_BYTES + length, 0);
     stream.read_exact(&mut bytes[FIXED_BYTES..]).await?;
-    let header = Header::try_from(&bytes[..])
-        .map_err(|error| ProxyError::Malformed(error.to_string()))?;
+    let header =
+        Header::try_from(&bytes[..]).map_err(|error| ProxyError::Malformed(error.to_string()))?;
     match (header.command, header.addresses) {
         (Command::Local, _) => Ok(Forwarded::Own),
         (Command::Proxy, Addresses::IPv4(ip)) => Ok(Forwarded::For(ip.source_address.into())),

@@ -1,0 +1,253 @@
+//! What operators call: form, see, license, revoke.
+
+mod show;
+
+use std::sync::Arc;
+
+use ledger::command::{
+    Command, Install, IssueToken, Refusal, Reply, Revoke, RevokeToken, Token, WithdrawShare,
+};
+use ledger::name::Subject;
+use license::package::Package;
+use license::product::{LicenseId, NodeId};
+use tonic::{Request, Response, Status};
+use wire::v1;
+use wire::v1::cluster_server;
+
+use super::{Answers, convert, error};
+use crate::formation::Formation;
+use crate::identity::{application, token_digest};
+use crate::service::Service;
+
+/// Shortest and longest life of a bearer token, in milliseconds: 1 min, 365 days.
+const TOKEN_LIFETIME_MILLIS: std::ops::RangeInclusive<u64> = 60_000..=365 * 24 * 60 * 60 * 1_000;
+
+/// `trine.v1.Cluster`, answered by the leading node.
+pub(super) struct Cluster {
+    pub(super) service: Service,
+    pub(super) formation: Arc<Formation>,
+    pub(super) engine: &'static str,
+    pub(super) answers: Answers,
+}
+
+impl Cluster {
+    /// Who asks; operators' doings are named after them in the log.
+    fn operator<T>(&self, request: &Request<T>) -> Result<Subject, Status> {
+        Ok(self.answers.caller(request)?.subject)
+    }
+
+    /// Has the ledger do something, which this node must lead for.
+    async fn command(&self, command: Command) -> Result<Reply, Status> {
+        self.answers.granted(self.service.submit_here(command).await)
+    }
+
+    /// Reads the ledger as it is now, which this node must lead for.
+    async fn read<T>(
+        &self,
+        look: impl FnOnce(&ledger::Ledger) -> T,
+    ) -> Result<(Option<v1::Envelope>, T), Status> {
+        match self.service.read(look).await {
+            Ok((as_of, seen)) => Ok((convert::as_of(as_of), seen)),
+            Err(why) => Err(self.answers.tell(error::not_answered(&why))),
+        }
+    }
+
+    fn invalid(&self, message: impl Into<String>) -> Status {
+        self.answers.tell(error::invalid(message))
+    }
+
+    fn license_id(&self, text: &str) -> Result<LicenseId, Status> {
+        LicenseId::parse(text).map_err(|name| self.answers.tell(error::invalid_name(&name)))
+    }
+
+    /// The subject of the application a token call names.
+    fn token_subject(&self, name: &str) -> Result<Subject, Status> {
+        pki::Identity::new(pki::Role::Application, name)
+            .map_err(|invalid| self.invalid(invalid.to_string()))?;
+        application(name).map_err(|name| self.answers.tell(error::invalid_name(&name)))
+    }
+}
+
+fn envelope(reply: &Reply) -> Option<v1::Envelope> {
+    Some(convert::envelope(reply.log_id, reply.stamp))
+}
+
+#[tonic::async_trait]
+impl cluster_server::Cluster for Cluster {
+    async fn init(
+        &self,
+        request: Request<v1::InitRequest>,
+    ) -> Result<Response<v1::InitReply>, Status> {
+        let by = self.operator(&request)?;
+        let formed = self.formation.form().await;
+        let formed = formed.map_err(|why| self.answers.tell(error::not_formed(&why)))?;
+        tracing::info!(%by, cluster = %formed.cluster, "cluster formed");
+        Ok(Response::new(v1::InitReply {
+            cluster_id: formed.cluster.to_string(),
+            virtual_container: formed.virtual_container.to_string(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        self.operator(&request)?;
+        let node = self.service.node_status();
+        let (as_of, mut status) =
+            self.read(|ledger| show::status(ledger, &node, &self.formation.members)).await?;
+        status.as_of = as_of;
+        Ok(Response::new(status))
+    }
+
+    async fn node_status(
+        &self,
+        request: Request<v1::NodeStatusRequest>,
+    ) -> Result<Response<v1::NodeStatusReply>, Status> {
+        self.operator(&request)?;
+        let node = self.service.node_status();
+        let mut status = self.service.peek(|ledger| show::node_status(ledger, &node));
+        status.engine = self.engine.to_owned();
+        status.container = self.formation.shares.container().identity().serial().to_string();
+        Ok(Response::new(status))
+    }
+
+    async fn seats(
+        &self,
+        request: Request<v1::SeatsRequest>,
+    ) -> Result<Response<v1::SeatsReply>, Status> {
+        self.operator(&request)?;
+        let product = match request.get_ref().product.as_str() {
+            "" => None,
+            name => Some(convert::product(name).map_err(|no| self.answers.tell(no))?),
+        };
+        let (as_of, seats) = self.read(|ledger| ledger.seats(product.as_ref())).await?;
+        let seats = seats.into_iter().map(show::seat).collect();
+        // The ledger tells how many wait for a product (see Status), not who.
+        Ok(Response::new(v1::SeatsReply { as_of, seats, waiters: Vec::new() }))
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<Response<v1::RevokeReply>, Status> {
+        let by = self.operator(&request)?;
+        let seat = Token(request.get_ref().seat);
+        let reply = self.command(Command::Revoke(Revoke { seat, by: by.clone() })).await?;
+        tracing::info!(%by, %seat, "seat revoked");
+        Ok(Response::new(v1::RevokeReply { envelope: envelope(&reply) }))
+    }
+
+    async fn request_license(
+        &self,
+        request: Request<v1::RequestLicenseRequest>,
+    ) -> Result<Response<v1::RequestLicenseReply>, Status> {
+        self.operator(&request)?;
+        let made = self.formation.request_license().await;
+        let made = made.map_err(|why| self.answers.tell(error::not_formed(&why)))?;
+        Ok(Response::new(v1::RequestLicenseReply {
+            request: made.encode(),
+            fingerprint: made.fingerprint(),
+        }))
+    }
+
+    async fn install_license(
+        &self,
+        request: Request<v1::InstallLicenseRequest>,
+    ) -> Result<Response<v1::InstallLicenseReply>, Status> {
+        let by = self.operator(&request)?;
+        let package = request.into_inner().package;
+        // What is no package at all is not worth a place in the log.
+        let read = Package::decode(&package).map_err(|refusal| {
+            self.answers.tell(error::refused_here(&Refusal::Package(refusal)))
+        })?;
+        let (license, serial) = (read.claimed_terms().license, read.claimed_terms().serial);
+        let reply = self.command(Command::Install(Install { package, by: by.clone() })).await?;
+        tracing::info!(%by, %license, serial = serial.0, "license installed");
+        Ok(Response::new(v1::InstallLicenseReply {
+            envelope: envelope(&reply),
+            license: license.to_string(),
+            serial: serial.0,
+        }))
+    }
+
+    async fn list_licenses(
+        &self,
+        request: Request<v1::ListLicensesRequest>,
+    ) -> Result<Response<v1::ListLicensesReply>, Status> {
+        self.operator(&request)?;
+        let (as_of, licenses) = self.read(show::listed_licenses).await?;
+        Ok(Response::new(v1::ListLicensesReply { as_of, licenses }))
+    }
+
+    async fn withdraw_share(
+        &self,
+        request: Request<v1::WithdrawShareRequest>,
+    ) -> Result<Response<v1::WithdrawShareReply>, Status> {
+        let by = self.operator(&request)?;
+        let license = self.license_id(&request.get_ref().license)?;
+        let node = NodeId(request.get_ref().node);
+        let withdraw = WithdrawShare { license, node, by: by.clone() };
+        let reply = self.command(Command::WithdrawShare(withdraw)).await?;
+        tracing::info!(%by, %license, %node, "share withdrawn");
+        Ok(Response::new(v1::WithdrawShareReply { envelope: envelope(&reply) }))
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<v1::IssueTokenRequest>,
+    ) -> Result<Response<v1::IssueTokenReply>, Status> {
+        let by = self.operator(&request)?;
+        let v1::IssueTokenRequest { subject, lifetime_ms } = request.into_inner();
+        let subject = self.token_subject(&subject)?;
+        if !TOKEN_LIFETIME_MILLIS.contains(&lifetime_ms) {
+            return Err(self.invalid(format!(
+                "lifetime_ms {lifetime_ms} is out of range: a token lives from 1 minute to 365 days"
+            )));
+        }
+        let secret = self.new_secret();
+        let digest = token_digest(&secret);
+        // The ledger judges a token's end by its own calendar, if it has one yet.
+        let now = self.service.peek(|ledger| ledger.wall());
+        let now = now.unwrap_or_else(|| self.formation.clock.wall());
+        let expires = now.plus_millis(i64::try_from(lifetime_ms).unwrap_or(i64::MAX));
+        let issue = IssueToken { digest, subject: subject.clone(), expires, by: by.clone() };
+        let reply = self.command(Command::IssueToken(issue)).await?;
+        tracing::info!(%by, %subject, "bearer token issued");
+        Ok(Response::new(v1::IssueTokenReply {
+            envelope: envelope(&reply),
+            secret,
+            expires_ms: expires.0,
+        }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenReply>, Status> {
+        let by = self.operator(&request)?;
+        let subject = self.token_subject(&request.get_ref().subject)?;
+        let revoke = RevokeToken { subject: subject.clone(), by: by.clone() };
+        let reply = self.command(Command::RevokeToken(revoke)).await?;
+        tracing::info!(%by, %subject, "bearer tokens revoked");
+        Ok(Response::new(v1::RevokeTokenReply { envelope: envelope(&reply) }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensReply>, Status> {
+        self.operator(&request)?;
+        // The ledger finds a token by its digest and shows no list of them.
+        Err(self.answers.tell(error::no_such_call("ListTokens")))
+    }
+}
+
+impl Cluster {
+    /// A bearer token's secret: 256 bits of the operating system's randomness.
+    fn new_secret(&self) -> String {
+        let mut bytes = [0; 32];
+        self.formation.entropy.fill(&mut bytes);
+        format!("trine_{}", convert::hex(&bytes))
+    }
+}

@@ -1,0 +1,220 @@
+//! The ledger as operators see it: never a lease id, never a secret.
+
+use std::collections::BTreeSet;
+
+use ledger::Ledger;
+use ledger::view::{LicenseView, MemberView, SeatView, Service, ShareView};
+use license::container::VirtualSerial;
+use license::package::Package;
+use license::product::{LicenseId, NodeId};
+use license::terms::Counting;
+use wire::v1;
+
+use crate::api::convert::hex;
+use crate::raft::Endpoints;
+use crate::service::{NodeStatus, Role};
+
+/// Shares that must be live for a license to be listed.
+const SHARES_NEEDED: usize = 2;
+
+/// The cluster as its leader, which is `own`, sees it. `as_of` is the reader's to add.
+pub(super) fn status(
+    ledger: &Ledger,
+    own: &NodeStatus,
+    addresses: &[(NodeId, Endpoints)],
+) -> v1::StatusReply {
+    let counters = ledger.counters();
+    let members = ledger.members();
+    let leader = members.iter().find(|member| member.node.0 == own.id);
+    let nodes = members.iter().map(|member| node(ledger, member, leader, own, addresses)).collect();
+    v1::StatusReply {
+        as_of: None,
+        cluster_id: cluster_id(ledger),
+        virtual_container: ledger
+            .genesis()
+            .map(|genesis| VirtualSerial::of(&genesis.cluster).to_string())
+            .unwrap_or_default(),
+        term: own.term,
+        leader: own.id,
+        wall_floor_ms: ledger.wall().map_or(0, |wall| wall.0),
+        nodes,
+        licenses: licenses(ledger),
+        state_hash: hex(&ledger.hash()),
+        counts: Some(v1::Counts {
+            granted: counters.granted,
+            released: counters.released,
+            expired: counters.expired,
+            revoked: counters.revoked,
+            live: ledger.live(),
+        }),
+    }
+}
+
+fn node(
+    ledger: &Ledger,
+    member: &MemberView,
+    leader: Option<&MemberView>,
+    own: &NodeStatus,
+    addresses: &[(NodeId, Endpoints)],
+) -> v1::Node {
+    let endpoints = addresses.iter().find(|(node, _)| *node == member.node);
+    let (peer_address, client_address) = endpoints
+        .map(|(_, endpoints)| (endpoints.peer.clone(), endpoints.client.clone()))
+        .unwrap_or_default();
+    let is_leader = member.node.0 == own.id;
+    // Heartbeats are of different moments; what the wall said when cluster
+    // time began is comparable.
+    let wall_at_zero = |member: &MemberView| {
+        let heard = i64::try_from(member.heard?.0).ok()?;
+        member.wall?.0.checked_sub(heard)
+    };
+    let offset = leader.and_then(|leader| wall_at_zero(member)?.checked_sub(wall_at_zero(leader)?));
+    v1::Node {
+        id: member.node.0,
+        container: member.container.serial().to_string(),
+        peer_address,
+        client_address,
+        leader: is_leader,
+        alive: member.live,
+        heard_ms_ago: member.heard.map(|heard| ledger.clock().millis_since(heard)),
+        matched_index: if is_leader {
+            Some(own.last_log_index)
+        } else {
+            own.matched.get(&member.node.0).copied()
+        },
+        // Heartbeats tell the last checkpoint's index, which is not the last applied.
+        applied_index: is_leader.then_some(own.applied_index),
+        clock_offset_ms: offset,
+    }
+}
+
+/// This node as it sees itself. Engine and container are the node's to add.
+pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusReply {
+    v1::NodeStatusReply {
+        id: own.id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: String::new(),
+        role: own.role.name().to_owned(),
+        term: own.term,
+        leader: own.leader.as_ref().map(|leader| leader.node),
+        leader_address: own.leader.as_ref().map(|leader| leader.client_address.clone()),
+        last_log_index: own.last_log_index,
+        applied_index: own.applied_index,
+        cluster_time_ms: ledger.clock().0,
+        state_hash: hex(&ledger.hash()),
+        cluster_id: cluster_id(ledger),
+        container: String::new(),
+        formed: ledger.genesis().is_some() && own.role != Role::Down,
+        snapshot_index: own.snapshot_index,
+    }
+}
+
+/// The licenses users have: with fewer than two live shares a license is not
+/// listed, as in any TMR cluster. `Status` shows it still, and why.
+pub(super) fn listed_licenses(ledger: &Ledger) -> Vec<v1::License> {
+    let hidden: BTreeSet<String> = ledger
+        .licenses()
+        .iter()
+        .filter(|license| license.service == Service::SharesMissing)
+        .map(|license| license.terms.license.to_string())
+        .collect();
+    licenses(ledger).into_iter().filter(|license| !hidden.contains(&license.id)).collect()
+}
+
+/// All licenses.
+fn licenses(ledger: &Ledger) -> Vec<v1::License> {
+    let members = ledger.members();
+    let pools = ledger.pools();
+    let unsigned: BTreeSet<_> =
+        ledger.signature_needs().into_iter().map(|need| (need.license, need.serial)).collect();
+    let show = |view: LicenseView| {
+        let terms = &view.terms;
+        let pool = pools.iter().find(|pool| pool.product == terms.name);
+        v1::License {
+            id: terms.license.to_string(),
+            serial: terms.serial.0,
+            product: terms.name.to_string(),
+            seats: u64::from(terms.seats),
+            counting: counting(terms.counting).to_owned(),
+            activation_ms: terms.activation.map(|time| time.0),
+            expiration_ms: terms.expiration.map(|time| time.0),
+            version_max: terms.version_max.map(|version| version.to_string()).unwrap_or_default(),
+            feature_map: terms.feature.map,
+            feature_text: terms.feature.text.clone(),
+            vendor: vendor(ledger, terms.license),
+            seats_held: view.seats,
+            waiting: pool.map_or(0, |pool| u64::from(pool.waiting)),
+            shares: view.shares.iter().map(|share| self::share(share, &members)).collect(),
+            signed: !unsigned.contains(&(terms.license, terms.serial)),
+            serving: view.service == Service::Serving,
+            reason: reason(&view),
+        }
+    };
+    ledger.licenses().into_iter().map(show).collect()
+}
+
+/// Why a license does not serve; empty when it does.
+fn reason(view: &LicenseView) -> String {
+    match view.service {
+        Service::Serving => String::new(),
+        Service::TermUnsigned => "two shares have not yet signed for this term".to_owned(),
+        Service::SharesMissing => {
+            let live = view.shares.iter().filter(|share| is_live(share)).count();
+            let down: Vec<String> = view
+                .shares
+                .iter()
+                .filter(|share| !is_live(share))
+                .map(|share| format!("{} is {}", share.node, share.state))
+                .collect();
+            format!("{live} of 3 shares live and {SHARES_NEEDED} are needed ({})", down.join(", "))
+        }
+        Service::NotYetActive => "its activation time has not come".to_owned(),
+        Service::Expired => "its expiration time has passed".to_owned(),
+    }
+}
+
+fn is_live(share: &ShareView) -> bool {
+    share.state == ledger::command::ShareState::Live
+}
+
+fn share(share: &ShareView, members: &[MemberView]) -> v1::Share {
+    let member = members.iter().find(|member| member.node == share.node);
+    v1::Share {
+        node: share.node.0,
+        container: member.map(|member| member.container.serial().to_string()).unwrap_or_default(),
+        state: share.state.to_string(),
+    }
+}
+
+/// The vendor's name, from the package in force, which was verified when installed.
+fn vendor(ledger: &Ledger, license: LicenseId) -> String {
+    let package = ledger.packages(license).first().and_then(|bytes| Package::decode(bytes).ok());
+    package.map(|package| package.claimed_certificate().vendor().to_owned()).unwrap_or_default()
+}
+
+/// One seat.
+pub(super) fn seat(seat: SeatView) -> v1::Seat {
+    v1::Seat {
+        seat: seat.token.0,
+        product: seat.product.to_string(),
+        holder: seat.holder.to_string(),
+        subject: seat.subject.to_string(),
+        since_ms: seat.granted.0,
+        until_ms: seat.deadline.0,
+        license: seat.license.to_string(),
+        revoked_by: seat.revoked_by.map(|by| by.to_string()).unwrap_or_default(),
+    }
+}
+
+fn counting(counting: Counting) -> &'static str {
+    match counting {
+        Counting::PerInstance => "per-instance",
+        Counting::PerStation => "per-station",
+        Counting::ExclusivePerStation => "exclusive-per-station",
+        Counting::Unlimited => "unlimited",
+    }
+}
+
+fn cluster_id(ledger: &Ledger) -> String {
+    ledger.genesis().map(|genesis| genesis.cluster.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,313 @@
+//! What the caller hears when the answer is no: the one place where refusals
+//! and failures become gRPC statuses. The table is in `licensing.proto`.
+
+use ledger::command::{GenesisRefusal, LogId, Refusal};
+use ledger::time::ClusterTime;
+use license::product::InvalidName;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
+
+use crate::formation::FormationError;
+use crate::identity::{NoCaller, Role};
+use crate::service::NotAnswered;
+
+/// Decided by the ledger.
+const REFUSED: &str = "refused";
+/// Never reached the ledger.
+const NOT_DONE: &str = "not-done";
+/// One of the two, or done.
+const UNKNOWN: &str = "unknown";
+
+/// A status, and the reason it is counted under.
+#[derive(Debug)]
+pub(super) struct No {
+    /// What goes over the wire.
+    pub(super) status: Status,
+    /// The stable reason inside it.
+    pub(super) reason: &'static str,
+    /// Where the answer was found.
+    pub(super) outcome: &'static str,
+}
+
+impl No {
+    fn new<const N: usize>(
+        (code, reason): (Code, &'static str),
+        message: impl Into<String>,
+        outcome: &'static str,
+        metadata: [(&str, String); N],
+    ) -> Self {
+        let mut info = ErrorInfo::new(reason, wire::ERROR_DOMAIN, metadata.map(owned));
+        info.metadata.extend([owned(("outcome", outcome))]);
+        let details = ErrorDetails::with_error_info(info.reason, info.domain, info.metadata);
+        let status = Status::with_error_details(code, message, details);
+        Self { status, reason, outcome }
+    }
+
+    /// Whether the caller was told that it may have been done.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.outcome == UNKNOWN
+    }
+
+    /// Whether the ledger decided it, and so counted it.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.outcome == REFUSED
+    }
+}
+
+fn owned((key, value): (&str, impl Into<String>)) -> (String, String) {
+    (key.to_owned(), value.into())
+}
+
+/// Code and reason of a refusal.
+pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
+    // No wildcard: a new refusal must find its place in the table of licensing.proto.
+    match refusal {
+        Refusal::NoSeatFree { .. } => (Code::ResourceExhausted, "NO_SEAT_FREE"),
+        Refusal::QueueFull { .. } => (Code::ResourceExhausted, "QUEUE_FULL"),
+        Refusal::TooManySeats { .. } => (Code::ResourceExhausted, "TOO_MANY_SEATS"),
+        Refusal::LedgerFull { .. } => (Code::ResourceExhausted, "LEDGER_FULL"),
+        Refusal::UnknownProduct { .. } => (Code::NotFound, "UNKNOWN_PRODUCT"),
+        Refusal::NoSuchLease => (Code::NotFound, "NO_SUCH_LEASE"),
+        Refusal::NoSuchSeat { .. } => (Code::NotFound, "NO_SUCH_SEAT"),
+        Refusal::UnknownLicense { .. } => (Code::NotFound, "UNKNOWN_LICENSE"),
+        Refusal::SharesMissing { .. } => (Code::FailedPrecondition, "SHARES_MISSING"),
+        Refusal::NotYetActive { .. } => (Code::FailedPrecondition, "NOT_YET_ACTIVE"),
+        Refusal::LicenseExpired { .. } => (Code::FailedPrecondition, "LICENSE_EXPIRED"),
+        Refusal::VersionTooHigh { .. } => (Code::FailedPrecondition, "VERSION_TOO_HIGH"),
+        Refusal::StationHolds { .. } => (Code::FailedPrecondition, "STATION_HOLDS"),
+        Refusal::LicenseGone { .. } => (Code::FailedPrecondition, "LICENSE_GONE"),
+        Refusal::LeaseEnded { .. } => (Code::FailedPrecondition, "LEASE_ENDED"),
+        Refusal::SeatRevoked { .. } => (Code::FailedPrecondition, "SEAT_REVOKED"),
+        Refusal::Package(_) => (Code::FailedPrecondition, "PACKAGE_REFUSED"),
+        Refusal::Genesis(GenesisRefusal::NotFormed) => (Code::FailedPrecondition, "NOT_FORMED"),
+        Refusal::Genesis(GenesisRefusal::AlreadyFormed) => {
+            (Code::FailedPrecondition, "ALREADY_FORMED")
+        }
+        Refusal::WaitedInVain { .. } => (Code::DeadlineExceeded, "WAITED_IN_VAIN"),
+        Refusal::TooLate { .. } => (Code::DeadlineExceeded, "TOO_LATE"),
+        Refusal::TermUnsigned { .. } => (Code::Unavailable, "TERM_UNSIGNED"),
+        Refusal::StaleStamp => (Code::Unavailable, "LEADER_CHANGED"),
+        Refusal::TooFarAhead { .. } => (Code::InvalidArgument, "TOO_FAR_AHEAD"),
+        Refusal::IdReused => (Code::InvalidArgument, "ID_REUSED"),
+        Refusal::Withdrawn => (Code::Aborted, "WITHDRAWN"),
+        // What no re-send of the same contents can cure.
+        Refusal::Genesis(GenesisRefusal::NotThree)
+        | Refusal::ProofInvalid { .. }
+        | Refusal::TermSignatureInvalid { .. }
+        | Refusal::OtherSerial { .. }
+        | Refusal::UnknownNode { .. }
+        | Refusal::TokenInUse { .. } => (Code::InvalidArgument, "INVALID"),
+    }
+}
+
+/// The ledger refused.
+pub(super) fn refused(refusal: &Refusal, log_id: LogId, stamp: ClusterTime) -> No {
+    let place = [("log_id", log_id.to_string()), ("stamp_ms", stamp.0.to_string())];
+    No::new(verdict(refusal), refusal.to_string(), REFUSED, place)
+}
+
+/// The ledger would refuse, and was not asked.
+pub(super) fn refused_here(refusal: &Refusal) -> No {
+    No::new(verdict(refusal), refusal.to_string(), NOT_DONE, [])
+}
+
+/// There is no reply of the ledger.
+pub(super) fn not_answered(why: &NotAnswered) -> No {
+    let message = why.to_string();
+    match why {
+        NotAnswered::NoQuorum { .. } => {
+            No::new((Code::Unavailable, "NO_QUORUM"), message, NOT_DONE, [])
+        }
+        NotAnswered::NotLeader { leader: Some(leader) } => {
+            let leader = [
+                ("leader", leader.client_address.clone()),
+                ("leader_node", leader.node.to_string()),
+            ];
+            No::new((Code::Unavailable, "NOT_LEADER"), message, NOT_DONE, leader)
+        }
+        NotAnswered::NotLeader { leader: None } => {
+            No::new((Code::Unavailable, "NOT_LEADER"), message, NOT_DONE, [])
+        }
+        NotAnswered::Overloaded => {
+            No::new((Code::ResourceExhausted, "OVERLOADED"), message, NOT_DONE, [])
+        }
+        NotAnswered::Draining => No::new((Code::Unavailable, "DRAINING"), message, NOT_DONE, []),
+        NotAnswered::NotFormed => {
+            No::new((Code::FailedPrecondition, "NOT_FORMED"), message, NOT_DONE, [])
+        }
+        NotAnswered::Unknown { .. } => {
+            No::new((Code::DeadlineExceeded, "OUTCOME_UNKNOWN"), message, UNKNOWN, [])
+        }
+    }
+}
+
+/// The cluster was not formed, or its request not made.
+pub(super) fn not_formed(why: &FormationError) -> No {
+    let message = why.to_string();
+    match why {
+        FormationError::AlreadyFormed => {
+            No::new((Code::FailedPrecondition, "ALREADY_FORMED"), message, NOT_DONE, [])
+        }
+        FormationError::MemberMissing { .. } | FormationError::Raft(_) => {
+            No::new((Code::Unavailable, "NO_QUORUM"), message, NOT_DONE, [])
+        }
+        FormationError::Containers(_) => invalid(message),
+        FormationError::Refused(refusal) => refused_here(refusal),
+        FormationError::NotAnswered(why) => not_answered(why),
+    }
+}
+
+/// The request breaks a rule of the edge; it says which.
+pub(super) fn invalid(message: impl Into<String>) -> No {
+    No::new((Code::InvalidArgument, "INVALID"), message, NOT_DONE, [])
+}
+
+/// A field breaks the rule of its kind.
+pub(super) fn invalid_name(name: &InvalidName) -> No {
+    invalid(name.to_string())
+}
+
+/// Nobody in particular is asking.
+pub(super) fn no_caller(why: &NoCaller) -> No {
+    let verdict = match why {
+        NoCaller::Node(_) => (Code::PermissionDenied, "WRONG_ROLE"),
+        NoCaller::Nobody | NoCaller::NotBearer | NoCaller::UnknownToken | NoCaller::Name(_) => {
+            (Code::Unauthenticated, "NO_IDENTITY")
+        }
+    };
+    No::new(verdict, why.to_string(), NOT_DONE, [])
+}
+
+/// The caller may not make this call.
+pub(super) fn wrong_role(role: Role, call: &str) -> No {
+    let message = format!(
+        "{call} is for operators, and this caller is an {}; use an operator's certificate",
+        role.name()
+    );
+    No::new((Code::PermissionDenied, "WRONG_ROLE"), message, NOT_DONE, [])
+}
+
+/// No such call.
+pub(super) fn no_such_call(path: &str) -> No {
+    let path: String = path.chars().take(80).collect();
+    let message =
+        format!("this node does not know the call {path:?}; is it older than its caller?");
+    No::new((Code::Unimplemented, "UNKNOWN_CALL"), message, NOT_DONE, [])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::LeaderHint;
+
+    const TABLE: &str = include_str!("../../../wire/proto/trine/v1/licensing.proto");
+
+    /// The row of the table that names this reason also names this code.
+    fn stands_in_the_table((code, reason): (Code, &'static str)) -> bool {
+        let code = match code {
+            Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Code::NotFound => "NOT_FOUND",
+            Code::FailedPrecondition => "FAILED_PRECONDITION",
+            Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::InvalidArgument => "INVALID_ARGUMENT",
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::Aborted => "ABORTED",
+            _ => return false,
+        };
+        TABLE.lines().any(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            matches!(cells[..], [_, row, reasons, _]
+                if row == code && reasons.split(' ').any(|word| word == reason))
+        })
+    }
+
+    fn check(no: &No) {
+        let pair = (no.status.code(), no.reason);
+        assert!(stands_in_the_table(pair), "{pair:?} is not in the table of licensing.proto");
+        let details = no.status.get_error_details();
+        let info = details.error_info().expect("every no carries an ErrorInfo");
+        assert_eq!(info.reason, no.reason);
+        assert_eq!(info.domain, "trine");
+        assert_eq!(info.metadata.get("outcome").map(String::as_str), Some(no.outcome));
+    }
+
+    /// `verdict` matches without a wildcard, so its rows are the refusals there
+    /// are; each row must stand in the table.
+    #[test]
+    fn every_refusal_stands_in_the_table() {
+        let source = include_str!("error.rs");
+        let rows = source
+            .split("pub fn verdict")
+            .nth(1)
+            .and_then(|rest| rest.split("/// The ledger refused.").next())
+            .expect("the function is above");
+        assert!(!rows.contains("_ =>"), "a wildcard hides refusals");
+        let verdicts: Vec<(&str, &str)> = rows
+            .split("(Code::")
+            .skip(1)
+            .filter_map(|row| row.split_once(", \""))
+            .filter_map(|(code, rest)| Some((code, rest.split('"').next()?)))
+            .collect();
+        assert!(verdicts.len() >= 26, "{verdicts:?}");
+        for (code, reason) in verdicts {
+            let row = TABLE.lines().find(|line| {
+                line.starts_with("// |") && line.split(['|', ' ']).any(|word| word == reason)
+            });
+            let row = row.unwrap_or_else(|| panic!("{reason} is not in the table"));
+            let named = row.split('|').nth(1).expect("a code").trim().replace('_', "");
+            assert!(named.eq_ignore_ascii_case(code), "{reason} is under {named}, not {code}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_where_in_history_it_was_decided() {
+        let log_id = LogId { epoch: 0, index: 7, position: 2 };
+        let no = refused(&Refusal::IdReused, log_id, ClusterTime(1_500));
+        check(&no);
+        let details = no.status.get_error_details();
+        let metadata = &details.error_info().expect("details").metadata;
+        assert_eq!(metadata.get("outcome").map(String::as_str), Some("refused"));
+        assert_eq!(metadata.get("log_id").map(String::as_str), Some("0.7.2"));
+        assert_eq!(metadata.get("stamp_ms").map(String::as_str), Some("1500"));
+    }
+
+    #[test]
+    fn whatever_is_not_answered_stands_in_the_table() {
+        let leader = LeaderHint { node: 2, client_address: "b:22450".into() };
+        for why in [
+            NotAnswered::NoQuorum { detail: "no leader is known".into() },
+            NotAnswered::NotLeader { leader: Some(leader) },
+            NotAnswered::NotLeader { leader: None },
+            NotAnswered::Overloaded,
+            NotAnswered::Draining,
+            NotAnswered::NotFormed,
+        ] {
+            let no = not_answered(&why);
+            check(&no);
+            assert_eq!(no.outcome, "not-done", "{why}");
+        }
+        let unknown = not_answered(&NotAnswered::Unknown { detail: "it broke".into() });
+        check(&unknown);
+        assert!(unknown.is_unknown());
+    }
+
+    #[test]
+    fn a_follower_names_the_leader_to_an_operator() {
+        let leader = LeaderHint { node: 2, client_address: "b:22450".into() };
+        let no = not_answered(&NotAnswered::NotLeader { leader: Some(leader) });
+        let details = no.status.get_error_details();
+        let metadata = &details.error_info().expect("details").metadata;
+        assert_eq!(metadata.get("leader").map(String::as_str), Some("b:22450"));
+    }
+
+    #[test]
+    fn what_the_edge_says_itself_stands_in_the_table() {
+        check(&invalid("too long"));
+        check(&no_caller(&NoCaller::Nobody));
+        check(&no_caller(&NoCaller::UnknownToken));
+        check(&no_caller(&NoCaller::Node(pki::Identity::node(2).expect("a node"))));
+        check(&wrong_role(Role::Application, "Revoke"));
+    }
+}

@@ -1,0 +1,173 @@
+//! What every call passes before anything reads its body: is there such a call,
+//! who makes it, may they, and is there room.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use http::header::AUTHORIZATION;
+use ledger::name::Subject;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status};
+
+use super::Answers;
+use super::error::{self, No};
+use super::roles::Call;
+use crate::config::Limits;
+use crate::identity::{NoCaller, Peer, caller_of};
+use crate::service::NotAnswered;
+use crate::telemetry::Metrics;
+
+/// A call that takes longer is ended. The longest that is meant to be so long
+/// holds a queued acquire open for 5 s; this ends those whose body never comes.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+type FindToken = dyn Fn(&[u8; 32]) -> Option<Subject> + Send + Sync;
+
+/// The gate of the client listener.
+pub struct Gate {
+    find_token: Box<FindToken>,
+    in_flight: Arc<Semaphore>,
+    request_bytes: u32,
+    metrics: Arc<Metrics>,
+    answers: Answers,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate({} places free)", self.in_flight.available_permits())
+    }
+}
+
+impl Gate {
+    /// A gate that asks `find_token` whose bearer token has this digest.
+    pub fn new(
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        find_token: impl Fn(&[u8; 32]) -> Option<Subject> + Send + Sync + 'static,
+    ) -> Self {
+        let places = usize::try_from(limits.in_flight).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            find_token: Box::new(find_token),
+            in_flight: Arc::new(Semaphore::new(places)),
+            request_bytes: limits.request_bytes,
+            answers: Answers { metrics: metrics.clone() },
+            metrics,
+        }
+    }
+
+    /// Puts the gate before `routes`. What passes carries its
+    /// [`Caller`](crate::identity::Caller) in its extensions.
+    pub fn guard(self, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(Arc::new(self), pass))
+    }
+
+    /// Lets the request in, with its caller, or says why not.
+    fn admit(&self, call: &Call, request: &mut Request) -> Result<OwnedSemaphorePermit, No> {
+        let nobody = || error::no_caller(&NoCaller::Nobody);
+        let peer = request.extensions().get::<Peer>().ok_or_else(nobody)?;
+        let caller = caller_of(peer, request.headers(), |digest| (self.find_token)(digest))
+            .map_err(|why| error::no_caller(&why))?;
+        if !call.allows(caller.role) {
+            return Err(error::wrong_role(caller.role, call.name));
+        }
+        let place = self.in_flight.clone().try_acquire_owned();
+        let place = place.map_err(|_| error::not_answered(&NotAnswered::Overloaded))?;
+        // A secret that was used is kept no longer.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(caller);
+        Ok(place)
+    }
+
+    fn say(&self, no: No) -> Response {
+        self.answers.tell(no).into_http()
+    }
+
+    /// Puts what tonic says of an unreadable message into this protocol's words.
+    fn reworded(&self, response: Response) -> Response {
+        if response.headers().contains_key("grpc-status-details-bin") {
+            return response;
+        }
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() == Code::OutOfRange => self.say(error::invalid(format!(
+                "the request is longer than {} bytes, the limit",
+                self.request_bytes
+            ))),
+            Some(status) if status.code() == Code::Internal => {
+                self.say(error::invalid("the request cannot be read as its message"))
+            }
+            _ => response,
+        }
+    }
+}
+
+async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let Some(call) = Call::of_path(request.uri().path()) else {
+        let _counted = Counted::begin("unknown", &gate.metrics, Code::Unimplemented);
+        return gate.say(error::no_such_call(request.uri().path()));
+    };
+    // Until it is answered, a call that ends was canceled by its caller.
+    let mut counted = Counted::begin(call.name, &gate.metrics, Code::Cancelled);
+    let response = match gate.admit(call, &mut request) {
+        Ok(_place) => match timeout(CALL_MAX, next.run(request)).await {
+            Ok(response) => gate.reworded(response),
+            Err(_) => {
+                let detail = format!("no answer within {} s", CALL_MAX.as_secs());
+                gate.say(error::not_answered(&NotAnswered::Unknown { detail }))
+            }
+        },
+        Err(no) => gate.say(no),
+    };
+    // A success carries its status behind its body, where it is always OK.
+    counted.code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
+    response
+}
+
+/// A call under way; counted as ended however it ends.
+struct Counted {
+    call: &'static str,
+    began: Instant,
+    metrics: Arc<Metrics>,
+    code: Code,
+}
+
+impl Counted {
+    fn begin(call: &'static str, metrics: &Arc<Metrics>, code: Code) -> Self {
+        metrics.request_began();
+        Self { call, began: Instant::now(), metrics: metrics.clone(), code }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.request_ended(self.call, code_name(self.code), self.began.elapsed());
+    }
+}
+
+/// A gRPC code as its specification writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
