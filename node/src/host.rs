@@ -19,12 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::clock::Clock;
-use crate::config::{Config, Pair};
+use crate::config::{Config, Engine, Pair};
 use crate::entropy::{Entropy, EntropyRng};
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
 use crate::peers::{Dial, Dialing, Stream};
-use crate::store;
+use crate::store::{self, EngineKind};
 use crate::telemetry::{Listener, Metrics};
 
 /// What only `main` may make.
@@ -100,7 +100,11 @@ pub async fn run(
     let peers = credentials(&config.tls.ca, &config.tls.peer, "tls.peer")?;
     let setup = setup(&config, clients.ca())?;
     // The lock on the directory comes first: a second process changes nothing.
-    let disk = store::open(&config.data, config.engine)?;
+    let engine = match config.engine {
+        Engine::Embedded => EngineKind::Embedded,
+        Engine::Rocksdb => EngineKind::RocksDb,
+    };
+    let disk = store::open(&config.data, engine)?;
     let container = container(&config.data, act_id(&setup), &machine.entropy)?;
     let metrics = Arc::new(Metrics::new(setup.engine));
 

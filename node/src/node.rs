@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use ledger::Event;
 use license::container::Container;
 use license::product::NodeId;
@@ -176,7 +175,13 @@ where
     let (closer, closing_clients) = closing();
     let (peer_closer, closing_peers) = closing();
     let bounds = Bounds::from(&setup.limits);
-    let routes = api::routes(service.clone(), formation, entropy, metrics.clone(), &setup);
+    let sources = api::Sources {
+        service: service.clone(),
+        formation: Arc::new(formation),
+        metrics: metrics.clone(),
+        engine: setup.engine,
+    };
+    let routes = api::routes(sources, &setup.limits);
     let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));
     let peer_routes = tonic::service::Routes::new(PeerDoor::new(
         raft.clone(),
@@ -186,13 +191,13 @@ where
     ));
     let serving_peers = spawn(serve(
         peers,
-        Router::from(peer_routes.into_axum_router()),
+        peer_routes.into_axum_router(),
         // A peer pipelines appends, and a few calls beside them.
         Bounds { streams: 256, ..bounds },
         closing_peers.clone(),
     ));
     let health_routes = health::routes(service.clone(), metrics.clone());
-    let serving_health = spawn(serve(health, health_routes, bounds, closing_peers));
+    let serving_health = spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
 
     let ended = tokio::select! {
@@ -225,8 +230,7 @@ fn raft_config() -> openraft::Config {
         heartbeat_interval: 75,
         election_timeout_min: 400,
         election_timeout_max: 800,
-        install_snapshot_timeout: 10_000,
-        send_snapshot_timeout: 60_000,
+        install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::command::{Batch, Command, Reply};
-use openraft::ServerState;
 use openraft::Instant as _;
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -174,8 +174,7 @@ impl Proposer {
             self.office = None;
             // Time starts from the ledger's clock only once an entry of this
             // term is applied: then every earlier stamp is in it (S14).
-            let applied_own =
-                metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
+            let applied_own = metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
             if !applied_own {
                 return Standing::NotYet("this node was elected a moment ago");
             }

@@ -1,0 +1,158 @@
+//! What a person or a script sees: results on stdout, everything else on stderr.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Where results go, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    json: bool,
+    stdout_is_terminal: bool,
+    color: bool,
+}
+
+impl Console {
+    /// The console of this process. `NO_COLOR` set to anything but nothing means no color.
+    pub fn of_process(json: bool) -> Self {
+        let stdout_is_terminal = io::stdout().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { json, stdout_is_terminal, color: stdout_is_terminal && !no_color }
+    }
+
+    /// Whether results are printed as JSON.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a result: one JSON object, or the page that `human` writes.
+    pub fn result<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce(&mut Page),
+    ) -> Result<(), Failure> {
+        if self.json {
+            let mut text = serde_json::to_string_pretty(value)
+                .map_err(|error| Failure::failed(format!("the result does not encode: {error}")))?;
+            text.push('\n');
+            return self.raw(text.as_bytes());
+        }
+        let mut page = Page { text: String::new(), terminal: self.stdout_is_terminal, color: self.color };
+        human(&mut page);
+        self.raw(page.text.as_bytes())
+    }
+
+    /// Writes bytes to stdout as they are.
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::closed_pipe()),
+            Err(error) => Err(Failure::failed(format!("cannot write to stdout: {error}"))),
+        }
+    }
+
+    /// Tells a person something on the way; never part of the result.
+    pub fn note(&self, text: impl std::fmt::Display) {
+        // Nobody listening on stderr is no reason to stop.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Prints how the command failed, in the form that was asked for.
+    pub fn failure(&self, failure: &Failure) {
+        if self.json {
+            self.note(failure.to_json());
+        } else {
+            self.note(format_args!("trine: {failure}"));
+        }
+    }
+
+    /// Asks a question on the terminal; `None` when there is nobody to ask.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{question}").and_then(|()| stderr.flush()).ok()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+}
+
+/// A result as people read it.
+#[derive(Debug)]
+pub struct Page {
+    text: String,
+    terminal: bool,
+    color: bool,
+}
+
+/// How a word stands out, on a terminal only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Broken or refused.
+    Bad,
+    /// A heading.
+    Strong,
+    /// Less important.
+    Quiet,
+}
+
+impl Page {
+    /// Adds one line.
+    pub fn line(&mut self, text: impl std::fmt::Display) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    /// Adds `name  value` lines, the values under one another.
+    pub fn facts(&mut self, facts: &[(&str, String)]) {
+        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in facts {
+            let padded = format!("{name:width$}");
+            let name = self.tone(Tone::Quiet, &padded);
+            self.line(format_args!("{name}  {value}"));
+        }
+    }
+
+    /// Adds a table: ruled on a terminal, bare aligned columns elsewhere.
+    pub fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        let mut table = Table::new();
+        if self.terminal {
+            table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        } else {
+            table.load_style(presets::NOTHING);
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+        table.set_header(header.iter().copied());
+        table.add_rows(rows);
+        for line in table.to_string().lines() {
+            self.line(line.trim_end());
+        }
+    }
+
+    /// `text`, standing out where there are colors.
+    pub fn tone(&self, tone: Tone, text: &str) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+            Tone::Strong => "1",
+            Tone::Quiet => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}

@@ -1,0 +1,128 @@
+//! From five running servers to a cluster that grants seats: formed, licensed.
+
+use std::time::Duration;
+
+use license::product::ProductName;
+use license::request::ClusterRequest;
+use license::terms::{Counting, Feature, Terms};
+use trine_client::{CallError, Endpoint, Reason};
+use wire::v1;
+
+use super::{DevCluster, FIRM, PASSPHRASE, Server};
+use crate::context::Purpose;
+use crate::failure::Failure;
+use crate::online::Connection;
+use crate::vendor_dir::{self, VendorDir};
+
+/// How long one answer may take while a cluster forms and elects.
+const FORMING_MAX: Duration = Duration::from_secs(15);
+
+/// A license that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// FIRM:PRODUCT:TMR
+    pub license: String,
+    /// Which update.
+    pub serial: u64,
+    /// The product.
+    pub product: String,
+    /// Its seats.
+    pub seats: u64,
+}
+
+impl DevCluster {
+    /// A connection to the nodes themselves, which does not need the balancers.
+    pub async fn operate(&self) -> Result<Connection, Failure> {
+        let mut target = self.target(Purpose::Operator);
+        target.hosts = target.nodes.clone();
+        Connection::patient(target, FORMING_MAX).await
+    }
+
+    /// Forms the cluster unless it is formed. Gives its virtual container.
+    pub async fn ensure_formed(&self) -> Result<String, Failure> {
+        let connection = self.operate().await?;
+        let first = Endpoint::new("127.0.0.1", self.ports().client(Server::Node(1)));
+        let node = connection.operator().at(first);
+        match node.init().await {
+            Ok(formed) => return Ok(formed.virtual_container),
+            Err(CallError::Refused(what) | CallError::NotDone(what))
+                if what.reason == Reason::AlreadyFormed => {}
+            Err(error) => return Err(connection.failed(&error)),
+        }
+        let status = connection.operator().status().await;
+        status.map(|status| status.virtual_container).map_err(|error| connection.failed(&error))
+    }
+
+    /// Sees to it that `product` is licensed: leaves what is installed unless
+    /// `seats` asks for another number, and issues `otherwise` seats when
+    /// nothing is installed.
+    pub async fn ensure_license(
+        &self,
+        product: &str,
+        seats: Option<u32>,
+        otherwise: u32,
+    ) -> Result<Installed, Failure> {
+        let connection = self.operate().await?;
+        let listed = connection.operator().list_licenses().await;
+        let licenses = listed.map_err(|error| connection.failed(&error))?.licenses;
+        let installed = licenses.into_iter().find(|license| license.product == product);
+        match (installed, seats) {
+            (Some(license), None) => Ok(license.into()),
+            (Some(license), Some(seats)) if license.seats == u64::from(seats) => Ok(license.into()),
+            (_, seats) => self.issue(&connection, product, seats.unwrap_or(otherwise)).await,
+        }
+    }
+
+    async fn issue(
+        &self,
+        connection: &Connection,
+        product: &str,
+        seats: u32,
+    ) -> Result<Installed, Failure> {
+        let request = connection.operator().request_license().await;
+        let request = request.map_err(|error| connection.failed(&error))?.request;
+        let request = ClusterRequest::decode(&request)
+            .map_err(|error| Failure::refused("REQUEST_REFUSED", error))?;
+        let package = self.package(&request, product, seats)?;
+        let installed = connection.operator().install_license(package).await;
+        let installed = installed.map_err(|error| connection.failed(&error))?;
+        let (license, serial) = (installed.license, installed.serial);
+        Ok(Installed { license, serial, product: product.to_owned(), seats: u64::from(seats) })
+    }
+
+    fn package(
+        &self,
+        request: &ClusterRequest,
+        product: &str,
+        seats: u32,
+    ) -> Result<Vec<u8>, Failure> {
+        let dir = VendorDir::new(self.layout().vendor());
+        let vendor = dir.open(PASSPHRASE)?;
+        let name = ProductName::parse(product)?;
+        let entries = dir.entries()?;
+        let license = vendor_dir::license_id(FIRM, vendor_dir::product_code(&entries, &name), 1);
+        let terms = Terms {
+            license,
+            serial: vendor_dir::next_serial(&entries, license),
+            act: request.act(),
+            cluster: request.cluster(),
+            name,
+            seats,
+            counting: Counting::PerInstance,
+            activation: None,
+            expiration: None,
+            version_max: None,
+            feature: Feature { map: 0, text: String::new() },
+            issued: self.world.wall_time(),
+            extensions: Vec::new(),
+        };
+        Ok(dir.issue(&vendor, request, terms)?.encode())
+    }
+}
+
+impl From<v1::License> for Installed {
+    fn from(license: v1::License) -> Self {
+        let v1::License { id, serial, product, seats, .. } = license;
+        Self { license: id, serial, product, seats }
+    }
+}

@@ -1,0 +1,160 @@
+//! Speaking with a cluster: the client for a target, and its failures as ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use trine_client::observe::Observer;
+use trine_client::{AcquireError, CallError, Client, Operator, Options, Outcome, Reason};
+
+use crate::args::Global;
+use crate::context::{Credential, Purpose, Target};
+use crate::failure::Failure;
+
+/// The runtime of a command that is not a server.
+pub fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
+}
+
+/// A client and where it was sent.
+#[derive(Debug)]
+pub struct Connection {
+    /// Whom it asks, and as whom.
+    pub target: Target,
+    /// The client.
+    pub client: Client,
+}
+
+impl Connection {
+    /// Finds the cluster for a command. Nothing is sent yet.
+    pub async fn find(global: &Global, purpose: Purpose) -> Result<Self, Failure> {
+        Self::to(Target::resolve(global, purpose)?).await
+    }
+
+    /// A client of `target`.
+    pub async fn to(target: Target) -> Result<Self, Failure> {
+        let options = options(&target)?;
+        Self::with(target, options).await
+    }
+
+    /// A client of `target` that gives every try so long to be answered.
+    pub async fn patient(target: Target, answer_within: Duration) -> Result<Self, Failure> {
+        let options = options(&target)?.answer_within(answer_within);
+        Self::with(target, options).await
+    }
+
+    /// A client of `target` whose every attempt and answer `observer` hears of.
+    pub async fn observed(target: Target, observer: Arc<dyn Observer>) -> Result<Self, Failure> {
+        let options = options(&target)?.observer(observer);
+        Self::with(target, options).await
+    }
+
+    async fn with(target: Target, options: Options) -> Result<Self, Failure> {
+        let client = Client::connect(options).await.map_err(Failure::usage)?;
+        Ok(Self { target, client })
+    }
+
+    /// What operators may do.
+    pub fn operator(&self) -> Operator {
+        self.client.operator()
+    }
+
+    /// A failed call as a failed command, with what to do next.
+    pub fn failed(&self, error: &CallError) -> Failure {
+        let what = error.failure();
+        self.hint(what.reason, translate(what.outcome, what.reason, error))
+    }
+
+    /// A seat that was not taken as a failed command, with what to do next.
+    pub fn not_acquired(&self, error: &AcquireError) -> Failure {
+        let reason = error.reason();
+        let failure = match error {
+            AcquireError::Invalid(_) => Failure::usage(error),
+            AcquireError::Ended { .. } => Failure::refused(reason.as_str(), error),
+            AcquireError::Refused(what) | AcquireError::NotDone(what) => {
+                translate(what.outcome, reason, &what.message)
+            }
+            AcquireError::Unknown { failure: what, .. } => translate(what.outcome, reason, error),
+        };
+        self.hint(reason, failure)
+    }
+
+    fn hint(&self, reason: Reason, failure: Failure) -> Failure {
+        let asked: Vec<String> = self.target.hosts.iter().map(ToString::to_string).collect();
+        match reason {
+            Reason::Unreachable => match &self.target.development {
+                Some(dir) => failure
+                    .next(format!("is the development cluster up? start it with `trine up --dir {}`", dir.display())),
+                None => failure.next(format!("asked {}; see --host and TRINE_HOST", asked.join(", "))),
+            },
+            Reason::NoQuorum => failure.next("see `trine cluster status` for which nodes are up"),
+            Reason::SharesMissing => failure.next("see `trine license list` for which shares are live"),
+            Reason::NoSeatFree => failure.next("see `trine seats` for who holds them, or wait with --wait 5m"),
+            Reason::UnknownProduct => failure.next("see `trine license list` for the products there are"),
+            Reason::NotFormed => failure.next("form it with `trine cluster init`"),
+            Reason::WrongRole => failure.next("use another identity: operators run the cluster, applications take seats"),
+            _ => failure,
+        }
+    }
+}
+
+fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) -> Failure {
+    let name = reason.as_str();
+    if reason.is_not_allowed() {
+        return Failure::not_allowed(name, message);
+    }
+    match (reason, outcome) {
+        (Reason::Invalid, _) => Failure::usage(message),
+        (Reason::BadAnswer, _) => Failure::failed(message),
+        // Not a decision about what was asked: how the cluster is at this moment.
+        (
+            Reason::NoQuorum
+            | Reason::TermUnsigned
+            | Reason::NotLeader
+            | Reason::LeaderChanged
+            | Reason::Draining
+            | Reason::Overloaded
+            | Reason::Unreachable,
+            _,
+        ) => Failure::unreachable(name, message),
+        (_, Outcome::Refused) => Failure::refused(name, message),
+        (_, Outcome::Unknown) => Failure::unreachable(name, message),
+        (_, Outcome::NotDone) => Failure::refused(name, message),
+    }
+}
+
+fn options(target: &Target) -> Result<Options, Failure> {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let hosts: Vec<String> = target.hosts.iter().map(ToString::to_string).collect();
+    let find = |name: &str| match (name, &target.credential) {
+        ("TRINE_HOST", _) => Some(hosts.join(",")),
+        ("TRINE_CA", _) => Some(text(&target.ca)),
+        ("TRINE_CERT", Credential::Certificate(pair)) => Some(text(&pair.cert)),
+        ("TRINE_KEY", Credential::Certificate(pair)) => Some(text(&pair.key)),
+        ("TRINE_TOKEN_FILE", Credential::TokenFile(path)) => Some(text(path)),
+        _ => None,
+    };
+    Options::from_vars(find).map_err(Failure::usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn exit_codes_tell_a_no_from_nobody_there() {
+        let exit = |outcome, reason| translate(outcome, reason, "").exit();
+        assert_eq!(exit(Outcome::Refused, Reason::NoSeatFree), Exit::Refused);
+        assert_eq!(exit(Outcome::Refused, Reason::SharesMissing), Exit::Refused);
+        assert_eq!(exit(Outcome::NotDone, Reason::NotFormed), Exit::Refused);
+        assert_eq!(exit(Outcome::NotDone, Reason::NoQuorum), Exit::Unreachable);
+        assert_eq!(exit(Outcome::NotDone, Reason::Unreachable), Exit::Unreachable);
+        assert_eq!(exit(Outcome::Unknown, Reason::NoAnswer), Exit::Unreachable);
+        assert_eq!(exit(Outcome::NotDone, Reason::WrongRole), Exit::NotAllowed);
+        assert_eq!(exit(Outcome::NotDone, Reason::Invalid), Exit::Usage);
+    }
+}

@@ -1,0 +1,170 @@
+//! The cluster's answers as stable JSON objects and as table rows.
+
+use license::product::WallTime;
+use serde::Serialize;
+use wire::v1;
+
+use crate::console::{Page, Tone};
+use crate::dates::show_date;
+
+/// A license, as `trine license list|show` and `trine cluster status` print it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct License {
+    /// FIRM:PRODUCT:TMR
+    pub id: String,
+    /// Which update.
+    pub serial: u64,
+    /// The name applications ask for.
+    pub product: String,
+    /// Seats sold; 0 when counting is unlimited.
+    pub seats: u64,
+    /// Seats held now.
+    pub seats_held: u64,
+    /// Requests in the queue.
+    pub waiting: u64,
+    /// per-instance, per-station, exclusive-per-station, unlimited
+    pub counting: String,
+    /// RFC 3339, or null: at once.
+    pub activation: Option<String>,
+    /// RFC 3339, or null: no end.
+    pub expiration: Option<String>,
+    /// The highest version covered, or null: any.
+    pub version_max: Option<String>,
+    /// 32 switches for the application.
+    pub feature_map: u32,
+    /// Text for the application.
+    pub feature_text: String,
+    /// Who sold it.
+    pub vendor: String,
+    /// Two shares signed for the current term.
+    pub signed: bool,
+    /// Whether it grants seats now.
+    pub serving: bool,
+    /// Why not, if not.
+    pub reason: Option<String>,
+    /// One per node.
+    pub shares: Vec<Share>,
+}
+
+/// One node's share of a license.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// The node.
+    pub node: u64,
+    /// Its container, 130-…
+    pub container: String,
+    /// live, not proved, silent, withdrawn
+    pub state: String,
+}
+
+impl From<v1::License> for License {
+    fn from(license: v1::License) -> Self {
+        Self {
+            id: license.id,
+            serial: license.serial,
+            product: license.product,
+            seats: license.seats,
+            seats_held: license.seats_held,
+            waiting: license.waiting,
+            counting: license.counting,
+            activation: license.activation_ms.map(|ms| show_date(WallTime(ms))),
+            expiration: license.expiration_ms.map(|ms| show_date(WallTime(ms))),
+            version_max: some(license.version_max),
+            feature_map: license.feature_map,
+            feature_text: license.feature_text,
+            vendor: license.vendor,
+            signed: license.signed,
+            serving: license.serving,
+            reason: some(license.reason),
+            shares: license.shares.into_iter().map(Share::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Share> for Share {
+    fn from(share: v1::Share) -> Self {
+        Self { node: share.node, container: share.container, state: share.state }
+    }
+}
+
+/// The wire says "absent" with an empty text.
+fn some(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl License {
+    /// `12 of 50`, or `12` when nothing is counted.
+    pub fn seats_in_words(&self) -> String {
+        match self.seats {
+            0 => self.seats_held.to_string(),
+            seats => format!("{} of {seats}", self.seats_held),
+        }
+    }
+
+    /// The shares, node by node: `1 live, 2 silent, 3 live`.
+    pub fn shares_in_words(&self, page: &Page) -> String {
+        let one = |share: &Share| {
+            let tone = if share.state == "live" { Tone::Good } else { Tone::Bad };
+            format!("{} {}", share.node, page.tone(tone, &share.state))
+        };
+        self.shares.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    fn serving_in_words(&self, page: &Page) -> String {
+        match (self.serving, &self.reason) {
+            (true, _) => page.tone(Tone::Good, "yes"),
+            (false, Some(reason)) => page.tone(Tone::Bad, &format!("no: {reason}")),
+            (false, None) => page.tone(Tone::Bad, "no"),
+        }
+    }
+
+    /// All of it, one fact a line.
+    pub fn show(&self, page: &mut Page) {
+        let otherwise = |value: &Option<String>, otherwise: &str| {
+            value.clone().unwrap_or_else(|| otherwise.to_owned())
+        };
+        let title = page.tone(Tone::Strong, &format!("{} ({})", self.product, self.id));
+        page.line(title);
+        let facts = [
+            ("serving", self.serving_in_words(page)),
+            ("seats held", self.seats_in_words()),
+            ("waiting", self.waiting.to_string()),
+            ("counting", self.counting.clone()),
+            ("shares", self.shares_in_words(page)),
+            ("signed for this term", if self.signed { "yes" } else { "no" }.to_owned()),
+            ("from", otherwise(&self.activation, "at once")),
+            ("until", otherwise(&self.expiration, "no end")),
+            ("highest version", otherwise(&self.version_max, "any")),
+            ("features", format!("{:#010x}", self.feature_map)),
+            ("text", self.feature_text.clone()),
+            ("vendor", self.vendor.clone()),
+            ("serial", self.serial.to_string()),
+        ];
+        page.facts(&facts);
+        let containers = self.shares.iter().map(|share| format!("node-{} {}", share.node, share.container));
+        page.facts(&[("containers", containers.collect::<Vec<_>>().join(", "))]);
+    }
+}
+
+/// Licenses as a table.
+pub fn license_table(licenses: &[License], page: &mut Page) {
+    let rows: Vec<Vec<String>> = licenses
+        .iter()
+        .map(|license| {
+            vec![
+                license.product.clone(),
+                license.id.clone(),
+                license.serial.to_string(),
+                license.seats_in_words(),
+                license.waiting.to_string(),
+                license.expiration.clone().unwrap_or_else(|| "no end".to_owned()),
+                license.shares_in_words(page),
+                license.serving_in_words(page),
+            ]
+        })
+        .collect();
+    page.table(
+        &["product", "license", "serial", "held", "waiting", "until", "shares by node", "serving"],
+        rows,
+    );
+}

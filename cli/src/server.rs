@@ -1,0 +1,104 @@
+//! What both kinds of server need around them: logs on stderr, and an end.
+
+use std::io::{IsTerminal, Read};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::context::environment;
+use crate::failure::Failure;
+
+/// How a server logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStyle<'a> {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: &'a str,
+    /// One JSON object per event instead of a line for people.
+    pub json: bool,
+}
+
+/// Sends the process's logs to stderr from now on.
+pub fn log_to_stderr(style: LogStyle<'_>) -> Result<(), Failure> {
+    // Below trace, libraries are heard only when something is wrong: their
+    // info is about themselves, not about seats.
+    let directives = match style.level {
+        "trace" => "trace".to_owned(),
+        level => format!("warn,balancer={level},node={level},trine_cli={level}"),
+    };
+    let filter = EnvFilter::try_new(&directives)
+        .map_err(|error| Failure::usage(format!("log level {:?}: {error}", style.level)))?;
+    let color = std::io::stderr().is_terminal() && environment("NO_COLOR").is_none();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if style.json {
+        logs.json().flatten_event(true).try_init()
+    } else {
+        logs.with_ansi(color).try_init()
+    };
+    started.map_err(|error| Failure::failed(format!("cannot start logging: {error}")))
+}
+
+/// Listens for the wish to end.
+#[derive(Debug)]
+pub struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+    stdin_closed: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl Ending {
+    /// Catches SIGTERM and SIGINT; with `while_stdin_open` also waits for the
+    /// end of stdin, by which a server notices that its parent died.
+    pub fn listen(while_stdin_open: bool) -> Result<Self, Failure> {
+        let catch = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
+        };
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            stdin_closed: while_stdin_open.then(stdin_closed),
+        })
+    }
+
+    /// Waits for the first wish to end, after which the server drains. A second
+    /// one ends the process at once.
+    pub async fn wanted(mut self) {
+        let first = self.next().await;
+        tracing::info!(cause = first.0, "draining; a second signal ends at once");
+        tokio::spawn(async move {
+            self.stdin_closed = None;
+            let (cause, code) = self.next().await;
+            tracing::warn!(cause, "ending at once, without draining");
+            std::process::exit(code);
+        });
+    }
+
+    /// The cause, and the exit code of a process that it ends.
+    async fn next(&mut self) -> (&'static str, i32) {
+        let stdin_closed = async {
+            match &mut self.stdin_closed {
+                // An error means that the reader ended, which it does with stdin.
+                Some(closed) => drop(closed.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", 128 + 15),
+            _ = self.interrupt.recv() => ("SIGINT", 128 + 2),
+            () = stdin_closed => ("stdin closed", 1),
+        }
+    }
+}
+
+/// Resolves at the end of stdin. A thread of its own reads it: the runtime
+/// could not shut down before a blocking read of its own returns.
+fn stdin_closed() -> tokio::sync::oneshot::Receiver<()> {
+    let (closed, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let mut ignored = [0; 256];
+        while matches!(stdin.read(&mut ignored), Ok(read) if read > 0) {}
+        // Nobody waits any more: the server is ending already.
+        let _ = closed.send(());
+    });
+    receiver
+}

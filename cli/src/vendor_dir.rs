@@ -1,0 +1,243 @@
+//! A vendor's directory: two keys under a passphrase, what customers are given,
+//! and the book of what was issued.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use license::key;
+use license::package::Package;
+use license::product::{FirmCode, LicenseId, LicenseSerial, ProductCode, ProductName, TmrId};
+use license::rand_core::UnwrapErr;
+use license::request::ClusterRequest;
+use license::terms::Terms;
+use license::trust::FirmCertificate;
+use license::vendor::{RootKey, Vendor};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::files::{self, Access, Existing};
+
+/// The operating system's randomness. Without it there are no secrets, so a
+/// machine that has none ends the process.
+pub fn system_randomness() -> UnwrapErr<rand::rngs::SysRng> {
+    UnwrapErr(rand::rngs::SysRng)
+}
+
+/// Largest file of a vendor that is read, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// One line of the book: one package that was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// FIRM:PRODUCT:TMR
+    pub license: String,
+    /// Which update.
+    pub serial: u64,
+    /// The product's name.
+    pub product: String,
+    /// The cluster it is for.
+    pub cluster: String,
+    /// Seats sold; 0 when counting is unlimited.
+    pub seats: u32,
+    /// When, in milliseconds since 1970.
+    pub issued_ms: i64,
+}
+
+/// A vendor's directory.
+#[derive(Debug, Clone)]
+pub struct VendorDir {
+    dir: PathBuf,
+}
+
+impl VendorDir {
+    /// The vendor in `dir`, which may not exist yet.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The public trust root, for customers.
+    pub fn root_file(&self) -> PathBuf {
+        self.dir.join("vendor.root")
+    }
+
+    /// The root key: needed to certify firms only, so best kept elsewhere.
+    pub fn root_key(&self) -> PathBuf {
+        self.dir.join("root.key")
+    }
+
+    /// The root's certificate of the firm key.
+    pub fn firm_certificate(&self) -> PathBuf {
+        self.dir.join("firm.cert")
+    }
+
+    /// The firm key: signs licenses.
+    pub fn firm_key(&self) -> PathBuf {
+        self.dir.join("firm.key")
+    }
+
+    /// The book of what was issued: one JSON object per line.
+    pub fn book(&self) -> PathBuf {
+        self.dir.join("issued.jsonl")
+    }
+
+    /// Makes a vendor: a root key, a firm key, and what belongs to them.
+    pub fn create(
+        &self,
+        name: &str,
+        firm: FirmCode,
+        passphrase: &str,
+        existing: Existing,
+    ) -> Result<Vendor, Failure> {
+        // All or none: half a vendor could not issue.
+        for (what, path) in [
+            ("trust root", self.root_file()),
+            ("root key", self.root_key()),
+            ("firm certificate", self.firm_certificate()),
+            ("firm key", self.firm_key()),
+        ] {
+            files::must_be_new(what, &path, existing)?;
+        }
+        let random = &mut system_randomness();
+        let root = RootKey::create(name, random).map_err(Failure::usage)?;
+        let vendor = Vendor::create(&root, firm, name, random).map_err(Failure::usage)?;
+        let root_key = root.export(passphrase.as_bytes(), random).map_err(Failure::usage)?;
+        let firm_key = vendor.export(passphrase.as_bytes(), random).map_err(Failure::usage)?;
+        files::private_dir("vendor directory", &self.dir)?;
+        let secret = Access::Secret;
+        files::write("root key", &self.root_key(), root_key.as_bytes(), secret, existing)?;
+        files::write("firm key", &self.firm_key(), firm_key.as_bytes(), secret, existing)?;
+        let certificate = vendor.certificate().encode();
+        let shared = Access::Shared;
+        files::write("firm certificate", &self.firm_certificate(), &certificate, shared, existing)?;
+        files::write("trust root", &self.root_file(), &root.root_file(), shared, existing)?;
+        Ok(vendor)
+    }
+
+    /// Opens the firm key.
+    pub fn open(&self, passphrase: &str) -> Result<Vendor, Failure> {
+        let path = self.firm_key();
+        let pem = zeroize::Zeroizing::new(files::read("firm key", &path, FILE_BYTES_MAX)?);
+        let pem = std::str::from_utf8(&pem)
+            .map_err(|_| Failure::usage(format!("the firm key {} is not PEM", path.display())))?;
+        Vendor::import(self.certificate()?, pem, passphrase.as_bytes())
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+
+    /// The firm's certificate; opens no key.
+    pub fn certificate(&self) -> Result<FirmCertificate, Failure> {
+        let path = self.firm_certificate();
+        let bytes = files::read("firm certificate", &path, FILE_BYTES_MAX)
+            .map_err(|failure| failure.next("make a vendor with `trine vendor init`, or name its directory with --dir"))?;
+        FirmCertificate::decode(&bytes)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+
+    /// What was issued so far.
+    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
+        let path = self.book();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let bytes = files::read("book", &path, 1 << 28)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let line = |(number, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|error| {
+                Failure::failed(format!("{} line {}: {error}", path.display(), number + 1))
+                    .next("mend the line, or give --product-code and --serial to issue without the book")
+            })
+        };
+        text.lines().enumerate().map(line).collect()
+    }
+
+    /// Issues a license and writes it into the book.
+    pub fn issue(
+        &self,
+        vendor: &Vendor,
+        request: &ClusterRequest,
+        terms: Terms,
+    ) -> Result<Package, Failure> {
+        let entry = Entry {
+            license: terms.license.to_string(),
+            serial: terms.serial.0,
+            product: terms.name.to_string(),
+            cluster: terms.cluster.to_string(),
+            seats: terms.seats,
+            issued_ms: terms.issued.0,
+        };
+        let package = vendor.issue(request, terms, &mut system_randomness()).map_err(Failure::usage)?;
+        self.enter(&entry)?;
+        Ok(package)
+    }
+
+    fn enter(&self, entry: &Entry) -> Result<(), Failure> {
+        let path = self.book();
+        let line = format!("{}\n", serde_json::json!(entry));
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut book| book.write_all(line.as_bytes()).and_then(|()| book.sync_all()))
+            .map_err(|error| Failure::writing("book", &path, &error))
+    }
+}
+
+/// The product code that `name` goes by: the one in the book, else the next.
+pub fn product_code(entries: &[Entry], name: &ProductName) -> ProductCode {
+    let code = |entry: &Entry| LicenseId::parse(&entry.license).ok().map(|license| license.product.0);
+    let known = entries.iter().rev().find(|entry| entry.product == name.as_str()).and_then(code);
+    let next = || entries.iter().filter_map(code).max().unwrap_or(0).saturating_add(1);
+    ProductCode(known.unwrap_or_else(next))
+}
+
+/// The serial of the next update of `license`: one more than the book's last.
+pub fn next_serial(entries: &[Entry], license: LicenseId) -> LicenseSerial {
+    let name = license.to_string();
+    let last = entries.iter().filter(|entry| entry.license == name).map(|entry| entry.serial).max();
+    LicenseSerial(last.unwrap_or(0).saturating_add(1))
+}
+
+/// A license id of this firm.
+pub fn license_id(firm: FirmCode, product: ProductCode, tmr: u32) -> LicenseId {
+    LicenseId { firm, product, tmr: TmrId(tmr) }
+}
+
+/// Reads a cluster's request for a license.
+pub fn read_request(path: &Path) -> Result<ClusterRequest, Failure> {
+    let bytes = files::read("license request", path, FILE_BYTES_MAX)?;
+    ClusterRequest::decode(&bytes)
+        .map_err(|error| Failure::refused("REQUEST_REFUSED", format!("{}: {error}", path.display())))
+}
+
+/// What customer and vendor compare before a license is issued.
+pub fn fingerprints(request: &ClusterRequest) -> (String, String) {
+    (request.fingerprint(), key::fingerprint(request.ca_digest()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(license: &str, serial: u64, product: &str) -> Entry {
+        Entry {
+            license: license.to_owned(),
+            serial,
+            product: product.to_owned(),
+            cluster: String::new(),
+            seats: 1,
+            issued_ms: 0,
+        }
+    }
+
+    #[test]
+    fn the_book_numbers_products_and_updates() {
+        let name = |text| ProductName::parse(text).expect("a name");
+        let book = [entry("7:1:1", 1, "cad"), entry("7:5:1", 1, "cam"), entry("7:1:1", 2, "cad")];
+        assert_eq!(product_code(&[], &name("cad")), ProductCode(1));
+        assert_eq!(product_code(&book, &name("cad")), ProductCode(1));
+        assert_eq!(product_code(&book, &name("new")), ProductCode(6));
+        let license = |product| license_id(FirmCode(7), ProductCode(product), 1);
+        assert_eq!(next_serial(&book, license(1)), LicenseSerial(3));
+        assert_eq!(next_serial(&book, license(9)), LicenseSerial(1));
+    }
+}

@@ -1,0 +1,297 @@
+//! `trine cluster status`: who leads, who lives, what is licensed.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use futures_util::future::join_all;
+use license::product::WallTime;
+use serde::Serialize;
+use trine_client::{CallError, Endpoint};
+use wire::v1;
+
+use super::Call;
+use crate::console::{Page, Tone};
+use crate::context::Target;
+use crate::dates::{show_date, show_millis};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::online::Connection;
+use crate::report;
+
+/// Show who leads, who lives, and which shares of which license are live
+///
+/// Asks the leader, whose answer is of this moment. Without a quorum it shows
+/// what each node that can be reached says of itself, and ends with exit code 4;
+/// for that it must know the nodes: name them with --host, or in the context.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine cluster status
+  trine --host node1,node2,node3 cluster status
+  trine --json cluster status | jq '.nodes[] | {id, role, alive}'
+
+Columns: log is the last entry the leader knows the node to hold, applied the last
+it reported applied, heard how long ago it was heard (cluster time), offset its
+wall clock less the leader's.")]
+pub(super) struct Status {}
+
+/// `trine cluster status --json`
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether a quorum answered. If not, only `nodes` is filled, each node in
+    /// its own words.
+    quorum: bool,
+    /// Why not, if not.
+    problem: Option<String>,
+    /// What the cluster as a whole says.
+    cluster: Option<Whole>,
+    /// The nodes.
+    nodes: Vec<Node>,
+    /// The installed licenses.
+    licenses: Vec<report::License>,
+}
+
+#[derive(Debug, Serialize)]
+struct Whole {
+    /// 32 hexadecimal digits.
+    id: String,
+    /// The container that users see, 131-…
+    virtual_container: String,
+    /// The leading node.
+    leader: u64,
+    /// Raft's term.
+    term: u64,
+    /// Cluster time in milliseconds.
+    cluster_time_ms: u64,
+    /// The clock that license dates run on, RFC 3339.
+    wall_floor: String,
+    /// The ledger's hash at this moment.
+    state_hash: String,
+    /// Seats granted since the cluster was formed.
+    granted: u64,
+    /// Given back.
+    released: u64,
+    /// Ended at their deadline.
+    expired: u64,
+    /// Revoked.
+    revoked: u64,
+    /// Held now.
+    live: u64,
+}
+
+/// Fields are null where nobody could say.
+#[derive(Debug, Default, Serialize)]
+struct Node {
+    /// The node.
+    id: Option<u64>,
+    /// Where it was, or would be, asked.
+    address: String,
+    /// leader, follower, candidate, learner, down; or unreachable.
+    role: String,
+    /// Heard by the leader within three seconds.
+    alive: Option<bool>,
+    /// Its build.
+    version: Option<String>,
+    /// Its storage engine.
+    engine: Option<String>,
+    /// 130-…
+    container: Option<String>,
+    /// Its Raft term, in its own words.
+    term: Option<u64>,
+    /// The last log entry it is known to hold.
+    log_index: Option<u64>,
+    /// The last it applied.
+    applied_index: Option<u64>,
+    /// How long ago the leader heard it, in milliseconds of cluster time.
+    heard_ms_ago: Option<u64>,
+    /// Its wall clock less the leader's, in milliseconds.
+    clock_offset_ms: Option<i64>,
+    /// Why it did not answer, if it did not.
+    problem: Option<String>,
+}
+
+impl Status {
+    pub(super) async fn run(self, call: &Call, target: Target) -> Result<Exit, Failure> {
+        let connection = Connection::to(target).await?;
+        match connection.operator().status().await {
+            Ok(status) => {
+                let report = Report::whole(&connection, status).await;
+                call.console.result(&report, |page| report.show(page))?;
+                Ok(Exit::Done)
+            }
+            Err(error) => {
+                let failure = connection.failed(&error);
+                if failure.exit() != Exit::Unreachable {
+                    return Err(failure);
+                }
+                let nodes = super::nodes(&connection.target, call);
+                let report = Report::pieces(&connection, &nodes, &error).await;
+                if report.nodes.iter().all(|node| node.problem.is_some()) {
+                    return Err(failure);
+                }
+                call.console.result(&report, |page| report.show(page))?;
+                Ok(Exit::Unreachable)
+            }
+        }
+    }
+}
+
+impl Report {
+    async fn whole(connection: &Connection, status: v1::StatusReply) -> Self {
+        let endpoints: Vec<Endpoint> =
+            status.nodes.iter().filter_map(|node| Endpoint::parse(&node.client_address).ok()).collect();
+        let own_words = in_own_words(connection, &endpoints).await;
+        let mut by_id: BTreeMap<u64, Node> =
+            own_words.into_iter().filter_map(|node| Some((node.id?, node))).collect();
+        let counts = status.counts.unwrap_or_default();
+        let whole = Whole {
+            id: status.cluster_id,
+            virtual_container: status.virtual_container,
+            leader: status.leader,
+            term: status.term,
+            cluster_time_ms: status.as_of.map_or(0, |as_of| as_of.stamp_ms),
+            wall_floor: show_date(WallTime(status.wall_floor_ms)),
+            state_hash: status.state_hash,
+            granted: counts.granted,
+            released: counts.released,
+            expired: counts.expired,
+            revoked: counts.revoked,
+            live: counts.live,
+        };
+        let node = |seen: v1::Node| {
+            let own = by_id.remove(&seen.id).unwrap_or_else(|| Node {
+                role: "unreachable".to_owned(),
+                ..Node::default()
+            });
+            Node {
+                id: Some(seen.id),
+                address: seen.client_address,
+                role: if seen.leader { "leader".to_owned() } else { own.role },
+                alive: Some(seen.alive),
+                container: Some(seen.container),
+                log_index: seen.matched_index.or(own.log_index),
+                applied_index: seen.applied_index.or(own.applied_index),
+                heard_ms_ago: seen.heard_ms_ago,
+                clock_offset_ms: seen.clock_offset_ms,
+                ..own
+            }
+        };
+        Self {
+            quorum: true,
+            problem: None,
+            cluster: Some(whole),
+            nodes: status.nodes.into_iter().map(node).collect(),
+            licenses: status.licenses.into_iter().map(report::License::from).collect(),
+        }
+    }
+
+    async fn pieces(connection: &Connection, nodes: &[Endpoint], error: &CallError) -> Self {
+        Self {
+            quorum: false,
+            problem: Some(error.failure().message.clone()),
+            cluster: None,
+            nodes: in_own_words(connection, nodes).await,
+            licenses: Vec::new(),
+        }
+    }
+
+    fn show(&self, page: &mut Page) {
+        match &self.cluster {
+            Some(whole) => whole.show(page),
+            None => {
+                let problem = self.problem.as_deref().unwrap_or_default();
+                let title = page.tone(Tone::Bad, &format!("No quorum answers: {problem}"));
+                page.line(title);
+                page.line("What each node says of itself:");
+            }
+        }
+        let rows: Vec<Vec<String>> = self.nodes.iter().map(|node| node.row(page)).collect();
+        page.table(
+            &["node", "address", "role", "alive", "log", "applied", "heard", "offset", "version"],
+            rows,
+        );
+        if !self.licenses.is_empty() {
+            report::license_table(&self.licenses, page);
+        } else if self.quorum {
+            page.line("No licenses are installed. Ask the vendor for one with `trine license request`.");
+        }
+    }
+}
+
+impl Whole {
+    fn show(&self, page: &mut Page) {
+        page.facts(&[
+            ("cluster", self.id.clone()),
+            ("virtual container", self.virtual_container.clone()),
+            ("leader", format!("node-{} in term {}", self.leader, self.term)),
+            ("cluster time", show_millis(self.cluster_time_ms)),
+            ("license clock", self.wall_floor.clone()),
+            (
+                "seats",
+                format!(
+                    "{} held; {} granted, {} released, {} expired, {} revoked in all",
+                    self.live, self.granted, self.released, self.expired, self.revoked
+                ),
+            ),
+        ]);
+    }
+}
+
+impl Node {
+    fn row(&self, page: &Page) -> Vec<String> {
+        let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        let alive = match self.alive {
+            Some(true) => page.tone(Tone::Good, "yes"),
+            Some(false) => page.tone(Tone::Bad, "no"),
+            None => "?".to_owned(),
+        };
+        let role = match self.role.as_str() {
+            "leader" => page.tone(Tone::Strong, "leader"),
+            "unreachable" => page.tone(Tone::Bad, "unreachable"),
+            role => role.to_owned(),
+        };
+        let version = match (&self.version, &self.engine) {
+            (Some(version), Some(engine)) => format!("{version} {engine}"),
+            (version, _) => version.clone().unwrap_or_default(),
+        };
+        vec![
+            self.id.map_or_else(|| "?".to_owned(), |id| format!("node-{id}")),
+            self.address.clone(),
+            role,
+            alive,
+            number(self.log_index),
+            number(self.applied_index),
+            self.heard_ms_ago.map_or_else(String::new, |ms| format!("{} ago", show_millis(ms))),
+            self.clock_offset_ms.map_or_else(String::new, |ms| format!("{ms:+} ms")),
+            version,
+        ]
+    }
+}
+
+/// Asks each node how it sees itself, all at once.
+async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> Vec<Node> {
+    let ask = |endpoint: Endpoint| async move {
+        let address = endpoint.to_string();
+        match connection.operator().at(endpoint).node_status().await {
+            Ok(own) => Node {
+                id: Some(own.id),
+                address,
+                role: own.role,
+                version: Some(own.version),
+                engine: Some(own.engine),
+                container: Some(own.container),
+                term: Some(own.term),
+                log_index: Some(own.last_log_index),
+                applied_index: Some(own.applied_index),
+                ..Node::default()
+            },
+            Err(error) => Node {
+                address,
+                role: "unreachable".to_owned(),
+                problem: Some(error.failure().message.clone()),
+                ..Node::default()
+            },
+        }
+    };
+    join_all(nodes.iter().cloned().map(ask)).await
+}

@@ -1,0 +1,135 @@
+//! `trine vendor inspect`: what a file says it is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use license::inspect::{Contents, FirmContents, Inspection, PackageContents, RequestContents};
+use license::product::WallTime;
+
+use super::Call;
+use crate::console::{Page, Tone};
+use crate::dates::show_date;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::files;
+use crate::vendor_dir::FILE_BYTES_MAX;
+
+/// Explain any Trine file: package, request, trust root, certificate, key
+///
+/// Shows what the file says; nothing in it is believed, and no passphrase is
+/// needed. Secrets are never shown.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine vendor inspect cad-pro.license
+  trine vendor inspect --json customer.request")]
+pub(super) struct Inspect {
+    /// The file
+    file: PathBuf,
+}
+
+impl Inspect {
+    pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
+        let bytes = files::read("file", &self.file, FILE_BYTES_MAX)?;
+        let inspection = license::inspect::inspect(&bytes)
+            .map_err(|error| Failure::usage(format!("{}: {error}", self.file.display())))?;
+        call.console.result(&inspection, |page| show(&inspection, page))?;
+        Ok(Exit::Done)
+    }
+}
+
+fn show(inspection: &Inspection, page: &mut Page) {
+    let (title, facts) = match &inspection.contents {
+        Contents::Package(package) => ("A license package: install it with `trine license install`", package_facts(package)),
+        Contents::Container(container) => (
+            "A node's container: its secret identity, which must never leave the node",
+            vec![
+                ("serial", container.serial.clone()),
+                ("activation id", container.act.to_string()),
+                ("fingerprint", container.fingerprint.clone()),
+            ],
+        ),
+        Contents::ContainerRequest(request) => ("One container's request for a share", request_facts(request)),
+        Contents::ClusterRequest(request) => {
+            let mut facts = vec![
+                ("fingerprint", format!("{}  (compare it with the customer)", request.fingerprint)),
+                ("cluster", request.cluster.clone()),
+                ("virtual container", request.virtual_serial.clone()),
+                ("CA fingerprint", format!("{}  (compare it with the customer)", request.ca_fingerprint)),
+            ];
+            facts.extend(request.requests.iter().map(|one| {
+                ("container", format!("node-{}  {}", one.node, one.container.serial))
+            }));
+            ("A cluster's request for a license: answer it with `trine vendor issue`", facts)
+        }
+        Contents::VendorRoot { name, fingerprint } => (
+            "A vendor's trust root: name it under vendor_roots in every node's configuration",
+            vec![("vendor", name.clone()), ("fingerprint", format!("{fingerprint}  (compare it with the vendor)"))],
+        ),
+        Contents::FirmCertificate(firm) => ("A root's certificate of a firm", firm_facts(firm)),
+        Contents::EncryptedKey => ("A vendor's private key, encrypted under a passphrase", Vec::new()),
+        Contents::Unreadable { file_kind, reason } => (
+            "A Trine file that cannot be read",
+            vec![("kind", file_kind.to_string()), ("reason", reason.clone())],
+        ),
+    };
+    let title = page.tone(Tone::Strong, title);
+    page.line(title);
+    let mut all = facts;
+    if let Some(version) = inspection.version {
+        all.push(("format version", version.to_string()));
+    }
+    all.push(("length", format!("{} bytes", inspection.length)));
+    all.push(("SHA-256", inspection.sha256.clone()));
+    page.facts(&all);
+}
+
+fn package_facts(package: &PackageContents) -> Vec<(&'static str, String)> {
+    let date = |date: Option<WallTime>, otherwise: &str| date.map_or(otherwise.to_owned(), show_date);
+    let mut facts = vec![
+        ("license", format!("{} serial {}", package.license, package.serial)),
+        ("product", package.name.clone()),
+        ("seats", if package.seats == 0 { "unlimited".to_owned() } else { package.seats.to_string() }),
+        ("counting", counting(package)),
+        ("from", date(package.activation, "at once")),
+        ("until", date(package.expiration, "no end")),
+        ("highest version", package.version_max.clone().unwrap_or_else(|| "any".to_owned())),
+        ("features", format!("{:#010x}", package.feature_map)),
+        ("text", package.feature_text.clone()),
+        ("issued", show_date(package.issued)),
+        ("cluster", package.cluster.clone()),
+        ("activation id", package.act.to_string()),
+        ("containers", package.containers.join(", ")),
+    ];
+    if !package.extensions.is_empty() {
+        let tags: Vec<String> = package.extensions.iter().map(u16::to_string).collect();
+        facts.push(("further terms", tags.join(", ")));
+    }
+    facts.extend(firm_facts(&package.certificate));
+    facts
+}
+
+fn counting(package: &PackageContents) -> String {
+    match serde_json::to_value(package.counting) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{:?}", package.counting),
+    }
+}
+
+fn firm_facts(firm: &FirmContents) -> Vec<(&'static str, String)> {
+    vec![
+        ("vendor", format!("{} (firm code {})", firm.vendor, firm.firm)),
+        ("firm key", firm.fingerprint.clone()),
+        ("certified by root", firm.issuer.clone()),
+    ]
+}
+
+fn request_facts(request: &RequestContents) -> Vec<(&'static str, String)> {
+    vec![
+        ("node", format!("node-{}", request.node)),
+        ("cluster", request.cluster.clone()),
+        ("container", request.container.serial.clone()),
+        ("activation id", request.container.act.to_string()),
+        ("fingerprint", request.container.fingerprint.clone()),
+    ]
+}

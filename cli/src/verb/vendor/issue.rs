@@ -1,0 +1,240 @@
+//! `trine vendor issue`: from a request and terms to a license package.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use license::product::{LicenseSerial, ProductCode, ProductName, Version, WallTime};
+use license::request::ClusterRequest;
+use license::terms::{Counting, Feature, Terms};
+use serde::Serialize;
+
+use super::{Call, Place};
+use crate::console::Tone;
+use crate::dates::{parse_date, show_date};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::files::{self, Access, Existing};
+use crate::passphrase::{self, Typing};
+use crate::vendor_dir::{self, VendorDir};
+
+/// Issue a license for the cluster that asks
+///
+/// Compare the two fingerprints that are shown with what the customer reads out
+/// from their side, by telephone or another way: they say that the request is
+/// theirs and that no key was slipped in. Product code and serial come from the
+/// vendor's book (issued.jsonl) unless given: a known product keeps its code,
+/// and issuing it again makes an update with the next serial.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine vendor issue --request customer.request --product cad-pro --seats 50 -o cad-pro.license
+  trine vendor issue --request customer.request --product cad-pro --seats 80 \\
+      --expiration 2028-01-01 --version-max 3.1 -o cad-pro-2.license
+  trine vendor issue --request customer.request --product render --counting unlimited -o render.license")]
+pub(super) struct Issue {
+    #[command(flatten)]
+    place: Place,
+    /// The customer's request, made by `trine license request`
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    /// The name applications ask for: 1 to 64 of a-z 0-9 . _ -
+    #[arg(long, value_name = "NAME")]
+    product: String,
+    /// How many seats; leave it out when counting is unlimited
+    #[arg(long)]
+    seats: Option<u32>,
+    /// The product's number within the firm [default: from the book]
+    #[arg(long, value_name = "CODE")]
+    product_code: Option<u32>,
+    /// Tells licenses of one product apart
+    #[arg(long, value_name = "ID", default_value_t = 1)]
+    tmr_id: u32,
+    /// What takes a seat
+    #[arg(long, value_enum, default_value_t = CountingArg::PerInstance)]
+    counting: CountingArg,
+    /// Valid from: 2027-01-31 (UTC) or RFC 3339
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    activation: Option<WallTime>,
+    /// Valid until, this instant not included: 2028-01-31 (UTC) or RFC 3339
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    expiration: Option<WallTime>,
+    /// The highest product version covered: MAJOR or MAJOR.MINOR
+    #[arg(long, value_name = "VERSION")]
+    version_max: Option<String>,
+    /// 32 switches for the application, decimal or 0x…
+    #[arg(long, value_name = "BITS", default_value = "0", value_parser = parse_map)]
+    feature_map: u32,
+    /// Text for the application
+    #[arg(long, default_value = "")]
+    text: String,
+    /// Which update this is; must rise [default: from the book]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    serial: Option<u64>,
+    /// Where to write the package
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the output file
+    #[arg(long)]
+    force: bool,
+}
+
+/// What takes a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CountingArg {
+    /// Every lease takes a seat
+    PerInstance,
+    /// All leases of one station share a seat
+    PerStation,
+    /// A station takes one seat and may hold one lease
+    ExclusivePerStation,
+    /// Nothing is counted
+    Unlimited,
+}
+
+impl From<CountingArg> for Counting {
+    fn from(counting: CountingArg) -> Self {
+        match counting {
+            CountingArg::PerInstance => Self::PerInstance,
+            CountingArg::PerStation => Self::PerStation,
+            CountingArg::ExclusivePerStation => Self::ExclusivePerStation,
+            CountingArg::Unlimited => Self::Unlimited,
+        }
+    }
+}
+
+/// `trine vendor issue --json`
+#[derive(Debug, Serialize)]
+struct Issued {
+    /// FIRM:PRODUCT:TMR
+    license: String,
+    /// Which update.
+    serial: u64,
+    /// The product's name.
+    product: String,
+    /// 0 when counting is unlimited.
+    seats: u32,
+    /// What takes a seat.
+    counting: Counting,
+    /// The cluster it is for.
+    cluster: String,
+    /// The virtual container users see, 131-…
+    virtual_container: String,
+    /// To compare with the customer.
+    request_fingerprint: String,
+    /// Of the cluster CA, to compare with the customer.
+    ca_fingerprint: String,
+    /// RFC 3339, or null.
+    activation: Option<String>,
+    /// RFC 3339, or null.
+    expiration: Option<String>,
+    /// The file written.
+    package: PathBuf,
+}
+
+impl Issue {
+    pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
+        let dir = VendorDir::new(&self.place.dir);
+        let existing = Existing::forced(self.force);
+        files::must_be_new("package", &self.output, existing)?;
+        let request = vendor_dir::read_request(&self.request)?;
+        let terms = self.terms(&dir, &request, call.world.wall_time())?;
+        terms.validate().map_err(Failure::usage)?;
+        let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
+        let vendor = dir.open(&passphrase)?;
+        let package = dir.issue(&vendor, &request, terms.clone())?;
+        files::write("package", &self.output, &package.encode(), Access::Shared, existing)?;
+        let (request_fingerprint, ca_fingerprint) = vendor_dir::fingerprints(&request);
+        let issued = Issued {
+            license: terms.license.to_string(),
+            serial: terms.serial.0,
+            product: terms.name.to_string(),
+            seats: terms.seats,
+            counting: terms.counting,
+            cluster: terms.cluster.to_string(),
+            virtual_container: request.virtual_serial().to_string(),
+            request_fingerprint,
+            ca_fingerprint,
+            activation: terms.activation.map(show_date),
+            expiration: terms.expiration.map(show_date),
+            package: self.output,
+        };
+        call.console.result(&issued, |page| {
+            let title = format!("License {} serial {} for {}", issued.license, issued.serial, issued.product);
+            let title = page.tone(Tone::Strong, &title);
+            page.line(title);
+            let seats = match issued.seats {
+                0 => "unlimited".to_owned(),
+                seats => seats.to_string(),
+            };
+            page.facts(&[
+                ("seats", seats),
+                ("from", issued.activation.clone().unwrap_or_else(|| "at once".to_owned())),
+                ("until", issued.expiration.clone().unwrap_or_else(|| "no end".to_owned())),
+                ("for", format!("{} (cluster {})", issued.virtual_container, issued.cluster)),
+                ("package", issued.package.display().to_string()),
+            ]);
+            page.line("");
+            page.line("Before you send it, compare with the customer by another way:");
+            page.facts(&[
+                ("request fingerprint", issued.request_fingerprint.clone()),
+                ("cluster CA fingerprint", issued.ca_fingerprint.clone()),
+            ]);
+        })?;
+        Ok(Exit::Done)
+    }
+
+    fn terms(
+        &self,
+        dir: &VendorDir,
+        request: &ClusterRequest,
+        now: WallTime,
+    ) -> Result<Terms, Failure> {
+        let name = ProductName::parse(&self.product)?;
+        let firm = dir.certificate()?.firm();
+        // The book is not read when everything it would say is given.
+        let entries = match (self.product_code, self.serial) {
+            (Some(_), Some(_)) => Vec::new(),
+            _ => dir.entries()?,
+        };
+        let code = match self.product_code {
+            Some(code) => ProductCode(code),
+            None => vendor_dir::product_code(&entries, &name),
+        };
+        let license = vendor_dir::license_id(firm, code, self.tmr_id);
+        let serial = match self.serial {
+            Some(serial) => LicenseSerial(serial),
+            None => vendor_dir::next_serial(&entries, license),
+        };
+        let counting = Counting::from(self.counting);
+        let seats = match (self.seats, counting) {
+            (Some(seats), _) => seats,
+            (None, Counting::Unlimited) => 0,
+            (None, _) => {
+                return Err(Failure::usage("--seats is missing; give the number of seats sold"));
+            }
+        };
+        Ok(Terms {
+            license,
+            serial,
+            act: request.act(),
+            cluster: request.cluster(),
+            name,
+            seats,
+            counting,
+            activation: self.activation,
+            expiration: self.expiration,
+            version_max: self.version_max.as_deref().map(Version::parse).transpose()?,
+            feature: Feature { map: self.feature_map, text: self.text.clone() },
+            issued: now,
+            extensions: Vec::new(),
+        })
+    }
+}
+
+fn parse_map(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "write 32 bits as a decimal number or as 0x…, such as 0x0000000f".to_owned())
+}

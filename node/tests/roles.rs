@@ -1,0 +1,162 @@
+//! Who may call what: every call of the protocol times every kind of caller,
+//! through the gate itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use node::api::gate::Gate;
+use node::api::roles::CALLS;
+use node::config::{Config, Limits};
+use node::identity::{Caller, Peer, application, token_digest};
+use node::telemetry::Metrics;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::ServiceExt;
+
+const SECRET: &str = "trine_0123456789abcdef";
+
+const PROTOS: [&str; 2] = [
+    include_str!("../../wire/proto/trine/v1/licensing.proto"),
+    include_str!("../../wire/proto/trine/v1/cluster.proto"),
+];
+
+/// Every call as the protocol files declare it: service and name.
+fn declared() -> BTreeSet<(String, String)> {
+    let mut calls = BTreeSet::new();
+    for proto in PROTOS {
+        let mut service = String::new();
+        for line in proto.lines().map(str::trim) {
+            let word = |text: &str| text.split([' ', '(']).next().unwrap_or_default().to_owned();
+            if let Some(rest) = line.strip_prefix("service ") {
+                service = format!("trine.v1.{}", word(rest));
+            } else if let Some(rest) = line.strip_prefix("rpc ") {
+                calls.insert((service.clone(), word(rest)));
+            }
+        }
+    }
+    calls
+}
+
+fn limits() -> Limits {
+    let example = include_str!("../../deploy/node.example.toml");
+    Config::parse(example, "node.toml".as_ref()).expect("the example holds").limits
+}
+
+/// A gate with nothing behind it but a nod to whoever passes.
+fn gate(limits: &Limits) -> Router {
+    let nod = |request: Request<Body>| async move {
+        let caller = request.extensions().get::<Caller>().expect("the gate adds the caller");
+        Response::new(Body::from(caller.subject.to_string()))
+    };
+    let find_token = |digest: &[u8; 32]| {
+        (*digest == token_digest(SECRET)).then(|| application("robot").expect("a name"))
+    };
+    let metrics = Arc::new(Metrics::new("embedded"));
+    Gate::new(limits, metrics, find_token).guard(Router::new().fallback(nod))
+}
+
+/// What the gate says to one call.
+async fn ask(identity: Option<&str>, token: Option<&str>, path: &str) -> Status {
+    let identity = identity.map(|uri| uri.parse().expect("an identity"));
+    let mut request = Request::post(path).body(Body::empty()).expect("a request");
+    request.extensions_mut().insert(Peer { address: [127, 0, 0, 1].into(), identity });
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().expect("a header value");
+        request.headers_mut().insert("authorization", value);
+    }
+    let response = gate(&limits()).oneshot(request).await.expect("an answer");
+    Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
+}
+
+fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details.error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+#[test]
+fn every_call_has_one_row() {
+    let rows: Vec<_> =
+        CALLS.iter().map(|call| (call.service.to_owned(), call.name.to_owned())).collect();
+    let distinct: BTreeSet<_> = rows.iter().cloned().collect();
+    assert_eq!(distinct.len(), rows.len(), "a call has two rows");
+    assert_eq!(distinct, declared(), "api/roles.rs and wire/proto disagree");
+    assert_eq!(rows.len(), 17);
+}
+
+#[tokio::test]
+async fn each_role_makes_its_calls_and_no_others() {
+    for (service, name) in declared() {
+        let path = format!("/{service}/{name}");
+        let is_licensing = service == "trine.v1.Licensing";
+
+        let operator = ask(Some("trine://operator/ana"), None, &path).await;
+        assert_eq!(operator.code(), Code::Ok, "operator {name}");
+
+        for application in [
+            ask(Some("trine://application/cad"), None, &path).await,
+            ask(None, Some(SECRET), &path).await,
+        ] {
+            if is_licensing {
+                assert_eq!(application.code(), Code::Ok, "application {name}");
+            } else {
+                assert_eq!(application.code(), Code::PermissionDenied, "application {name}");
+                assert_eq!(reason(&application), "WRONG_ROLE");
+            }
+        }
+
+        let peer = ask(Some("trine://peer/node-2"), None, &path).await;
+        assert_eq!(peer.code(), Code::PermissionDenied, "peer {name}");
+        assert_eq!(reason(&peer), "WRONG_ROLE");
+
+        for nobody in [ask(None, None, &path).await, ask(None, Some("guess"), &path).await] {
+            assert_eq!(nobody.code(), Code::Unauthenticated, "nobody {name}");
+            assert_eq!(reason(&nobody), "NO_IDENTITY");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_exist_is_nobodys() {
+    for path in ["/trine.v1.Cluster/Destroy", "/trine.v1.Nothing/Acquire", "/", "/metrics"] {
+        let status = ask(Some("trine://operator/ana"), None, path).await;
+        assert_eq!(status.code(), Code::Unimplemented, "{path}");
+    }
+}
+
+/// Beyond the limit of calls at once a call is refused, definitely not done.
+#[tokio::test]
+async fn a_node_that_is_full_says_so() {
+    let limits = Limits { in_flight: 1, ..limits() };
+    let (entered, mut has_entered) = tokio::sync::mpsc::channel::<()>(1);
+    let wait = move |_: Request<Body>| {
+        let entered = entered.clone();
+        async move {
+            entered.send(()).await.expect("the test listens");
+            std::future::pending::<Response<Body>>().await
+        }
+    };
+    let metrics = Arc::new(Metrics::new("embedded"));
+    let routes = Gate::new(&limits, metrics.clone(), |_| None).guard(Router::new().fallback(wait));
+    let call = || {
+        let mut request =
+            Request::post("/trine.v1.Licensing/Renew").body(Body::empty()).expect("a request");
+        let identity = "trine://application/cad".parse().expect("an identity");
+        let peer = Peer { address: [127, 0, 0, 1].into(), identity: Some(identity) };
+        request.extensions_mut().insert(peer);
+        routes.clone().oneshot(request)
+    };
+    let first = tokio::spawn(call());
+    has_entered.recv().await.expect("the first call is inside");
+    let second = call().await.expect("an answer");
+    let status = Status::from_header_map(second.headers()).expect("a refusal");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&status), "OVERLOADED");
+    first.abort();
+    assert!(first.await.is_err());
+    let text = metrics.text();
+    assert!(text.contains("trine_calls_turned_away_total{reason=\"OVERLOADED\"} 1"), "{text}");
+    assert!(text.contains("trine_requests_in_flight 0"), "{text}");
+}
