@@ -258,6 +258,14 @@ mod tests {
         assert_eq!(endpoints.pick(START + Duration::from_millis(3), None), Some(b));
     }
 
+    /// It hangs for this call and answers others: this call goes elsewhere.
+    #[test]
+    fn the_address_to_avoid_is_avoided_although_it_answers() {
+        let (mut endpoints, [a, b, _]) = abc();
+        endpoints.answered(&a);
+        assert_eq!(endpoints.pick(START, Some(&a)), Some(b));
+    }
+
     #[test]
     fn a_lone_address_is_tried_again_although_it_is_to_be_avoided() {
         let a = Endpoint::new("a", 1);

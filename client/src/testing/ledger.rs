@@ -14,7 +14,7 @@ use crate::time::millis;
 pub(super) type Answer<T> = Result<T, Status>;
 
 /// How long a waiting request may stay silent, in milliseconds.
-const SESSION_MS: u64 = 5_000;
+const SESSION_MS: u64 = 15_000;
 /// How far ahead a not-after may be, in milliseconds.
 const NOT_AFTER_AHEAD_MS: u64 = 60_000;
 
