@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct FakeCluster {
 struct Shared {
     ledger: Mutex<FakeLedger>,
     changed: Notify,
+    /// Whether queued calls are held open as the protocol allows.
+    holds_open: AtomicBool,
     /// Where each door is, for leader hints.
     addresses: Mutex<Vec<Endpoint>>,
 }
@@ -104,6 +107,7 @@ impl FakeCluster {
         let shared = Arc::new(Shared {
             ledger: Mutex::new(FakeLedger::new()),
             changed: Notify::new(),
+            holds_open: AtomicBool::new(true),
             addresses: Mutex::default(),
         });
         let mut cluster = Self { shared, doors: Vec::new(), accepting: Vec::new() };
@@ -158,6 +162,11 @@ impl FakeCluster {
     /// Tells every connection at this door to go away (and finish first).
     pub fn go_away(&self, door: usize) {
         self.at(door, |door| door.goaway.send_modify(|count| *count += 1));
+    }
+
+    /// Whether queued calls are held open, as they are unless told otherwise.
+    pub fn hold_open(&self, holds: bool) {
+        self.shared.holds_open.store(holds, Ordering::Relaxed);
     }
 
     /// How many calls this door has met, well or badly.
@@ -307,7 +316,8 @@ impl Licensing for Door {
         let open = tokio::time::sleep(hold);
         tokio::pin!(open);
         let mut reply = self.meet(|ledger| ledger.acquire(&request)).await?;
-        while matches!(reply.outcome, Some(v1::acquire_reply::Outcome::Queued(_))) {
+        let holds = self.shared.holds_open.load(Ordering::Relaxed);
+        while holds && matches!(reply.outcome, Some(v1::acquire_reply::Outcome::Queued(_))) {
             tokio::select! {
                 () = &mut open => break,
                 () = self.shared.changed.notified() => {}
