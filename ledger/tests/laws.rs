@@ -96,12 +96,23 @@ fn op() -> impl Strategy<Value = Op> {
     let id = 0..IDS;
     let other = prop::option::weighted(0.1, 0..4u8);
     let wrong = prop::bool::weighted(0.1);
-    let wait = prop::option::of(prop::sample::select(vec![0, 1, 5_000, 15_000, 20_000, 90_000]));
+    let wait = prop::option::weighted(
+        0.7,
+        prop::sample::select(vec![0, 1, 5_000, 15_000, 20_000, 90_000]),
+    );
     let ahead = prop::sample::select(vec![0, 1_000, 30_000, 59_999, 60_000, 60_001]);
     let version = prop::option::weighted(0.2, 1..4u32);
-    let ttl = prop::sample::select(vec![1_000, 5_000, 10_000, 40_000]);
-    let acquire = (id.clone(), 0..4u8, 0..PRODUCTS.len(), version, ttl, wait, ahead).prop_map(
-        |(id, subject, product, version, ttl, wait, ahead)| Op::Acquire {
+    let ttl = prop::sample::select(vec![1_000, 10_000, 30_000, 60_000]);
+    let acquire = (
+        id.clone(),
+        0..4u8,
+        prop::sample::select(vec![0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4]),
+        version,
+        ttl,
+        wait,
+        ahead,
+    )
+        .prop_map(|(id, subject, product, version, ttl, wait, ahead)| Op::Acquire {
             id,
             subject,
             product,
@@ -109,36 +120,36 @@ fn op() -> impl Strategy<Value = Op> {
             ttl,
             wait,
             ahead,
-        },
-    );
+        });
     let edition = 0..PAPERS.len();
     prop_oneof![
-        12 => acquire,
-        4 => (id.clone(), other.clone()).prop_map(|(id, subject)| Op::Again { id, subject }),
-        6 => (id.clone(), wrong, other.clone())
+        40 => acquire,
+        10 => (id.clone(), other.clone()).prop_map(|(id, subject)| Op::Again { id, subject }),
+        16 => (id.clone(), wrong, other.clone())
             .prop_map(|(id, wrong, subject)| Op::Renew { id, wrong, subject }),
-        4 => (id.clone(), wrong, other.clone())
+        16 => (id.clone(), wrong, other.clone())
             .prop_map(|(id, wrong, subject)| Op::Release { id, wrong, subject }),
-        2 => (id.clone(), other).prop_map(|(id, subject)| Op::Cancel { id, subject }),
-        1 => id.prop_map(|id| Op::Revoke { id }),
+        5 => (id.clone(), other).prop_map(|(id, subject)| Op::Cancel { id, subject }),
+        2 => id.prop_map(|id| Op::Revoke { id }),
         2 => edition.clone().prop_map(|edition| Op::Install { edition }),
         2 => (edition.clone(), 0..3usize).prop_map(|(edition, node)| Op::Attest { edition, node }),
         2 => (edition.clone(), 1..=TERMS).prop_map(|(edition, term)| Op::Sign { edition, term }),
-        2 => Just(Op::SignAll),
-        2 => edition.clone().prop_map(|edition| Op::Update { edition }),
+        5 => Just(Op::SignAll),
+        4 => edition.clone().prop_map(|edition| Op::Update { edition }),
         1 => (edition, 0..3usize).prop_map(|(edition, node)| Op::Withdraw { edition, node }),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let elapsed = prop::sample::select(vec![
-        0, 0, 0, 1, 500, 1_000, 1_000, 2_999, 3_000, 3_001, 5_000, 5_000, 15_000, 60_000, -5_000,
+        0, 0, 0, 1, 500, 1_000, 1_000, 1_000, 1_000, 2_000, 2_000, 2_999, 3_000, 3_001, 5_000,
+        15_000, -5_000,
     ]);
-    let heard = prop_oneof![8 => Just(0b111u8), 1 => 0..8u8];
+    let heard = prop_oneof![15 => Just(0b111u8), 1 => 0..8u8];
     (
         elapsed,
         heard,
-        prop::collection::vec(op(), 0..5),
+        prop::collection::vec(op(), 0..6),
         prop::bool::weighted(0.04),
         prop::bool::weighted(0.05),
         prop::bool::weighted(0.1),
