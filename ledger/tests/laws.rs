@@ -23,7 +23,8 @@ use model::{Ask, Mode, Model, Paper, Said, Stands};
 use proptest::prelude::*;
 use support::{ISSUED, Issued, World, subject, terms};
 
-const IDS: u8 = 14;
+/// Fresh requests draw from these; all else is about what is held or awaited.
+const IDS: u8 = 100;
 const TERMS: u64 = 3;
 
 /// One log entry: how much time passes, which nodes are heard, what is asked.
@@ -351,10 +352,28 @@ impl Pair {
             }
             return self.put(&Op::Sign { edition, term: self.term }, commands);
         }
+        let op = &self.about_somebody(op);
         let command = self.command(op);
         let said = self.ask_model(op, &command);
         self.model.hand_on();
         commands.push((command, said));
+    }
+
+    /// Renewals, releases and the like are mostly of requests that hold or wait.
+    fn about_somebody(&self, op: &Op) -> Op {
+        let mut op = op.clone();
+        if let Op::Again { id, .. }
+        | Op::Renew { id, .. }
+        | Op::Release { id, .. }
+        | Op::Cancel { id, .. }
+        | Op::Revoke { id } = &mut op
+        {
+            let busy = self.model.busy();
+            if *id % 4 != 0 && !busy.is_empty() {
+                *id = busy[*id as usize % busy.len()];
+            }
+        }
+        op
     }
 
     fn command_of_somebody(&self) -> Command {

@@ -577,6 +577,12 @@ impl Model {
         self.known.iter().filter(|known| matches!(known.fate, Fate::Live(_))).count() as u64
     }
 
+    /// Ids that hold a seat or wait for one.
+    pub(crate) fn busy(&self) -> Vec<u8> {
+        let busy = |k: &&Known| matches!(k.fate, Fate::Live(_) | Fate::Waiting { .. });
+        self.known.iter().filter(busy).map(|known| known.id).collect()
+    }
+
     /// The token an id was granted, if it is remembered.
     pub(crate) fn token(&self, id: u8) -> u64 {
         match self.get(id).map(|known| &known.fate) {
