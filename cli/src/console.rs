@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -107,6 +107,38 @@ pub enum Tone {
     Quiet,
 }
 
+/// A field of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A field that stands out.
+    pub fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Some(tone) }
+    }
+
+    fn styled(self, color: bool) -> comfy_table::Cell {
+        let cell = comfy_table::Cell::new(self.text);
+        match self.tone.filter(|_| color) {
+            None => cell,
+            Some(Tone::Good) => cell.fg(Color::DarkGreen),
+            Some(Tone::Warning) => cell.fg(Color::DarkYellow),
+            Some(Tone::Bad) => cell.fg(Color::DarkRed),
+            Some(Tone::Strong) => cell.add_attribute(Attribute::Bold),
+            Some(Tone::Quiet) => cell.add_attribute(Attribute::Dim),
+        }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: None }
+    }
+}
+
 impl Page {
     /// Adds one line.
     pub fn line(&mut self, text: impl std::fmt::Display) {
@@ -125,7 +157,11 @@ impl Page {
     }
 
     /// Adds a table: ruled on a terminal, bare aligned columns elsewhere.
-    pub fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    pub fn table<C: Into<Cell>>(
+        &mut self,
+        header: &[&str],
+        rows: impl IntoIterator<Item = Vec<C>>,
+    ) {
         let mut table = Table::new();
         if self.terminal {
             table.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -135,7 +171,9 @@ impl Page {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
         table.set_header(header.iter().copied());
-        table.add_rows(rows);
+        for row in rows {
+            table.add_row(row.into_iter().map(|cell| cell.into().styled(self.color)));
+        }
         for line in table.to_string().lines() {
             self.line(line.trim_end());
         }

@@ -4,7 +4,7 @@ use license::product::WallTime;
 use serde::Serialize;
 use wire::v1;
 
-use crate::console::{Page, Tone};
+use crate::console::{Cell, Page, Tone};
 use crate::dates::show_date;
 
 /// A license, as `trine license list|show` and `trine cluster status` print it.
@@ -102,19 +102,25 @@ impl License {
     }
 
     /// The shares, node by node: `1 live, 2 silent, 3 live`.
-    pub fn shares_in_words(&self, page: &Page) -> String {
-        let one = |share: &Share| {
-            let tone = if share.state == "live" { Tone::Good } else { Tone::Bad };
-            format!("{} {}", share.node, page.tone(tone, &share.state))
-        };
+    fn shares_in_words(&self) -> String {
+        let one = |share: &Share| format!("{} {}", share.node, share.state);
         self.shares.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    fn serving_in_words(&self, page: &Page) -> String {
+    /// All three live is good; with two it serves, but no other may go.
+    fn shares_tone(&self) -> Tone {
+        match self.shares.iter().filter(|share| share.state == "live").count() {
+            0 | 1 => Tone::Bad,
+            2 => Tone::Warning,
+            _ => Tone::Good,
+        }
+    }
+
+    fn serving_in_words(&self) -> (Tone, String) {
         match (self.serving, &self.reason) {
-            (true, _) => page.tone(Tone::Good, "yes"),
-            (false, Some(reason)) => page.tone(Tone::Bad, &format!("no: {reason}")),
-            (false, None) => page.tone(Tone::Bad, "no"),
+            (true, _) => (Tone::Good, "yes".to_owned()),
+            (false, Some(reason)) => (Tone::Bad, format!("no: {reason}")),
+            (false, None) => (Tone::Bad, "no".to_owned()),
         }
     }
 
@@ -125,12 +131,13 @@ impl License {
         };
         let title = page.tone(Tone::Strong, &format!("{} ({})", self.product, self.id));
         page.line(title);
+        let (tone, serving) = self.serving_in_words();
         let facts = [
-            ("serving", self.serving_in_words(page)),
+            ("serving", page.tone(tone, &serving)),
             ("seats held", self.seats_in_words()),
             ("waiting", self.waiting.to_string()),
             ("counting", self.counting.clone()),
-            ("shares", self.shares_in_words(page)),
+            ("shares", page.tone(self.shares_tone(), &self.shares_in_words())),
             ("signed for this term", if self.signed { "yes" } else { "no" }.to_owned()),
             ("from", otherwise(&self.activation, "at once")),
             ("until", otherwise(&self.expiration, "no end")),
@@ -148,21 +155,19 @@ impl License {
 
 /// Licenses as a table.
 pub fn license_table(licenses: &[License], page: &mut Page) {
-    let rows: Vec<Vec<String>> = licenses
-        .iter()
-        .map(|license| {
-            vec![
-                license.product.clone(),
-                license.id.clone(),
-                license.serial.to_string(),
-                license.seats_in_words(),
-                license.waiting.to_string(),
-                license.expiration.clone().unwrap_or_else(|| "no end".to_owned()),
-                license.shares_in_words(page),
-                license.serving_in_words(page),
-            ]
-        })
-        .collect();
+    let rows = licenses.iter().map(|license| {
+        let (tone, serving) = license.serving_in_words();
+        vec![
+            Cell::from(license.product.clone()),
+            license.id.clone().into(),
+            license.serial.to_string().into(),
+            license.seats_in_words().into(),
+            license.waiting.to_string().into(),
+            license.expiration.clone().unwrap_or_else(|| "no end".to_owned()).into(),
+            Cell::toned(license.shares_tone(), license.shares_in_words()),
+            Cell::toned(tone, serving),
+        ]
+    });
     page.table(
         &["product", "license", "serial", "held", "waiting", "until", "shares by node", "serving"],
         rows,

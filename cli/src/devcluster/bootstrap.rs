@@ -17,6 +17,9 @@ use crate::vendor_dir::{self, VendorDir};
 /// How long one answer may take while a cluster forms and elects.
 const FORMING_MAX: Duration = Duration::from_secs(15);
 
+/// How long the shares of a new license may take to be proved and to sign.
+const SERVING_MAX: Duration = Duration::from_secs(15);
+
 /// A license that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
@@ -66,10 +69,37 @@ impl DevCluster {
         let listed = connection.operator().list_licenses().await;
         let licenses = listed.map_err(|error| connection.failed(&error))?.licenses;
         let installed = licenses.into_iter().find(|license| license.product == product);
-        match (installed, seats) {
-            (Some(license), None) => Ok(license.into()),
-            (Some(license), Some(seats)) if license.seats == u64::from(seats) => Ok(license.into()),
-            (_, seats) => self.issue(&connection, product, seats.unwrap_or(otherwise)).await,
+        let installed = match (installed, seats) {
+            (Some(license), None) => license.into(),
+            (Some(license), Some(seats)) if license.seats == u64::from(seats) => license.into(),
+            (_, seats) => self.issue(&connection, product, seats.unwrap_or(otherwise)).await?,
+        };
+        self.until_serving(&connection, &installed).await?;
+        Ok(installed)
+    }
+
+    /// Waits until the shares of this very update have been proved and have
+    /// signed for the term.
+    async fn until_serving(
+        &self,
+        connection: &Connection,
+        installed: &Installed,
+    ) -> Result<(), Failure> {
+        let deadline = tokio::time::Instant::now() + SERVING_MAX;
+        loop {
+            let listed = connection.operator().list_licenses().await;
+            let listed = listed.map_err(|error| connection.failed(&error))?;
+            let license = listed.licenses.into_iter().find(|license| license.id == installed.license);
+            let reason = match license {
+                Some(license) if license.serving && license.serial == installed.serial => return Ok(()),
+                Some(license) => license.reason,
+                None => "it is not listed".to_owned(),
+            };
+            if tokio::time::Instant::now() >= deadline {
+                let what = format!("license {} does not serve: {reason}", installed.license);
+                return Err(Failure::refused("LICENSE_NOT_SERVING", what));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

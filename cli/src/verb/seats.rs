@@ -5,7 +5,7 @@ use serde::Serialize;
 use wire::v1;
 
 use super::Call;
-use crate::console::{Page, Tone};
+use crate::console::{Cell, Page, Tone};
 use crate::context::Purpose;
 use crate::dates::show_millis;
 use crate::exit::Exit;
@@ -174,36 +174,34 @@ impl Listed {
         if self.seats.is_empty() {
             page.line("No seats are held.");
         } else {
-            let rows: Vec<Vec<String>> = self
-                .seats
-                .iter()
-                .map(|seat| {
-                    let until = match &seat.revoked_by {
-                        Some(by) => page.tone(Tone::Warning, &format!("{}, revoked by {by}", ahead(seat.until_ms))),
-                        None => ahead(seat.until_ms),
-                    };
-                    let (number, product) = (seat.seat.to_string(), seat.product.clone());
-                    let (holder, subject) = (seat.holder.clone(), seat.subject.clone());
-                    vec![number, product, holder, subject, ago(seat.since_ms), until, seat.license.clone()]
-                })
-                .collect();
+            let rows = self.seats.iter().map(|seat| {
+                let until = match &seat.revoked_by {
+                    Some(by) => Cell::toned(Tone::Warning, format!("{}, revoked by {by}", ahead(seat.until_ms))),
+                    None => ahead(seat.until_ms).into(),
+                };
+                vec![
+                    Cell::from(seat.seat.to_string()),
+                    seat.product.clone().into(),
+                    seat.holder.clone().into(),
+                    seat.subject.clone().into(),
+                    ago(seat.since_ms).into(),
+                    until,
+                    seat.license.clone().into(),
+                ]
+            });
             page.table(&["seat", "product", "holder", "subject", "since", "ends unless renewed", "license"], rows);
         }
         if !self.waiting.is_empty() {
-            let rows: Vec<Vec<String>> = self
-                .waiting
-                .iter()
-                .map(|waiter| {
-                    vec![
-                        waiter.product.clone(),
-                        waiter.position.to_string(),
-                        waiter.holder.clone(),
-                        waiter.subject.clone(),
-                        ago(waiter.since_ms),
-                        ahead(waiter.until_ms),
-                    ]
-                })
-                .collect();
+            let rows = self.waiting.iter().map(|waiter| {
+                vec![
+                    waiter.product.clone(),
+                    waiter.position.to_string(),
+                    waiter.holder.clone(),
+                    waiter.subject.clone(),
+                    ago(waiter.since_ms),
+                    ahead(waiter.until_ms),
+                ]
+            });
             page.line("");
             page.table(&["waits for", "place", "holder", "subject", "since", "gives up"], rows);
         }

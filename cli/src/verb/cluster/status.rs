@@ -10,7 +10,7 @@ use trine_client::{CallError, Endpoint};
 use wire::v1;
 
 use super::Call;
-use crate::console::{Page, Tone};
+use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
 use crate::dates::{show_date, show_millis};
 use crate::exit::Exit;
@@ -205,10 +205,9 @@ impl Report {
                 page.line("What each node says of itself:");
             }
         }
-        let rows: Vec<Vec<String>> = self.nodes.iter().map(|node| node.row(page)).collect();
         page.table(
             &["node", "address", "role", "alive", "log", "applied", "heard", "offset", "version"],
-            rows,
+            self.nodes.iter().map(Node::row),
         );
         if !self.licenses.is_empty() {
             report::license_table(&self.licenses, page);
@@ -238,32 +237,32 @@ impl Whole {
 }
 
 impl Node {
-    fn row(&self, page: &Page) -> Vec<String> {
+    fn row(&self) -> Vec<Cell> {
         let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         let alive = match self.alive {
-            Some(true) => page.tone(Tone::Good, "yes"),
-            Some(false) => page.tone(Tone::Bad, "no"),
-            None => "?".to_owned(),
+            Some(true) => Cell::toned(Tone::Good, "yes"),
+            Some(false) => Cell::toned(Tone::Bad, "no"),
+            None => Cell::toned(Tone::Quiet, "?"),
         };
         let role = match self.role.as_str() {
-            "leader" => page.tone(Tone::Strong, "leader"),
-            "unreachable" => page.tone(Tone::Bad, "unreachable"),
-            role => role.to_owned(),
+            "leader" => Cell::toned(Tone::Strong, "leader"),
+            "unreachable" => Cell::toned(Tone::Bad, "unreachable"),
+            role => role.to_owned().into(),
         };
         let version = match (&self.version, &self.engine) {
             (Some(version), Some(engine)) => format!("{version} {engine}"),
             (version, _) => version.clone().unwrap_or_default(),
         };
         vec![
-            self.id.map_or_else(|| "?".to_owned(), |id| format!("node-{id}")),
-            self.address.clone(),
+            self.id.map_or_else(|| "?".to_owned(), |id| format!("node-{id}")).into(),
+            self.address.clone().into(),
             role,
             alive,
-            number(self.log_index),
-            number(self.applied_index),
-            self.heard_ms_ago.map_or_else(String::new, |ms| format!("{} ago", show_millis(ms))),
-            self.clock_offset_ms.map_or_else(String::new, |ms| format!("{ms:+} ms")),
-            version,
+            number(self.log_index).into(),
+            number(self.applied_index).into(),
+            self.heard_ms_ago.map_or_else(String::new, |ms| format!("{} ago", show_millis(ms))).into(),
+            self.clock_offset_ms.map_or_else(String::new, |ms| format!("{ms:+} ms")).into(),
+            version.into(),
         ]
     }
 }

@@ -1,0 +1,235 @@
+//! The verbs that need no cluster, run as the binary that users run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// `trine`, in `dir`, with nothing of the user's own around it.
+fn trine(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
+    command
+        .args(words)
+        .current_dir(dir)
+        .env_clear()
+        .env("HOME", dir)
+        .env("TRINE_VENDOR_PASSPHRASE", "correct horse")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, words: &[&str]) -> Output {
+    trine(dir, words).output().expect("the binary runs")
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+/// The result of a command that must succeed, with `--json`.
+fn json(dir: &Path, words: &[&str]) -> Value {
+    let output = run(dir, &[&["--json"], words].concat());
+    assert_eq!(code(&output), Some(0), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON on stdout")
+}
+
+/// The error of a command that must fail with `exit`, with `--json`.
+fn refused(dir: &Path, exit: i32, words: &[&str]) -> Value {
+    let output = run(dir, &[&["--json"], words].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(&output), Some(exit), "{words:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{words:?} printed a result");
+    let error: Value = serde_json::from_str(stderr.trim()).expect("JSON on stderr");
+    assert_eq!(error["error"]["exit"], exit);
+    error["error"].clone()
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let dir = dir();
+    for words in [&["--help"][..], &["--version"], &["vendor", "issue", "--help"], &["help", "run"]] {
+        let output = run(dir.path(), words);
+        assert_eq!(code(&output), Some(0), "{words:?}");
+        assert!(!output.stdout.is_empty(), "{words:?} printed nothing");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_error() {
+    let dir = dir();
+    for words in [&["frobnicate"][..], &["acquire"], &["pki", "issue", "node", "0"], &["renew", "xyz", "--token", "1"]] {
+        assert_eq!(code(&run(dir.path(), words)), Some(2), "{words:?}");
+        refused(dir.path(), 2, words);
+    }
+    assert_eq!(code(&run(dir.path(), &[])), Some(2));
+}
+
+#[test]
+fn nobody_to_ask_says_how_to_begin() {
+    let dir = dir();
+    let error = refused(dir.path(), 2, &["acquire", "cad"]);
+    assert!(error["next"].as_str().is_some_and(|next| next.contains("trine up")), "{error}");
+}
+
+#[test]
+fn nobody_there_is_exit_code_4() {
+    let dir = dir();
+    json(dir.path(), &["pki", "init"]);
+    json(dir.path(), &["pki", "issue", "application", "app"]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let host = port.expect("a port that is free again").to_string();
+    let output = trine(dir.path(), &["--json", "--host", &host, "acquire", "cad"])
+        .env("TRINE_CA", "pki/ca.pem")
+        .env("TRINE_CERT", "pki/application-app.pem")
+        .env("TRINE_KEY", "pki/application-app.key")
+        .output()
+        .expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(&output), Some(4), "{stderr}");
+    let error: Value = serde_json::from_str(stderr.trim()).expect("JSON on stderr");
+    assert_eq!(error["error"]["reason"], "UNREACHABLE");
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let dir = dir();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(dir.path(), &["completions", shell]);
+        assert_eq!(code(&output), Some(0), "{shell}");
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(script.contains("withdraw-share"), "{shell} does not know all verbs");
+    }
+}
+
+#[test]
+fn certificates_are_issued_and_keys_stay_their_owners() {
+    let dir = dir();
+    json(dir.path(), &["pki", "init"]);
+    let node = json(dir.path(), &["pki", "issue", "node", "1", "--san", "node1.example"]);
+    assert_eq!(node["identity"], "trine://peer/node-1");
+    let operator = json(dir.path(), &["pki", "issue", "operator", "alice"]);
+    assert_eq!(operator["identity"], "trine://operator/alice");
+    assert_eq!(operator["ca_digest"], node["ca_digest"]);
+    for key in ["ca.key", "node-1.key", "operator-alice.key"] {
+        let mode = fs::metadata(dir.path().join("pki").join(key)).expect(key).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let before = fs::read(dir.path().join("pki/ca.key")).expect("the key");
+    refused(dir.path(), 2, &["pki", "init"]);
+    refused(dir.path(), 2, &["pki", "issue", "node", "1"]);
+    assert_eq!(fs::read(dir.path().join("pki/ca.key")).expect("the key"), before);
+    json(dir.path(), &["pki", "issue", "node", "1", "--force"]);
+    refused(dir.path(), 2, &["pki", "issue", "operator", "no/slash"]);
+    refused(dir.path(), 2, &["pki", "issue", "operator", "bob", "--dir", "elsewhere"]);
+}
+
+#[test]
+fn a_vendor_issues_what_inspect_explains() {
+    let dir = dir();
+    let vendor = json(dir.path(), &["vendor", "init", "--name", "ACME", "--firm", "6000010"]);
+    let mode = fs::metadata(dir.path().join("vendor/firm.key")).expect("the key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let root = json(dir.path(), &["vendor", "inspect", "vendor/vendor.root"]);
+    assert_eq!(root["contents"]["kind"], "vendor-root");
+    assert_eq!(root["contents"]["fingerprint"], vendor["root_fingerprint"]);
+    let key = json(dir.path(), &["vendor", "inspect", "vendor/root.key"]);
+    assert_eq!(key["contents"]["kind"], "encrypted-key");
+    refused(dir.path(), 2, &["vendor", "init", "--name", "ACME", "--firm", "6000010"]);
+
+    fs::write(dir.path().join("cluster.request"), request()).expect("the request");
+    let issue = ["vendor", "issue", "--request", "cluster.request", "--product", "cad-pro"];
+    let first = json(dir.path(), &[&issue[..], &["--seats", "5", "-o", "1.license", "--expiration", "2030-01-01"]].concat());
+    assert_eq!((&first["license"], &first["serial"]), (&"6000010:1:1".into(), &1.into()));
+    assert_eq!(first["expiration"], "2030-01-01T00:00:00Z");
+    let asked = json(dir.path(), &["vendor", "inspect", "cluster.request"]);
+    assert_eq!(asked["contents"]["fingerprint"], first["request_fingerprint"]);
+    assert_eq!(asked["contents"]["ca_fingerprint"], first["ca_fingerprint"]);
+    let package = json(dir.path(), &["vendor", "inspect", "1.license"]);
+    assert_eq!(package["contents"]["seats"], 5);
+    assert_eq!(package["contents"]["certificate"]["vendor"], "ACME");
+
+    let update = json(dir.path(), &[&issue[..], &["--seats", "8", "-o", "2.license"]].concat());
+    assert_eq!((&update["license"], &update["serial"]), (&first["license"], &2.into()), "an update");
+    let other = ["vendor", "issue", "--request", "cluster.request", "--product", "cam", "--counting", "unlimited", "-o", "3.license"];
+    assert_eq!(json(dir.path(), &other)["license"], "6000010:2:1", "another product");
+}
+
+#[test]
+fn a_vendor_refuses_what_cannot_be_sold() {
+    let dir = dir();
+    json(dir.path(), &["vendor", "init", "--name", "ACME", "--firm", "1"]);
+    fs::write(dir.path().join("request"), request()).expect("the request");
+    let issue = ["vendor", "issue", "--request", "request", "--product", "cad", "-o", "x.license"];
+    for wrong in [
+        &[][..],
+        &["--seats", "0"],
+        &["--seats", "2000000"],
+        &["--seats", "1", "--activation", "2030-01-01", "--expiration", "2029-01-01"],
+        &["--seats", "1", "--expiration", "soon"],
+        &["--seats", "1", "--version-max", "new"],
+        &["--seats", "1", "--feature-map", "0x100000000"],
+        &["--seats", "1", "--counting", "unlimited"],
+    ] {
+        refused(dir.path(), 2, &[&issue[..], wrong].concat());
+    }
+    assert!(!dir.path().join("x.license").exists());
+    let output = trine(dir.path(), &[&issue[..], &["--seats", "1"]].concat())
+        .env("TRINE_VENDOR_PASSPHRASE", "wrong horse")
+        .output()
+        .expect("the binary runs");
+    assert_eq!(code(&output), Some(2), "another passphrase");
+    let mut altered = request();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    fs::write(dir.path().join("request"), altered).expect("the request");
+    refused(dir.path(), 3, &[&issue[..], &["--seats", "1"]].concat());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let dir = dir();
+    for words in [&["completions", "bash"][..], &["--help"], &["--json", "pki", "init"]] {
+        let mut child = trine(dir.path(), words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(code(&output), Some(0), "{words:?}");
+        assert!(output.stderr.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn configurations_are_checked_without_being_run() {
+    let dir = dir();
+    fs::write(dir.path().join("balancer.toml"), include_str!("../../deploy/balancer.example.toml"))
+        .expect("the configuration");
+    assert_eq!(json(dir.path(), &["balancer", "--config", "balancer.toml", "--check"])["valid"], true);
+    fs::write(dir.path().join("node.toml"), "id = 1\n").expect("the configuration");
+    refused(dir.path(), 2, &["node", "--config", "node.toml", "--check"]);
+    refused(dir.path(), 2, &["node", "--config", "absent.toml"]);
+}
+
+/// What three nodes would ask for.
+fn request() -> Vec<u8> {
+    use license::container::Container;
+    use license::product::{ActId, ClusterId, NodeId};
+    use license::request::{ClusterRequest, ContainerRequest};
+
+    let mut random = trine_cli::vendor_dir::system_randomness();
+    let cluster = ClusterId([7; 16]);
+    let requests = [1, 2, 3].map(|node| {
+        let container = Container::create(ActId(5), &mut random);
+        ContainerRequest::make(&container, cluster, NodeId(node), [0; 32], Vec::new()).expect("a request")
+    });
+    ClusterRequest::new(cluster, [9; 32], requests).expect("a request").encode()
+}
