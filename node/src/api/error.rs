@@ -239,7 +239,7 @@ mod tests {
     fn every_refusal_stands_in_the_table() {
         let source = include_str!("error.rs");
         let rows = source
-            .split("pub fn verdict")
+            .split("fn verdict(")
             .nth(1)
             .and_then(|rest| rest.split("/// The ledger refused.").next())
             .expect("the function is above");

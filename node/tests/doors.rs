@@ -1,0 +1,442 @@
+//! The client listener's door: who gets in, who does not, and who is shown out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use node::api::gate::Gate;
+use node::clock::{Clock, SystemClock};
+use node::config::{Config, Limits, Network};
+use node::identity::Peer;
+use node::incoming::{Door, Slots, TlsIncoming};
+use node::serve::{Bounds, Closer, closing, serve};
+use node::telemetry::{Listener, Metrics};
+use pki::{Authority, ClientAuth, Credentials, Issued, Pem, UnixTime, Validity};
+use ppp::v2::{Builder, Command, Protocol, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
+use wire::v1;
+use wire::v1::licensing_client::LicensingClient;
+use wire::v1::licensing_server::{Licensing, LicensingServer};
+
+/// Long enough for anything here, so that a test that would hang fails instead.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers a clock with the address its caller is taken for; grants nothing.
+struct Echo;
+
+#[tonic::async_trait]
+impl Licensing for Echo {
+    async fn clock(
+        &self,
+        request: Request<v1::ClockRequest>,
+    ) -> Result<Response<v1::ClockReply>, Status> {
+        let peer = request.extensions().get::<Peer>().expect("every request has one");
+        let subject = peer.address.to_string();
+        Ok(Response::new(v1::ClockReply { cluster_time_ms: 0, subject }))
+    }
+
+    async fn acquire(
+        &self,
+        _: Request<v1::AcquireRequest>,
+    ) -> Result<Response<v1::AcquireReply>, Status> {
+        Ok(Response::new(v1::AcquireReply::default()))
+    }
+
+    async fn renew(
+        &self,
+        _: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewReply>, Status> {
+        // Long enough that a closing connection finds it under way.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(Response::new(v1::RenewReply::default()))
+    }
+
+    async fn release(
+        &self,
+        _: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseReply>, Status> {
+        Ok(Response::new(v1::ReleaseReply::default()))
+    }
+
+    async fn cancel(
+        &self,
+        _: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::CancelReply>, Status> {
+        Ok(Response::new(v1::CancelReply::default()))
+    }
+}
+
+fn validity() -> Validity {
+    let now = u64::try_from(SystemClock.wall().0).expect("after 1970");
+    let now = UnixTime::since_unix_epoch(Duration::from_millis(now));
+    Validity::starting(now, Duration::from_secs(3_600))
+}
+
+fn limits() -> Limits {
+    let example = include_str!("../../deploy/node.example.toml");
+    Config::parse(example, "node.toml".as_ref()).expect("the example holds").limits
+}
+
+fn credentials(ca: &Authority, issued: &Issued) -> Credentials {
+    Credentials::parse(
+        Pem::new("ca.pem", ca.pem().certificate_pem.as_bytes()),
+        Pem::new("cert.pem", issued.certificate_pem.as_bytes()),
+        Pem::new("key.pem", issued.key_pem.as_bytes()),
+    )
+    .expect("credentials")
+}
+
+/// A served listener on loopback.
+struct Served {
+    address: SocketAddr,
+    authority: Authority,
+    metrics: Arc<Metrics>,
+    closer: Closer,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    async fn start(limits: Limits, proxies: &[&str]) -> Self {
+        let authority = Authority::create("works", validity()).expect("an authority");
+        let issued = authority.issue_node(1, &[], validity()).expect("a certificate");
+        let own = credentials(&authority, &issued);
+        let metrics = Arc::new(Metrics::new("embedded"));
+        let door = Door {
+            tls: pki::server_config(&own, ClientAuth::Optional).expect("TLS"),
+            proxies: proxies.iter().map(|text| Network::parse(text).expect("a network")).collect(),
+            handshake: limits.handshake,
+            slots: Slots::new(
+                Listener::Client,
+                limits.connections,
+                limits.connections_per_address,
+                metrics.clone(),
+            ),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let service = LicensingServer::new(Echo)
+            .max_decoding_message_size(limits.request_bytes.try_into().expect("a size"));
+        let routes = tonic::service::Routes::new(service).into_axum_router();
+        let routes = Gate::new(&limits, metrics.clone(), |_| None).guard(routes);
+        let (closer, closing) = closing();
+        let incoming = TlsIncoming::new(listener, door);
+        let serving = node::raft::spawn(serve(incoming, routes, Bounds::from(&limits), closing));
+        Self { address, authority, metrics, closer, serving }
+    }
+
+    fn application(&self) -> Credentials {
+        let issued = self.authority.issue_application("cad", validity()).expect("a certificate");
+        credentials(&self.authority, &issued)
+    }
+
+    /// A client that shows `own`, and sends `first` before it shakes hands.
+    async fn client(
+        &self,
+        own: Option<&Credentials>,
+        first: Vec<u8>,
+    ) -> Result<LicensingClient<Channel>, tonic::transport::Error> {
+        let tls = pki::client_config(self.authority.ca(), own).expect("TLS");
+        let tls = TlsConnector::from(tls);
+        let address = self.address;
+        let connector = tower::service_fn(move |_| {
+            let (tls, first) = (tls.clone(), first.clone());
+            async move {
+                let mut stream = TcpStream::connect(address).await?;
+                stream.write_all(&first).await?;
+                tls.connect(pki::server_name(), stream).await.map(TokioIo::new)
+            }
+        });
+        let endpoint = Endpoint::from_static("http://trine").timeout(PATIENCE);
+        endpoint.connect_with_connector(connector).await.map(LicensingClient::new)
+    }
+
+    /// Who a caller with this certificate and these first bytes is taken for.
+    async fn ask(&self, own: &Credentials, first: Vec<u8>) -> Result<String, String> {
+        let mut client =
+            self.client(Some(own), first).await.map_err(|error| format!("{error:?}"))?;
+        let reply = client.clock(v1::ClockRequest {}).await;
+        reply.map(|reply| reply.into_inner().subject).map_err(|status| format!("{status:?}"))
+    }
+
+    /// Waits until the door has counted a refusal for `reason`.
+    async fn refused(&self, reason: &str) {
+        let line =
+            format!("trine_connections_refused_total{{listener=\"client\",reason=\"{reason}\"}} ");
+        let counted = async {
+            while !self.metrics.text().contains(&line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = timeout(PATIENCE, counted).await;
+        assert!(waited.is_ok(), "no refusal for {reason}:\n{}", self.metrics.text());
+    }
+}
+
+/// Runs `story` as a node runs: with a seed for whatever might touch Raft.
+fn play(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let played = timeout(3 * PATIENCE, node::raft::seeded(7, story)).await;
+        played.expect("the story ended");
+    });
+}
+
+fn proxy_header(source: &str) -> Vec<u8> {
+    let source: SocketAddr = source.parse().expect("an address");
+    let to: SocketAddr = "192.0.2.1:22450".parse().expect("an address");
+    Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, (source, to))
+        .build()
+        .expect("a header")
+}
+
+/// Whether the other side closes the stream, in time, without having said anything in plain text.
+async fn is_closed(mut stream: TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed");
+    // A TLS alert may come first.
+    read.is_err() || bytes.is_empty() || bytes[0] == 0x15
+}
+
+#[test]
+fn an_application_with_a_certificate_gets_in() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let subject = served.ask(&served.application(), Vec::new()).await;
+        assert_eq!(subject.as_deref(), Ok("127.0.0.1"));
+    });
+}
+
+#[test]
+fn without_tls_nobody_gets_in() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("sent");
+        assert!(is_closed(stream).await);
+        served.refused("handshake").await;
+    });
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let other = Authority::create("elsewhere", validity()).expect("an authority");
+        let issued = other.issue_application("cad", validity()).expect("a certificate");
+        let stranger = credentials(&other, &issued);
+        assert!(served.ask(&stranger, Vec::new()).await.is_err());
+        served.refused("handshake").await;
+    });
+}
+
+#[test]
+fn without_certificate_or_token_a_caller_is_nobody() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let mut client = served.client(None, Vec::new()).await.expect("a connection");
+        let status = client.clock(v1::ClockRequest {}).await.expect_err("nobody");
+        assert_eq!(status.code(), Code::Unauthenticated);
+    });
+}
+
+#[test]
+fn a_balancer_says_whom_it_forwards() {
+    play(async {
+        let served = Served::start(limits(), &["127.0.0.0/8"]).await;
+        let subject = served.ask(&served.application(), proxy_header("198.51.100.7:4000")).await;
+        assert_eq!(subject.as_deref(), Ok("198.51.100.7"));
+    });
+}
+
+#[test]
+fn a_balancer_that_does_not_say_is_refused() {
+    play(async {
+        let served = Served::start(limits(), &["127.0.0.0/8"]).await;
+        assert!(served.ask(&served.application(), Vec::new()).await.is_err());
+        served.refused("proxy_header").await;
+    });
+}
+
+#[test]
+fn nobody_else_may_say_whom_he_forwards() {
+    play(async {
+        let served = Served::start(limits(), &["10.0.0.0/8"]).await;
+        let header = proxy_header("198.51.100.7:4000");
+        assert!(served.ask(&served.application(), header).await.is_err());
+        served.refused("handshake").await;
+    });
+}
+
+#[test]
+fn a_slow_handshake_is_cut() {
+    play(async {
+        let limits = Limits { handshake: Duration::from_millis(100), ..limits() };
+        let served = Served::start(limits, &[]).await;
+        let stream = TcpStream::connect(served.address).await.expect("a connection");
+        assert!(is_closed(stream).await);
+        served.refused("timeout").await;
+    });
+}
+
+#[test]
+fn a_slow_proxy_header_is_cut() {
+    play(async {
+        let limits = Limits { handshake: Duration::from_millis(100), ..limits() };
+        let served = Served::start(limits, &["127.0.0.0/8"]).await;
+        let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+        stream.write_all(&proxy_header("198.51.100.7:4000")[..13]).await.expect("sent");
+        assert!(is_closed(stream).await);
+        served.refused("timeout").await;
+    });
+}
+
+#[test]
+fn a_connection_that_never_speaks_http_is_cut() {
+    play(async {
+        let limits = Limits { header: Duration::from_millis(100), ..limits() };
+        let served = Served::start(limits, &[]).await;
+        let own = served.application();
+        let tls = pki::client_config(served.authority.ca(), Some(&own)).expect("TLS");
+        let stream = TcpStream::connect(served.address).await.expect("a connection");
+        let mut stream =
+            TlsConnector::from(tls).connect(pki::server_name(), stream).await.expect("a handshake");
+        stream.write_all(b"PRI * HT").await.expect("sent");
+        let mut bytes = Vec::new();
+        let read = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
+        assert!(read.is_ok(), "the connection stays open");
+    });
+}
+
+#[test]
+fn beyond_the_limit_a_connection_is_closed_and_room_comes_back() {
+    play(async {
+        let served = Served::start(Limits { connections: 1, ..limits() }, &[]).await;
+        let own = served.application();
+        let mut first = served.client(Some(&own), Vec::new()).await.expect("room");
+        first.clock(v1::ClockRequest {}).await.expect("an answer");
+        let second = TcpStream::connect(served.address).await.expect("a connection");
+        assert!(is_closed(second).await);
+        served.refused("limit").await;
+        drop(first);
+        let again = async {
+            while served.ask(&own, Vec::new()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, again).await.is_ok(), "no room came back");
+    });
+}
+
+#[test]
+fn one_address_cannot_take_all_the_room() {
+    play(async {
+        let limits = Limits { connections_per_address: 1, ..limits() };
+        let served = Served::start(limits, &["127.0.0.0/8"]).await;
+        let own = served.application();
+        let greedy = proxy_header("198.51.100.7:4000");
+        let mut first = served.client(Some(&own), greedy.clone()).await.expect("room");
+        first.clock(v1::ClockRequest {}).await.expect("an answer");
+        assert!(served.ask(&own, greedy).await.is_err());
+        served.refused("address_limit").await;
+        let other = served.ask(&own, proxy_header("198.51.100.8:4000")).await;
+        assert_eq!(other.as_deref(), Ok("198.51.100.8"));
+    });
+}
+
+#[test]
+fn a_message_beyond_the_limit_is_refused_in_words() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        let holder = "h".repeat(300_000);
+        let request = v1::AcquireRequest { holder, ..Default::default() };
+        let status = client.acquire(request).await.expect_err("too long");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("262144 bytes"), "{}", status.message());
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().expect("details").reason, "INVALID");
+    });
+}
+
+#[test]
+fn headers_beyond_the_limit_are_refused() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        let mut request = Request::new(v1::ClockRequest {});
+        request.metadata_mut().insert("x", "y".repeat(20_000).parse().expect("a value"));
+        assert!(client.clock(request).await.is_err());
+        client.clock(v1::ClockRequest {}).await.expect("the next call is answered");
+    });
+}
+
+#[test]
+fn when_leadership_moves_calls_end_and_connections_do_too() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        client.clock(v1::ClockRequest {}).await.expect("an answer");
+        let call = async { client.renew(v1::RenewRequest::default()).await };
+        let moving = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            served.closer.move_on();
+        };
+        let (answer, ()) = tokio::join!(call, moving);
+        answer.expect("a call that has begun ends well");
+        let gone = async {
+            while !served.metrics.text().contains("trine_connections{listener=\"client\"} 0") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, gone).await.is_ok(), "the connection stays");
+        served.ask(&own, Vec::new()).await.expect("a new connection is welcome");
+    });
+}
+
+#[test]
+fn a_drain_finishes_what_began_and_lets_nobody_in() {
+    play(async {
+        let served = Served::start(limits(), &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        client.clock(v1::ClockRequest {}).await.expect("an answer");
+        let call = async { client.renew(v1::RenewRequest::default()).await };
+        let draining = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            served.closer.drain();
+        };
+        let (answer, ()) = tokio::join!(call, draining);
+        answer.expect("a call that has begun ends well");
+        timeout(PATIENCE, served.serving).await.expect("the drain ends").expect("no panic");
+        assert!(TcpStream::connect(served.address).await.is_err(), "the port is still open");
+    });
+}
+
+#[test]
+fn a_drain_does_not_wait_for_ever() {
+    play(async {
+        let limits = Limits { drain: Duration::from_millis(50), ..limits() };
+        let served = Served::start(limits, &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        client.clock(v1::ClockRequest {}).await.expect("an answer");
+        let call = async { client.renew(v1::RenewRequest::default()).await };
+        let draining = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            served.closer.drain();
+        };
+        let (answer, ()) = tokio::join!(call, draining);
+        assert!(answer.is_err(), "a call of 300 ms outlasted a drain of 50 ms");
+        timeout(PATIENCE, served.serving).await.expect("the drain ends").expect("no panic");
+    });
+}
