@@ -30,10 +30,8 @@ trine/context.toml in the user's configuration directory; `trine up` writes one.
 #[command(
     name = "trine",
     version,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    disable_help_subcommand = false,
     after_help = format!("{AFTER_HELP}\n\n{}", exit::HELP),
 )]
 pub struct Cli {

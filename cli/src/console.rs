@@ -41,7 +41,8 @@ impl Console {
             text.push('\n');
             return self.raw(text.as_bytes());
         }
-        let mut page = Page { text: String::new(), terminal: self.stdout_is_terminal, color: self.color };
+        let mut page =
+            Page { text: String::new(), terminal: self.stdout_is_terminal, color: self.color };
         human(&mut page);
         self.raw(page.text.as_bytes())
     }

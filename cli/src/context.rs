@@ -97,7 +97,8 @@ impl Target {
         let context = read_context(global, environment)?;
         let path = |name: &str| environment(name).map(PathBuf::from);
         let ca = path("TRINE_CA").or_else(|| context.ca.clone()).ok_or_else(|| {
-            Failure::usage("no cluster CA is named, so no server can be believed").next(HOW_TO_CONNECT)
+            Failure::usage("no cluster CA is named, so no server can be believed")
+                .next(HOW_TO_CONNECT)
         })?;
         Ok(Self {
             hosts: hosts(global, &context, environment)?,
@@ -161,10 +162,11 @@ fn credential(
     match (certificate, token) {
         (Some(pair), _) => Ok(Credential::Certificate(pair.clone())),
         (None, Some(token)) => Ok(Credential::TokenFile(token)),
-        (None, None) => {
-            Err(Failure::not_allowed("NO_IDENTITY", format!("this needs an {role}'s identity and none is set"))
-                .next(HOW_TO_CONNECT))
-        }
+        (None, None) => Err(Failure::not_allowed(
+            "NO_IDENTITY",
+            format!("this needs an {role}'s identity and none is set"),
+        )
+        .next(HOW_TO_CONNECT)),
     }
 }
 
@@ -260,7 +262,8 @@ application = { cert = "pki/app.pem", key = "pki/app.key" }
         let target = resolve(&global(Some(&file), None), Purpose::Application, &[]);
         let target = target.expect("a target");
         assert_eq!(target.ca, dir.path().join("pki/ca.pem"));
-        let pair = Pair { cert: dir.path().join("pki/app.pem"), key: dir.path().join("pki/app.key") };
+        let pair =
+            Pair { cert: dir.path().join("pki/app.pem"), key: dir.path().join("pki/app.key") };
         assert_eq!(target.credential, Credential::Certificate(pair));
     }
 

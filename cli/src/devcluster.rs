@@ -95,13 +95,25 @@ impl DevCluster {
         let lock = lock(&layout)?;
         let made = made(&layout, &plan)?;
         if let Some((port, whose)) = made.ports.taken() {
-            return Err(Failure::failed(format!("port {port} for {whose} is in use by another program"))
-                .next(format!("stop that program, or start a cluster elsewhere: trine up --dir OTHER --port {}", other_base(port))));
+            return Err(Failure::failed(format!(
+                "port {port} for {whose} is in use by another program"
+            ))
+            .next(format!(
+                "stop that program, or start a cluster elsewhere: trine up --dir OTHER --port {}",
+                other_base(port)
+            )));
         }
         make_certificates(&layout, &world)?;
         make_vendor(&layout)?;
         layout.write_configs(&made)?;
-        Ok(Self { layout, made, program: plan.program, world, running: BTreeMap::new(), _lock: lock })
+        Ok(Self {
+            layout,
+            made,
+            program: plan.program,
+            world,
+            running: BTreeMap::new(),
+            _lock: lock,
+        })
     }
 
     /// Where it keeps what.
@@ -197,7 +209,11 @@ impl DevCluster {
                     let said = answer.map_or_else(|| "nothing".to_owned(), |answer| answer.body);
                     return Err(Failure::unreachable(
                         "NOT_READY",
-                        format!("{server} is not healthy after {}: {path} says {}", humantime::format_duration(patience), said.trim()),
+                        format!(
+                            "{server} is not healthy after {}: {path} says {}",
+                            humantime::format_duration(patience),
+                            said.trim()
+                        ),
                     )
                     .next(format!("see {}", self.layout.log(*server).display())));
                 }
@@ -209,7 +225,8 @@ impl DevCluster {
 
     /// How clients reach it: through both balancers.
     pub fn target(&self, purpose: Purpose) -> Target {
-        let endpoint = |server| trine_client::Endpoint::new("127.0.0.1", self.made.ports.client(server));
+        let endpoint =
+            |server| trine_client::Endpoint::new("127.0.0.1", self.made.ports.client(server));
         let pair = match purpose {
             Purpose::Application => self.pair(&Certificate::Application(APPLICATION.to_owned())),
             Purpose::Operator => self.pair(&Certificate::Operator(OPERATOR.to_owned())),
@@ -229,7 +246,9 @@ impl DevCluster {
         let path = self.layout.context();
         let text = self.context_text()?;
         files::write("context", &path, text.as_bytes(), Access::Shared, Existing::Replace)?;
-        let Some(current) = context::default_path(&context::environment) else { return Ok(Some(path)) };
+        let Some(current) = context::default_path(&context::environment) else {
+            return Ok(Some(path));
+        };
         let ours = !current.exists()
             || context::load(&current).is_ok_and(|context| context.development.is_some());
         if !ours {
@@ -244,7 +263,9 @@ impl DevCluster {
 
     fn context_text(&self) -> Result<String, Failure> {
         let target = self.target(Purpose::Application);
-        let names = |endpoints: &[trine_client::Endpoint]| endpoints.iter().map(ToString::to_string).collect();
+        let names = |endpoints: &[trine_client::Endpoint]| {
+            endpoints.iter().map(ToString::to_string).collect()
+        };
         let context = ContextFile {
             hosts: names(&target.hosts),
             nodes: names(&target.nodes),

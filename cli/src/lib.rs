@@ -2,7 +2,10 @@
 //! they share beside it.
 
 #![forbid(unsafe_code)]
-#![expect(missing_docs, reason = "clap turns doc comments into help; fields whose help is plain have none")]
+#![expect(
+    missing_docs,
+    reason = "clap turns doc comments into help; fields whose help is plain have none"
+)]
 
 pub mod args;
 pub mod console;
@@ -52,7 +55,10 @@ pub fn main(world: World) -> ExitCode {
 fn not_understood(error: &clap::Error) -> ExitCode {
     // The flags were not parsed, so ask the words themselves.
     let json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
-    if json && error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if json
+        && error.use_stderr()
+        && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
         Console::of_process(true).failure(&Failure::usage(message));

@@ -86,16 +86,27 @@ impl Connection {
         let asked: Vec<String> = self.target.hosts.iter().map(ToString::to_string).collect();
         match reason {
             Reason::Unreachable => match &self.target.development {
-                Some(dir) => failure
-                    .next(format!("is the development cluster up? start it with `trine up --dir {}`", dir.display())),
-                None => failure.next(format!("asked {}; see --host and TRINE_HOST", asked.join(", "))),
+                Some(dir) => failure.next(format!(
+                    "is the development cluster up? start it with `trine up --dir {}`",
+                    dir.display()
+                )),
+                None => {
+                    failure.next(format!("asked {}; see --host and TRINE_HOST", asked.join(", ")))
+                }
             },
             Reason::NoQuorum => failure.next("see `trine cluster status` for which nodes are up"),
-            Reason::SharesMissing => failure.next("see `trine license list` for which shares are live"),
-            Reason::NoSeatFree => failure.next("see `trine seats` for who holds them, or wait with --wait 5m"),
-            Reason::UnknownProduct => failure.next("see `trine license list` for the products there are"),
+            Reason::SharesMissing => {
+                failure.next("see `trine license list` for which shares are live")
+            }
+            Reason::NoSeatFree => {
+                failure.next("see `trine seats` for who holds them, or wait with --wait 5m")
+            }
+            Reason::UnknownProduct => {
+                failure.next("see `trine license list` for the products there are")
+            }
             Reason::NotFormed => failure.next("form it with `trine cluster init`"),
-            Reason::WrongRole => failure.next("use another identity: operators run the cluster, applications take seats"),
+            Reason::WrongRole => failure
+                .next("use another identity: operators run the cluster, applications take seats"),
             _ => failure,
         }
     }

@@ -33,7 +33,8 @@ pub fn find(file: Option<&Path>, typing: Typing) -> Result<Zeroizing<String>, Fa
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
     }
     if let Some(value) = environment(VARIABLE) {
-        let text = value.into_string().map_err(|_| Failure::usage(format!("{VARIABLE} is not text")))?;
+        let text =
+            value.into_string().map_err(|_| Failure::usage(format!("{VARIABLE} is not text")))?;
         return Ok(Zeroizing::new(text));
     }
     ask(typing)
@@ -56,7 +57,8 @@ fn ask(typing: Typing) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn prompt(terminal: &File, question: &str) -> Result<Zeroizing<String>, Failure> {
-    let wrong = |error: io::Error| Failure::failed(format!("cannot read from the terminal: {error}"));
+    let wrong =
+        |error: io::Error| Failure::failed(format!("cannot read from the terminal: {error}"));
     let mut output = terminal;
     output.write_all(question.as_bytes()).map_err(wrong)?;
     let silence = Silence::begin(terminal).map_err(wrong)?;

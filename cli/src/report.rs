@@ -148,7 +148,8 @@ impl License {
             ("serial", self.serial.to_string()),
         ];
         page.facts(&facts);
-        let containers = self.shares.iter().map(|share| format!("node-{} {}", share.node, share.container));
+        let containers =
+            self.shares.iter().map(|share| format!("node-{} {}", share.node, share.container));
         page.facts(&[("containers", containers.collect::<Vec<_>>().join(", "))]);
     }
 }

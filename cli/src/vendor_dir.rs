@@ -127,8 +127,9 @@ impl VendorDir {
     /// The firm's certificate; opens no key.
     pub fn certificate(&self) -> Result<FirmCertificate, Failure> {
         let path = self.firm_certificate();
-        let bytes = files::read("firm certificate", &path, FILE_BYTES_MAX)
-            .map_err(|failure| failure.next("make a vendor with `trine vendor init`, or name its directory with --dir"))?;
+        let bytes = files::read("firm certificate", &path, FILE_BYTES_MAX).map_err(|failure| {
+            failure.next("make a vendor with `trine vendor init`, or name its directory with --dir")
+        })?;
         FirmCertificate::decode(&bytes)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
@@ -143,8 +144,9 @@ impl VendorDir {
         let text = String::from_utf8_lossy(&bytes);
         let line = |(number, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|error| {
-                Failure::failed(format!("{} line {}: {error}", path.display(), number + 1))
-                    .next("mend the line, or give --product-code and --serial to issue without the book")
+                Failure::failed(format!("{} line {}: {error}", path.display(), number + 1)).next(
+                    "mend the line, or give --product-code and --serial to issue without the book",
+                )
             })
         };
         text.lines().enumerate().map(line).collect()
@@ -165,7 +167,8 @@ impl VendorDir {
             seats: terms.seats,
             issued_ms: terms.issued.0,
         };
-        let package = vendor.issue(request, terms, &mut system_randomness()).map_err(Failure::usage)?;
+        let package =
+            vendor.issue(request, terms, &mut system_randomness()).map_err(Failure::usage)?;
         self.enter(&entry)?;
         Ok(package)
     }
@@ -184,7 +187,8 @@ impl VendorDir {
 
 /// The product code that `name` goes by: the one in the book, else the next.
 pub fn product_code(entries: &[Entry], name: &ProductName) -> ProductCode {
-    let code = |entry: &Entry| LicenseId::parse(&entry.license).ok().map(|license| license.product.0);
+    let code =
+        |entry: &Entry| LicenseId::parse(&entry.license).ok().map(|license| license.product.0);
     let known = entries.iter().rev().find(|entry| entry.product == name.as_str()).and_then(code);
     let next = || entries.iter().filter_map(code).max().unwrap_or(0).saturating_add(1);
     ProductCode(known.unwrap_or_else(next))
@@ -205,8 +209,9 @@ pub fn license_id(firm: FirmCode, product: ProductCode, tmr: u32) -> LicenseId {
 /// Reads a cluster's request for a license.
 pub fn read_request(path: &Path) -> Result<ClusterRequest, Failure> {
     let bytes = files::read("license request", path, FILE_BYTES_MAX)?;
-    ClusterRequest::decode(&bytes)
-        .map_err(|error| Failure::refused("REQUEST_REFUSED", format!("{}: {error}", path.display())))
+    ClusterRequest::decode(&bytes).map_err(|error| {
+        Failure::refused("REQUEST_REFUSED", format!("{}: {error}", path.display()))
+    })
 }
 
 /// What customer and vendor compare before a license is issued.

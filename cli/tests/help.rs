@@ -44,7 +44,7 @@ fn every_example_parses() {
     let mut examples = 0;
     for (words, command) in every_command() {
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        for line in after.replace("\\\n", " ").lines() {
+        for line in after.replace("\\\n      ", "").lines() {
             let Some(typed) = typed(line) else { continue };
             examples += 1;
             if let Err(error) = Cli::try_parse_from(&typed) {
@@ -69,7 +69,9 @@ fn typed(line: &str) -> Option<Vec<String>> {
         match (quote, character) {
             (None, '\'' | '"') => quote = Some(character),
             (Some(open), character) if open == character => quote = None,
-            (None, ' ') => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            (None, ' ') => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()))
+            }
             (_, character) => word.push(character),
         }
     }

@@ -54,7 +54,8 @@ fn dir() -> TempDir {
 #[test]
 fn help_and_version_are_results() {
     let dir = dir();
-    for words in [&["--help"][..], &["--version"], &["vendor", "issue", "--help"], &["help", "run"]] {
+    for words in [&["--help"][..], &["--version"], &["vendor", "issue", "--help"], &["help", "run"]]
+    {
         let output = run(dir.path(), words);
         assert_eq!(code(&output), Some(0), "{words:?}");
         assert!(!output.stdout.is_empty(), "{words:?} printed nothing");
@@ -64,7 +65,12 @@ fn help_and_version_are_results() {
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
     let dir = dir();
-    for words in [&["frobnicate"][..], &["acquire"], &["pki", "issue", "node", "0"], &["renew", "xyz", "--token", "1"]] {
+    for words in [
+        &["frobnicate"][..],
+        &["acquire"],
+        &["pki", "issue", "node", "0"],
+        &["renew", "xyz", "--token", "1"],
+    ] {
         assert_eq!(code(&run(dir.path(), words)), Some(2), "{words:?}");
         refused(dir.path(), 2, words);
     }
@@ -134,7 +140,8 @@ fn certificates_are_issued_and_keys_stay_their_owners() {
 fn a_vendor_issues_what_inspect_explains() {
     let dir = dir();
     let vendor = json(dir.path(), &["vendor", "init", "--name", "ACME", "--firm", "6000010"]);
-    let mode = fs::metadata(dir.path().join("vendor/firm.key")).expect("the key").permissions().mode();
+    let mode =
+        fs::metadata(dir.path().join("vendor/firm.key")).expect("the key").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let root = json(dir.path(), &["vendor", "inspect", "vendor/vendor.root"]);
     assert_eq!(root["contents"]["kind"], "vendor-root");
@@ -145,7 +152,10 @@ fn a_vendor_issues_what_inspect_explains() {
 
     fs::write(dir.path().join("cluster.request"), request()).expect("the request");
     let issue = ["vendor", "issue", "--request", "cluster.request", "--product", "cad-pro"];
-    let first = json(dir.path(), &[&issue[..], &["--seats", "5", "-o", "1.license", "--expiration", "2030-01-01"]].concat());
+    let first = json(
+        dir.path(),
+        &[&issue[..], &["--seats", "5", "-o", "1.license", "--expiration", "2030-01-01"]].concat(),
+    );
     assert_eq!((&first["license"], &first["serial"]), (&"6000010:1:1".into(), &1.into()));
     assert_eq!(first["expiration"], "2030-01-01T00:00:00Z");
     let asked = json(dir.path(), &["vendor", "inspect", "cluster.request"]);
@@ -156,8 +166,23 @@ fn a_vendor_issues_what_inspect_explains() {
     assert_eq!(package["contents"]["certificate"]["vendor"], "ACME");
 
     let update = json(dir.path(), &[&issue[..], &["--seats", "8", "-o", "2.license"]].concat());
-    assert_eq!((&update["license"], &update["serial"]), (&first["license"], &2.into()), "an update");
-    let other = ["vendor", "issue", "--request", "cluster.request", "--product", "cam", "--counting", "unlimited", "-o", "3.license"];
+    assert_eq!(
+        (&update["license"], &update["serial"]),
+        (&first["license"], &2.into()),
+        "an update"
+    );
+    let other = [
+        "vendor",
+        "issue",
+        "--request",
+        "cluster.request",
+        "--product",
+        "cam",
+        "--counting",
+        "unlimited",
+        "-o",
+        "3.license",
+    ];
     assert_eq!(json(dir.path(), &other)["license"], "6000010:2:1", "another product");
 }
 
@@ -213,7 +238,10 @@ fn configurations_are_checked_without_being_run() {
     let dir = dir();
     fs::write(dir.path().join("balancer.toml"), include_str!("../../deploy/balancer.example.toml"))
         .expect("the configuration");
-    assert_eq!(json(dir.path(), &["balancer", "--config", "balancer.toml", "--check"])["valid"], true);
+    assert_eq!(
+        json(dir.path(), &["balancer", "--config", "balancer.toml", "--check"])["valid"],
+        true
+    );
     fs::write(dir.path().join("node.toml"), "id = 1\n").expect("the configuration");
     refused(dir.path(), 2, &["node", "--config", "node.toml", "--check"]);
     refused(dir.path(), 2, &["node", "--config", "absent.toml"]);
@@ -229,7 +257,8 @@ fn request() -> Vec<u8> {
     let cluster = ClusterId([7; 16]);
     let requests = [1, 2, 3].map(|node| {
         let container = Container::create(ActId(5), &mut random);
-        ContainerRequest::make(&container, cluster, NodeId(node), [0; 32], Vec::new()).expect("a request")
+        ContainerRequest::make(&container, cluster, NodeId(node), [0; 32], Vec::new())
+            .expect("a request")
     });
     ClusterRequest::new(cluster, [9; 32], requests).expect("a request").encode()
 }

@@ -89,9 +89,12 @@ impl DevCluster {
         loop {
             let listed = connection.operator().list_licenses().await;
             let listed = listed.map_err(|error| connection.failed(&error))?;
-            let license = listed.licenses.into_iter().find(|license| license.id == installed.license);
+            let license =
+                listed.licenses.into_iter().find(|license| license.id == installed.license);
             let reason = match license {
-                Some(license) if license.serving && license.serial == installed.serial => return Ok(()),
+                Some(license) if license.serving && license.serial == installed.serial => {
+                    return Ok(());
+                }
                 Some(license) => license.reason,
                 None => "it is not listed".to_owned(),
             };

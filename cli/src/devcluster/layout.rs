@@ -75,7 +75,8 @@ impl Ports {
     ///
     /// `base` is at most 65535 - [`Ports::SPAN`].
     pub fn from_base(base: u16) -> Self {
-        let node = |at: u16| NodePorts { client: base + at, peer: base + at + 1, health: base + at + 2 };
+        let node =
+            |at: u16| NodePorts { client: base + at, peer: base + at + 1, health: base + at + 2 };
         let balancer = |at: u16| BalancerPorts { client: base + at, health: base + at + 2 };
         Self { nodes: [node(10), node(20), node(30)], balancers: [balancer(0), balancer(1)] }
     }
@@ -86,8 +87,11 @@ impl Ports {
         let held = (0..13)
             .map(|_| TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Failure::failed(format!("cannot find free loopback ports: {error}")))?;
-        let mut ports = held.iter().filter_map(|listener| listener.local_addr().ok()).map(|at| at.port());
+            .map_err(|error| {
+                Failure::failed(format!("cannot find free loopback ports: {error}"))
+            })?;
+        let mut ports =
+            held.iter().filter_map(|listener| listener.local_addr().ok()).map(|at| at.port());
         let mut next = || ports.next().unwrap_or_default();
         let mut node = || NodePorts { client: next(), peer: next(), health: next() };
         let nodes = [node(), node(), node()];
@@ -218,7 +222,13 @@ impl Layout {
             };
             files::private_dir("directory", &self.home(server))?;
             let path = self.config(server);
-            files::write("configuration", &path, text.as_bytes(), Access::Shared, Existing::Replace)?;
+            files::write(
+                "configuration",
+                &path,
+                text.as_bytes(),
+                Access::Shared,
+                Existing::Replace,
+            )?;
         }
         Ok(())
     }
@@ -236,7 +246,8 @@ fn node_config(number: u8, made: &Made) -> String {
             )
         })
         .collect();
-    let balancers: Vec<String> = (1..=2).map(|number| format!("\"{}\"", balancer_source(number))).collect();
+    let balancers: Vec<String> =
+        (1..=2).map(|number| format!("\"{}\"", balancer_source(number))).collect();
     format!(
         r#"{NOT_FOR_PRODUCTION}
 id = {number}
@@ -305,7 +316,8 @@ mod tests {
 
     fn all(ports: &Ports) -> BTreeSet<u16> {
         let nodes = ports.nodes.iter().flat_map(|node| [node.client, node.peer, node.health]);
-        let balancers = ports.balancers.iter().flat_map(|balancer| [balancer.client, balancer.health]);
+        let balancers =
+            ports.balancers.iter().flat_map(|balancer| [balancer.client, balancer.health]);
         nodes.chain(balancers).collect()
     }
 

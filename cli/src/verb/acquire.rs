@@ -90,17 +90,18 @@ impl Acquire {
         online::runtime()?.block_on(async {
             let connection = Connection::find(&call.global, Purpose::Application).await?;
             let holder = self.wish.holder.clone().unwrap_or_else(default_holder);
-            let seat = take(&connection, call.console, &self.product, &self.wish, &holder, |request| {
-                let request = match self.id {
-                    Some(id) => request.id(id),
-                    None => request,
-                };
-                match self.not_after {
-                    Some(not_after) => request.not_after_ms(not_after),
-                    None => request,
-                }
-            })
-            .await?;
+            let seat =
+                take(&connection, call.console, &self.product, &self.wish, &holder, |request| {
+                    let request = match self.id {
+                        Some(id) => request.id(id),
+                        None => request,
+                    };
+                    match self.not_after {
+                        Some(not_after) => request.not_after_ms(not_after),
+                        None => request,
+                    }
+                })
+                .await?;
             let acquired = Acquired::of(&seat);
             // It outlives this process: that is what `acquire` is for.
             let _ = seat.detach();
@@ -114,7 +115,10 @@ impl Acquire {
                     ("lives", format!("{} unless renewed", show_millis(acquired.ttl_ms))),
                     ("license", acquired.license.clone()),
                 ]);
-                page.line(format_args!("trine renew {0} --token {1}\ntrine release {0} --token {1}", acquired.lease, acquired.token));
+                page.line(format_args!(
+                    "trine renew {0} --token {1}\ntrine release {0} --token {1}",
+                    acquired.lease, acquired.token
+                ));
             })?;
             Ok(Exit::Done)
         })
@@ -150,7 +154,8 @@ pub(super) async fn take(
     let catch = |kind| {
         signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
     };
-    let (mut interrupt, mut terminate) = (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
     let (mut hang_up, mut quit) = (catch(SignalKind::hangup())?, catch(SignalKind::quit())?);
     let mut request = connection.client.acquire(product).ttl(wish.ttl).holder(holder);
     if let Some(version) = &wish.version {
@@ -176,11 +181,14 @@ pub(super) async fn take(
         _ = quit.recv() => SignalKind::quit(),
     };
     let withdrawn = connection.client.settle(SETTLE_MAX).await;
-    Err(Failure::signalled(given_up.as_raw_value(), if withdrawn {
-        "given up: the request is withdrawn and no seat is held"
-    } else {
-        "given up; withdrawing the request was not confirmed, so a seat may be held until its time to live is over"
-    }))
+    Err(Failure::signalled(
+        given_up.as_raw_value(),
+        if withdrawn {
+            "given up: the request is withdrawn and no seat is held"
+        } else {
+            "given up; withdrawing the request was not confirmed, so a seat may be held until its time to live is over"
+        },
+    ))
 }
 
 /// How long a command waits at its end for releases and withdrawals in the background.

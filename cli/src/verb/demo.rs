@@ -82,8 +82,9 @@ impl Demo {
                 (new.path().to_owned(), Some(new))
             }
         };
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format!("cannot find this program's file: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::failed(format!("cannot find this program's file: {error}"))
+        })?;
         let plan = Plan { dir, program, ports: Some(Ports::free()?), engine: self.engine.clone() };
         let mut cluster = DevCluster::prepare(plan, call.world)?;
         let played = tokio::select! {
@@ -99,7 +100,9 @@ impl Demo {
                 if let Some(dir) = removed {
                     // The logs say why.
                     let kept = dir.keep();
-                    return Err(failure.next(format!("the servers' logs are in {}", kept.display())));
+                    return Err(
+                        failure.next(format!("the servers' logs are in {}", kept.display()))
+                    );
                 }
                 return Err(failure);
             }
@@ -123,7 +126,8 @@ async fn stay(cluster: &DevCluster, console: Console) -> Result<(), Failure> {
     if let Some(context) = cluster.write_context()? {
         console.note(format_args!("export TRINE_CONTEXT={}", context.display()));
     }
-    console.note("The cluster stays up until Ctrl-C; try `trine cluster status` in another terminal.");
+    console
+        .note("The cluster stays up until Ctrl-C; try `trine cluster status` in another terminal.");
     tokio::signal::ctrl_c()
         .await
         .map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
@@ -148,7 +152,16 @@ impl Story<'_> {
         }
         let shares = self.withdraw_shares(&crowd).await?;
         let seconds = self.began.elapsed().as_secs();
-        Ok(Report { container, seats: SEATS, clients: CLIENTS, failover, fill, outage, shares, seconds })
+        Ok(Report {
+            container,
+            seats: SEATS,
+            clients: CLIENTS,
+            failover,
+            fill,
+            outage,
+            shares,
+            seconds,
+        })
     }
 
     fn say(&self, what: impl std::fmt::Display) {
@@ -173,11 +186,15 @@ impl Story<'_> {
 
     /// 3: the leader is killed under 40 busy clients.
     async fn lose_the_leader(&mut self, crowd: &Crowd) -> Result<(Failover, Server), Failure> {
-        self.say(format_args!("{CLIENTS} clients take, renew and release seats through both balancers"));
+        self.say(format_args!(
+            "{CLIENTS} clients take, renew and release seats through both balancers"
+        ));
         let began = now();
         let mut working = crowd.work();
-        self.until(&mut working, |at| crowd.record.all_succeeded_after(began, crowd.len()) && at >= began + WORK)
-            .await?;
+        self.until(&mut working, |at| {
+            crowd.record.all_succeeded_after(began, crowd.len()) && at >= began + WORK
+        })
+        .await?;
 
         let leader = self.leader().await?;
         let killed = now();
@@ -232,7 +249,8 @@ impl Story<'_> {
         let mut askers = crowd.press();
         tokio::time::sleep(Duration::from_millis(500)).await;
         let leader = self.leader().await?;
-        let follower = Server::NODES.into_iter().find(|node| *node != dead_leader && *node != leader);
+        let follower =
+            Server::NODES.into_iter().find(|node| *node != dead_leader && *node != leader);
         let follower = follower.ok_or_else(|| Failure::failed("no second follower"))?;
         let killed = now();
         self.cluster.kill(follower).await?;
@@ -272,7 +290,10 @@ impl Story<'_> {
             Ok(_) => None,
         };
         let leader = self.leader().await?;
-        self.say(format_args!("node-2's share was withdrawn: {}", refusal.as_deref().unwrap_or("granted!")));
+        self.say(format_args!(
+            "node-2's share was withdrawn: {}",
+            refusal.as_deref().unwrap_or("granted!")
+        ));
         Ok(Shares { with_two, with_one: refusal, leader: leader.to_string() })
     }
 
@@ -285,7 +306,12 @@ impl Story<'_> {
         }
     }
 
-    async fn withdraw(&self, connection: &Connection, license: &str, node: u64) -> Result<(), Failure> {
+    async fn withdraw(
+        &self,
+        connection: &Connection,
+        license: &str,
+        node: u64,
+    ) -> Result<(), Failure> {
         let withdrawn = connection.operator().withdraw_share(license, node).await;
         withdrawn.map(drop).map_err(|error| connection.failed(&error))
     }
@@ -353,7 +379,8 @@ fn outage(crowd: &Crowd, killed: Moment, asked_until: Moment) -> Outage {
     let mut outage = Outage::default();
     for asked in &attempts {
         let answered = asked.answer.map(|(at, _)| at);
-        let is_in_flight = answered.is_none_or(|at| at > killed) && asked.sent <= killed + UNKNOWN_WITHIN;
+        let is_in_flight =
+            answered.is_none_or(|at| at > killed) && asked.sent <= killed + UNKNOWN_WITHIN;
         match (is_in_flight, asked.answer) {
             (true, Some((at, Heard::Unknown))) => {
                 outage.unknown += 1;

@@ -191,8 +191,14 @@ impl Request {
             let title = page.tone(Tone::Strong, &title);
             page.line(title);
             page.facts(&[
-                ("fingerprint", format!("{}  (tell the vendor by another way)", requested.fingerprint)),
-                ("CA fingerprint", format!("{}  (tell the vendor by another way)", requested.ca_fingerprint)),
+                (
+                    "fingerprint",
+                    format!("{}  (tell the vendor by another way)", requested.fingerprint),
+                ),
+                (
+                    "CA fingerprint",
+                    format!("{}  (tell the vendor by another way)", requested.ca_fingerprint),
+                ),
                 ("container", requested.virtual_container.clone()),
             ]);
         })?;
@@ -207,7 +213,10 @@ impl Install {
         let installed = installed.map_err(|error| connection.failed(&error))?;
         let installed = Installed { license: installed.license, serial: installed.serial };
         call.console.result(&installed, |page| {
-            page.line(format_args!("License {} serial {} is installed", installed.license, installed.serial));
+            page.line(format_args!(
+                "License {} serial {} is installed",
+                installed.license, installed.serial
+            ));
         })?;
         Ok(Exit::Done)
     }
@@ -224,7 +233,9 @@ async fn licenses(connection: &Connection) -> Result<Vec<report::License>, Failu
 async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
     let listed = Listed { licenses: licenses(connection).await? };
     call.console.result(&listed, |page| match &listed.licenses[..] {
-        [] => page.line("No licenses are installed. Ask the vendor for one with `trine license request`."),
+        [] => page.line(
+            "No licenses are installed. Ask the vendor for one with `trine license request`.",
+        ),
         licenses => report::license_table(licenses, page),
     })?;
     Ok(Exit::Done)
@@ -235,8 +246,11 @@ impl Show {
         let mut licenses = licenses(connection).await?;
         licenses.retain(|license| license.product == self.license || license.id == self.license);
         if licenses.is_empty() {
-            return Err(Failure::refused("UNKNOWN_LICENSE", format!("no license or product {:?} is installed", self.license))
-                .next("see `trine license list`"));
+            return Err(Failure::refused(
+                "UNKNOWN_LICENSE",
+                format!("no license or product {:?} is installed", self.license),
+            )
+            .next("see `trine license list`"));
         }
         let listed = Listed { licenses };
         call.console.result(&listed, |page| {
@@ -256,7 +270,10 @@ impl WithdrawShare {
         withdrawn.map_err(|error| connection.failed(&error))?;
         let withdrawn = Withdrawn { license, node: self.node, withdrawn: true };
         call.console.result(&withdrawn, |page| {
-            page.line(format_args!("node-{}'s share of {} is withdrawn", withdrawn.node, withdrawn.license));
+            page.line(format_args!(
+                "node-{}'s share of {} is withdrawn",
+                withdrawn.node, withdrawn.license
+            ));
         })?;
         Ok(Exit::Done)
     }
@@ -269,7 +286,8 @@ impl WithdrawShare {
         match call.console.ask(&question).as_deref() {
             Some("y" | "Y" | "yes") => Ok(()),
             Some(_) => Err(Failure::usage("not confirmed; nothing was done")),
-            None => Err(Failure::usage("there is no terminal to ask on; nothing was done").next("add --yes")),
+            None => Err(Failure::usage("there is no terminal to ask on; nothing was done")
+                .next("add --yes")),
         }
     }
 }

@@ -77,7 +77,8 @@ impl Node {
         let runtime = server_runtime()?;
         runtime.block_on(async {
             let ending = Ending::listen(self.while_stdin_open)?;
-            let machine = Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
+            let machine =
+                Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
             node::host::run(config, machine, ending.wanted()).await.map_err(Failure::failed)
         })?;
         Ok(Exit::Done)

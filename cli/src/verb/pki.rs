@@ -164,7 +164,13 @@ impl Pki {
 
 impl Init {
     fn run(self, world: &World) -> Result<Written, Failure> {
-        let authority = create_authority(&self.place.dir, &self.name, self.days, Existing::forced(self.place.force), world)?;
+        let authority = create_authority(
+            &self.place.dir,
+            &self.name,
+            self.days,
+            Existing::forced(self.place.force),
+            world,
+        )?;
         written(&self.place.dir, "ca", "authority".to_owned(), self.days, &authority, world)
     }
 }
@@ -241,7 +247,8 @@ pub fn open_authority(dir: &Path) -> Result<Authority, Failure> {
     let hint = "make a CA with `trine pki init`, or name its directory with --dir";
     let certificate = files::read("CA certificate", &certificate_path, PEM_BYTES_MAX)
         .map_err(|failure| failure.next(hint))?;
-    let key = files::read("CA key", &key_path, PEM_BYTES_MAX).map_err(|failure| failure.next(hint))?;
+    let key =
+        files::read("CA key", &key_path, PEM_BYTES_MAX).map_err(|failure| failure.next(hint))?;
     Authority::from_pem(
         Pem::new(&certificate_path.to_string_lossy(), &certificate),
         Pem::new(&key_path.to_string_lossy(), &key),

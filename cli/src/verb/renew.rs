@@ -54,7 +54,11 @@ impl Renew {
                 log_id: renewal.at.to_string(),
             };
             call.console.result(&renewed, |page| {
-                page.line(format_args!("Seat {} lives another {}", renewed.token, show_millis(renewed.lasts_ms)));
+                page.line(format_args!(
+                    "Seat {} lives another {}",
+                    renewed.token,
+                    show_millis(renewed.lasts_ms)
+                ));
             })?;
             Ok(Exit::Done)
         })

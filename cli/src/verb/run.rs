@@ -68,7 +68,9 @@ impl Run {
             let mut signals = Signals::catch()?;
             let holder = self.wish.holder.clone().unwrap_or_else(|| self.holder());
             let wish = &self.wish;
-            let seat = acquire::take(&connection, call.console, &self.product, wish, &holder, |seat| seat).await?;
+            let seat =
+                acquire::take(&connection, call.console, &self.product, wish, &holder, |seat| seat)
+                    .await?;
             let ended = self.while_held(&seat, &mut signals, call.console).await;
             give_back(seat, call.console).await;
             ended

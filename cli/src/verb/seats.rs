@@ -126,13 +126,20 @@ impl Revoke {
         revoked.map_err(|error| connection.failed(&error))?;
         let revoked = Revoked { seat: self.seat, revoked: true };
         call.console.result(&revoked, |page| {
-            page.line(format_args!("Seat {} is not renewed any more; it ends at its deadline at the latest", revoked.seat));
+            page.line(format_args!(
+                "Seat {} is not renewed any more; it ends at its deadline at the latest",
+                revoked.seat
+            ));
         })?;
         Ok(Exit::Done)
     }
 }
 
-async fn list(call: &Call, connection: &Connection, product: Option<&str>) -> Result<Exit, Failure> {
+async fn list(
+    call: &Call,
+    connection: &Connection,
+    product: Option<&str>,
+) -> Result<Exit, Failure> {
     let listed = connection.operator().seats(product).await;
     let listed = Listed::from(listed.map_err(|error| connection.failed(&error))?);
     call.console.result(&listed, |page| listed.show(page))?;
@@ -169,14 +176,21 @@ impl From<v1::SeatsReply> for Listed {
 
 impl Listed {
     fn show(&self, page: &mut Page) {
-        let ago = |ms: u64| format!("{} ago", show_millis(whole_seconds(self.as_of_ms.saturating_sub(ms))));
-        let ahead = |ms: u64| format!("in {}", show_millis(whole_seconds(ms.saturating_sub(self.as_of_ms))));
+        let ago = |ms: u64| {
+            format!("{} ago", show_millis(whole_seconds(self.as_of_ms.saturating_sub(ms))))
+        };
+        let ahead = |ms: u64| {
+            format!("in {}", show_millis(whole_seconds(ms.saturating_sub(self.as_of_ms))))
+        };
         if self.seats.is_empty() {
             page.line("No seats are held.");
         } else {
             let rows = self.seats.iter().map(|seat| {
                 let until = match &seat.revoked_by {
-                    Some(by) => Cell::toned(Tone::Warning, format!("{}, revoked by {by}", ahead(seat.until_ms))),
+                    Some(by) => Cell::toned(
+                        Tone::Warning,
+                        format!("{}, revoked by {by}", ahead(seat.until_ms)),
+                    ),
                     None => ahead(seat.until_ms).into(),
                 };
                 vec![
@@ -189,7 +203,18 @@ impl Listed {
                     seat.license.clone().into(),
                 ]
             });
-            page.table(&["seat", "product", "holder", "subject", "since", "ends unless renewed", "license"], rows);
+            page.table(
+                &[
+                    "seat",
+                    "product",
+                    "holder",
+                    "subject",
+                    "since",
+                    "ends unless renewed",
+                    "license",
+                ],
+                rows,
+            );
         }
         if !self.waiting.is_empty() {
             let rows = self.waiting.iter().map(|waiter| {

@@ -102,8 +102,9 @@ impl Up {
             Some(dir) => dir.clone(),
             None => default_dir()?,
         };
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::failed(format!("cannot find this program's own file: {error}"))
+        })?;
         let ports = self.port.map(Ports::from_base);
         let plan = Plan { dir, program, ports, engine: self.engine.clone() };
         crate::online::runtime()?.block_on(self.stay_up(plan, call))
@@ -114,7 +115,10 @@ impl Up {
         let mut cluster = DevCluster::prepare(plan, call.world)?;
         let mut interrupt = catch(SignalKind::interrupt())?;
         let mut terminate = catch(SignalKind::terminate())?;
-        console.note(format_args!("Starting a development cluster in {}", cluster.layout().dir().display()));
+        console.note(format_args!(
+            "Starting a development cluster in {}",
+            cluster.layout().dir().display()
+        ));
         let ended = tokio::select! {
             ended = self.serve(&mut cluster, console) => ended,
             _ = interrupt.recv() => Ok(()),
@@ -174,8 +178,14 @@ async fn keep_alive(cluster: &mut DevCluster, console: Console) -> Result<(), Fa
         for server in due {
             cluster.start(server)?;
             record.entry(server).and_modify(|(started, _)| *started = now);
-            let pid = cluster.running().find(|process| process.server() == server).map(process::Process::pid);
-            console.note(format_args!("{server} is started again, process {}", pid.unwrap_or_default()));
+            let pid = cluster
+                .running()
+                .find(|process| process.server() == server)
+                .map(process::Process::pid);
+            console.note(format_args!(
+                "{server} is started again, process {}",
+                pid.unwrap_or_default()
+            ));
         }
     }
 }
@@ -184,7 +194,10 @@ fn obituary(death: &Death, deaths: u32, log: &Path) -> String {
     let Death { server, pid, status, .. } = death;
     let what = format!("{server} (process {pid}) {}", process::in_words(*status));
     if deaths >= DEATHS_MAX {
-        return format!("{what}, {deaths} times in a row; it stays down. Its log is {}", log.display());
+        return format!(
+            "{what}, {deaths} times in a row; it stays down. Its log is {}",
+            log.display()
+        );
     }
     format!("{what}; it is started again in {} s", RESTART_AFTER.as_secs())
 }

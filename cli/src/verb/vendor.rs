@@ -124,8 +124,17 @@ impl Init {
             page.line(title);
             page.facts(&[
                 ("trust root", format!("{}  (give it to customers)", made.root.display())),
-                ("root fingerprint", format!("{}  (tell them by another way)", made.root_fingerprint)),
-                ("root key", format!("{}  (move it to a safe; issuing does not need it)", made.root_key.display())),
+                (
+                    "root fingerprint",
+                    format!("{}  (tell them by another way)", made.root_fingerprint),
+                ),
+                (
+                    "root key",
+                    format!(
+                        "{}  (move it to a safe; issuing does not need it)",
+                        made.root_key.display()
+                    ),
+                ),
                 ("firm key", format!("{}  (signs licenses)", made.firm_key.display())),
                 ("firm certificate", made.firm_certificate.display().to_string()),
             ]);

@@ -138,8 +138,11 @@ impl Status {
 
 impl Report {
     async fn whole(connection: &Connection, status: v1::StatusReply) -> Self {
-        let endpoints: Vec<Endpoint> =
-            status.nodes.iter().filter_map(|node| Endpoint::parse(&node.client_address).ok()).collect();
+        let endpoints: Vec<Endpoint> = status
+            .nodes
+            .iter()
+            .filter_map(|node| Endpoint::parse(&node.client_address).ok())
+            .collect();
         let own_words = in_own_words(connection, &endpoints).await;
         let mut by_id: BTreeMap<u64, Node> =
             own_words.into_iter().filter_map(|node| Some((node.id?, node))).collect();
@@ -159,10 +162,9 @@ impl Report {
             live: counts.live,
         };
         let node = |seen: v1::Node| {
-            let own = by_id.remove(&seen.id).unwrap_or_else(|| Node {
-                role: "unreachable".to_owned(),
-                ..Node::default()
-            });
+            let own = by_id
+                .remove(&seen.id)
+                .unwrap_or_else(|| Node { role: "unreachable".to_owned(), ..Node::default() });
             Node {
                 id: Some(seen.id),
                 address: seen.client_address,
@@ -212,7 +214,9 @@ impl Report {
         if !self.licenses.is_empty() {
             report::license_table(&self.licenses, page);
         } else if self.quorum {
-            page.line("No licenses are installed. Ask the vendor for one with `trine license request`.");
+            page.line(
+                "No licenses are installed. Ask the vendor for one with `trine license request`.",
+            );
         }
     }
 }
@@ -238,7 +242,8 @@ impl Whole {
 
 impl Node {
     fn row(&self) -> Vec<Cell> {
-        let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        let number =
+            |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         let alive = match self.alive {
             Some(true) => Cell::toned(Tone::Good, "yes"),
             Some(false) => Cell::toned(Tone::Bad, "no"),
@@ -260,7 +265,9 @@ impl Node {
             alive,
             number(self.log_index).into(),
             number(self.applied_index).into(),
-            self.heard_ms_ago.map_or_else(String::new, |ms| format!("{} ago", show_millis(ms))).into(),
+            self.heard_ms_ago
+                .map_or_else(String::new, |ms| format!("{} ago", show_millis(ms)))
+                .into(),
             self.clock_offset_ms.map_or_else(String::new, |ms| format!("{ms:+} ms")).into(),
             version.into(),
         ]

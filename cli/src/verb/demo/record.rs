@@ -168,8 +168,7 @@ impl Observer for Ear {
         if let (Call::Acquire(request), Ok(Reply::Acquire(reply))) = (&attempt.call, answer)
             && let Some(v1::acquire_reply::Outcome::Granted(grant)) = &reply.outcome
         {
-            let granted =
-                Granted { request: request.clone(), grant: grant.clone(), answered: now };
+            let granted = Granted { request: request.clone(), grant: grant.clone(), answered: now };
             seen.grants.entry(request.lease.clone()).or_default().push(granted);
         }
     }

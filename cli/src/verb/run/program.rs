@@ -29,9 +29,7 @@ enum Reach {
     /// There is a terminal, so the program shares our process group: the shell
     /// moves both to the foreground or background, and stops both with Ctrl-Z.
     /// Signals go to the program alone.
-    Program {
-        terminal: File,
-    },
+    Program { terminal: File },
     /// No terminal: the program leads a group of its own, and signals go to all
     /// of it, so that a shell under us does not keep them to itself.
     Group,
@@ -62,7 +60,8 @@ impl Program {
         let child = command.spawn().map_err(|error| {
             let failure = Failure::usage(format!("cannot start {name}: {error}"));
             match error.kind() {
-                io::ErrorKind::NotFound => failure.next("check its path; the words after -- are the program and its arguments"),
+                io::ErrorKind::NotFound => failure
+                    .next("check its path; the words after -- are the program and its arguments"),
                 _ => failure,
             }
         })?;
@@ -98,7 +97,9 @@ impl Program {
 
     fn is_in_foreground(&self) -> bool {
         match &self.reach {
-            Reach::Program { terminal } => tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()),
+            Reach::Program { terminal } => {
+                tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
+            }
             Reach::Group => false,
         }
     }
@@ -127,7 +128,8 @@ impl Signals {
     /// Catches them from now on.
     pub(super) fn catch() -> Result<Self, Failure> {
         let catch = |kind| {
-            unix::signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
+            unix::signal(kind)
+                .map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
         };
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,

@@ -40,7 +40,9 @@ impl Inspect {
 
 fn show(inspection: &Inspection, page: &mut Page) {
     let (title, facts) = match &inspection.contents {
-        Contents::Package(package) => ("A license package: install it with `trine license install`", package_facts(package)),
+        Contents::Package(package) => {
+            ("A license package: install it with `trine license install`", package_facts(package))
+        }
         Contents::Container(container) => (
             "A node's container: its secret identity, which must never leave the node",
             vec![
@@ -49,25 +51,37 @@ fn show(inspection: &Inspection, page: &mut Page) {
                 ("fingerprint", container.fingerprint.clone()),
             ],
         ),
-        Contents::ContainerRequest(request) => ("One container's request for a share", request_facts(request)),
+        Contents::ContainerRequest(request) => {
+            ("One container's request for a share", request_facts(request))
+        }
         Contents::ClusterRequest(request) => {
             let mut facts = vec![
                 ("fingerprint", format!("{}  (compare it with the customer)", request.fingerprint)),
                 ("cluster", request.cluster.clone()),
                 ("virtual container", request.virtual_serial.clone()),
-                ("CA fingerprint", format!("{}  (compare it with the customer)", request.ca_fingerprint)),
+                (
+                    "CA fingerprint",
+                    format!("{}  (compare it with the customer)", request.ca_fingerprint),
+                ),
             ];
-            facts.extend(request.requests.iter().map(|one| {
-                ("container", format!("node-{}  {}", one.node, one.container.serial))
-            }));
+            facts.extend(
+                request.requests.iter().map(|one| {
+                    ("container", format!("node-{}  {}", one.node, one.container.serial))
+                }),
+            );
             ("A cluster's request for a license: answer it with `trine vendor issue`", facts)
         }
         Contents::VendorRoot { name, fingerprint } => (
             "A vendor's trust root: name it under vendor_roots in every node's configuration",
-            vec![("vendor", name.clone()), ("fingerprint", format!("{fingerprint}  (compare it with the vendor)"))],
+            vec![
+                ("vendor", name.clone()),
+                ("fingerprint", format!("{fingerprint}  (compare it with the vendor)")),
+            ],
         ),
         Contents::FirmCertificate(firm) => ("A root's certificate of a firm", firm_facts(firm)),
-        Contents::EncryptedKey => ("A vendor's private key, encrypted under a passphrase", Vec::new()),
+        Contents::EncryptedKey => {
+            ("A vendor's private key, encrypted under a passphrase", Vec::new())
+        }
         Contents::Unreadable { file_kind, reason } => (
             "A Trine file that cannot be read",
             vec![("kind", file_kind.to_string()), ("reason", reason.clone())],
@@ -85,11 +99,15 @@ fn show(inspection: &Inspection, page: &mut Page) {
 }
 
 fn package_facts(package: &PackageContents) -> Vec<(&'static str, String)> {
-    let date = |date: Option<WallTime>, otherwise: &str| date.map_or(otherwise.to_owned(), show_date);
+    let date =
+        |date: Option<WallTime>, otherwise: &str| date.map_or(otherwise.to_owned(), show_date);
     let mut facts = vec![
         ("license", format!("{} serial {}", package.license, package.serial)),
         ("product", package.name.clone()),
-        ("seats", if package.seats == 0 { "unlimited".to_owned() } else { package.seats.to_string() }),
+        (
+            "seats",
+            if package.seats == 0 { "unlimited".to_owned() } else { package.seats.to_string() },
+        ),
         ("counting", counting(package)),
         ("from", date(package.activation, "at once")),
         ("until", date(package.expiration, "no end")),

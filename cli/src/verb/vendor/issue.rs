@@ -159,7 +159,10 @@ impl Issue {
             package: self.output,
         };
         call.console.result(&issued, |page| {
-            let title = format!("License {} serial {} for {}", issued.license, issued.serial, issued.product);
+            let title = format!(
+                "License {} serial {} for {}",
+                issued.license, issued.serial, issued.product
+            );
             let title = page.tone(Tone::Strong, &title);
             page.line(title);
             let seats = match issued.seats {
