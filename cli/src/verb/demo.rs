@@ -88,7 +88,7 @@ impl Demo {
         let plan = Plan { dir, program, ports: Some(Ports::free()?), engine: self.engine.clone() };
         let mut cluster = DevCluster::prepare(plan, call.world)?;
         let played = tokio::select! {
-            played = Story { cluster: &mut cluster, console, began: Instant::now() }.play() => played,
+            played = Story { cluster: &mut cluster, console, began: (call.world.monotonic)() }.play() => played,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
                 Err(Failure::failed("interrupted"))

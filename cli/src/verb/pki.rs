@@ -234,8 +234,7 @@ pub fn create_authority(
     existing: Existing,
     world: &World,
 ) -> Result<Authority, Failure> {
-    let authority =
-        Authority::create(name, validity(days, world)).map_err(|error| Failure::usage(error))?;
+    let authority = Authority::create(name, validity(days, world)).map_err(Failure::usage)?;
     files::private_dir("CA directory", dir)?;
     write_pair(dir, "ca", authority.pem(), existing)?;
     Ok(authority)
