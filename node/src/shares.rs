@@ -225,7 +225,7 @@ impl Shares {
             serial: need.serial.0,
             term: need.term,
             nonce: committed.nonce,
-            commitments: encode(&commitments)?,
+            commitments: encode(&commitments.as_slice())?,
         };
         let signed =
             client.sign_term(request).await.map_err(|s| s.message().to_owned())?.into_inner();

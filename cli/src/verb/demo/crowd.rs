@@ -134,7 +134,7 @@ impl Crowd {
                 loop {
                     let asked = client.acquire(PRODUCT).ttl(TTL).fail_fast();
                     // The record keeps what each attempt heard.
-                    drop(asked.patience(Duration::from_millis(1)).send().await);
+                    drop(asked.patience(Duration::from_secs(1)).send().await);
                 }
             });
         }
