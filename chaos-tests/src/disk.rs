@@ -67,7 +67,8 @@ impl LossyDisk {
             ignores_syncs: AtomicBool::new(false),
         });
         let mut disk = Self { mountpoint: mountpoint.to_owned(), shared, session: None };
-        disk.attach().map_err(|source| Unavailable { mountpoint: mountpoint.to_owned(), source })?;
+        disk.attach()
+            .map_err(|source| Unavailable { mountpoint: mountpoint.to_owned(), source })?;
         Ok(disk)
     }
 
@@ -128,7 +129,10 @@ impl LossyDisk {
         self.session = Some(session);
         Err(io::Error::new(
             io::ErrorKind::ResourceBusy,
-            format!("{} is still in use; is the process that used it dead?", self.mountpoint.display()),
+            format!(
+                "{} is still in use; is the process that used it dead?",
+                self.mountpoint.display()
+            ),
         ))
     }
 }

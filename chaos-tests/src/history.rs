@@ -368,8 +368,7 @@ mod tests {
     #[test]
     fn what_was_saved_reads_back() {
         let history = History::new(|| std::time::Duration::from_micros(7));
-        let place =
-            Place { log_id: LogId { epoch: 0, index: 3, position: 1 }, stamp_ms: 1_000 };
+        let place = Place { log_id: LogId { epoch: 0, index: 3, position: 1 }, stamp_ms: 1_000 };
         let request = RequestId(0xabc);
         let acquire =
             Op::Acquire { request, ttl_ms: 10_000, not_after_ms: 60_000, wait_until_ms: 0 };

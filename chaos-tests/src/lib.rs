@@ -3,10 +3,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod model;
 pub mod oracle;
+pub mod record;
+pub mod rig;
+pub mod workload;
 
 /// Says on the terminal that a test cannot run here, past the test runner's capture.
 ///

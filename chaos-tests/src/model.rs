@@ -228,7 +228,8 @@ impl Model {
                 "S1",
                 format!(
                     "the grant to {request} makes {} live seats of {}: tokens {live:?}",
-                    live.len(), self.seats
+                    live.len(),
+                    self.seats
                 ),
             );
         }
@@ -253,11 +254,17 @@ impl Model {
             }
             How::Expired if lease.deadline_ms > at.stamp_ms => Some((
                 "S8",
-                format!("expired at {} ms although it lived until {} ms", at.stamp_ms, lease.deadline_ms),
+                format!(
+                    "expired at {} ms although it lived until {} ms",
+                    at.stamp_ms, lease.deadline_ms
+                ),
             )),
             How::Unsaid if lease.is_surely_live(at) => Some((
                 "S4",
-                format!("lost: it was granted, not released, and alive until {} ms", lease.deadline_ms),
+                format!(
+                    "lost: it was granted, not released, and alive until {} ms",
+                    lease.deadline_ms
+                ),
             )),
             _ => None,
         };
@@ -297,7 +304,12 @@ impl Model {
         Ok(())
     }
 
-    fn live(&mut self, at: Place, request: RequestId, deadline_ms: u64) -> Result<(), Contradiction> {
+    fn live(
+        &mut self,
+        at: Place,
+        request: RequestId,
+        deadline_ms: u64,
+    ) -> Result<(), Contradiction> {
         let Some(lease) = self.lease(request) else { return Ok(()) };
         if !lease.may_live(at) {
             return contradiction(
@@ -356,7 +368,8 @@ impl Model {
                 "S2",
                 format!(
                     "a request was refused for want of a seat with at most {} of {} seats taken",
-                    leases + strays + later, self.seats
+                    leases + strays + later,
+                    self.seats
                 ),
             );
         }

@@ -243,26 +243,12 @@ impl Filesystem for Server {
         }
     }
 
-    fn flush(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: LockOwner,
-        reply: ReplyEmpty,
-    ) {
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         // Closing a file does not sync it.
         reply.ok();
     }
 
-    fn fsync(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        _: FileHandle,
-        _data_only: bool,
-        reply: ReplyEmpty,
-    ) {
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
         self.sync(ino, reply);
     }
 
@@ -304,7 +290,16 @@ impl Filesystem for Server {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         let files = u64::from(u32::MAX);
-        reply.statfs(BLOCKS, BLOCKS, BLOCKS, files, files, BLOCK_BYTES, NAME_BYTES_MAX, BLOCK_BYTES);
+        reply.statfs(
+            BLOCKS,
+            BLOCKS,
+            BLOCKS,
+            files,
+            files,
+            BLOCK_BYTES,
+            NAME_BYTES_MAX,
+            BLOCK_BYTES,
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
-use super::{LossyDisk, Loss};
+use super::{Loss, LossyDisk};
 use crate::skip;
 
 /// A mounted disk, or `None` where there is no FUSE, said out loud.

@@ -74,7 +74,8 @@ fn one_grant_per_request(attempts: &[Attempt], violations: &mut Vec<Violation>) 
                 place.log_id,
                 format!(
                     "request {request} was granted at {} ms, {} ms after anybody wanted it",
-                    place.stamp_ms, place.stamp_ms - wanted_until
+                    place.stamp_ms,
+                    place.stamp_ms - wanted_until
                 ),
             ));
         }

@@ -48,16 +48,20 @@ fn unique_places(attempts: &[Attempt], violations: &mut Vec<Violation>) {
         let Some(place) = attempt.place() else { continue };
         let Some(other) = owners.insert(place.log_id, attempt) else { continue };
         // Several calls may wait for the same queued request, and all hear of its settling.
-        let both_await = matches!((&attempt.op, &other.op), (Op::Acquire { .. }, Op::Acquire { .. }))
-            && attempt.op.request() == other.op.request();
+        let both_await =
+            matches!((&attempt.op, &other.op), (Op::Acquire { .. }, Op::Acquire { .. }))
+                && attempt.op.request() == other.op.request();
         if !both_await {
             violations.push(Violation::new(
                 "S17",
                 place.log_id,
                 format!(
                     "both {} of {} and {} of {} were decided at {}: two histories",
-                    super::name(&other.op), other.client,
-                    super::name(&attempt.op), attempt.client, place.log_id
+                    super::name(&other.op),
+                    other.client,
+                    super::name(&attempt.op),
+                    attempt.client,
+                    place.log_id
                 ),
             ));
         }
@@ -95,7 +99,8 @@ fn cluster_time(attempts: &[Attempt], violations: &mut Vec<Violation>) {
                 place.log_id,
                 format!(
                     "cluster time ran {:.0} ms ahead of true time by {}",
-                    stamp - answered - slowest, place.log_id
+                    stamp - answered - slowest,
+                    place.log_id
                 ),
             ));
             break;

@@ -104,10 +104,8 @@ impl Story {
     /// Lists seats as (token, entry of the deadline's stamp less the TTL).
     fn listing(&self, index: u64, seats: &[(u64, u64)]) -> &Self {
         let attempt = self.call(Op::Seats);
-        let seat = |(token, since): &(u64, u64)| Seat {
-            token: *token,
-            until_ms: since * 100 + TTL_MS,
-        };
+        let seat =
+            |(token, since): &(u64, u64)| Seat { token: *token, until_ms: since * 100 + TTL_MS };
         let seats = seats.iter().map(seat).collect();
         self.say(attempt, Answer::Seats { at: place(index), seats })
     }

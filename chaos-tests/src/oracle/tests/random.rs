@@ -129,10 +129,8 @@ impl Ledger {
                 Answer::Cancelled { at }
             }
             Op::Seats => {
-                let seat = |lease: &Lease| Seat {
-                    token: lease.grant.token,
-                    until_ms: lease.deadline_ms,
-                };
+                let seat =
+                    |lease: &Lease| Seat { token: lease.grant.token, until_ms: lease.deadline_ms };
                 Answer::Seats { at, seats: self.live().map(seat).collect() }
             }
         }
@@ -145,8 +143,7 @@ impl Ledger {
         }
         self.tokens = if fault == Fault::TokensReset && strikes { 1 } else { self.tokens + 1 };
         let deadline_ms = at.stamp_ms + ttl_ms;
-        let grant =
-            Grant { token: self.tokens, granted: at, deadline_ms, terms: "cad".to_owned() };
+        let grant = Grant { token: self.tokens, granted: at, deadline_ms, terms: "cad".to_owned() };
         Some(Lease { grant, deadline_ms, ended: None })
     }
 
@@ -247,12 +244,7 @@ fn run(seed: u64, fault: Fault) -> Verdict {
     check(&history.events(), POOL)
 }
 
-fn choose(
-    random: &mut StdRng,
-    holds: Option<&(Op, u64)>,
-    now_ms: u64,
-    requests: &mut u128,
-) -> Op {
+fn choose(random: &mut StdRng, holds: Option<&(Op, u64)>, now_ms: u64, requests: &mut u128) -> Op {
     if random.random_bool(0.05) {
         return Op::Seats;
     }
