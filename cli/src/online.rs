@@ -65,7 +65,13 @@ impl Connection {
     /// A failed call as a failed command, with what to do next.
     pub fn failed(&self, error: &CallError) -> Failure {
         let what = error.failure();
-        self.hint(what.reason, translate(what.outcome, what.reason, error))
+        let failure = match error {
+            CallError::Unknown(_) => translate(what.outcome, what.reason, error),
+            CallError::Refused(_) | CallError::NotDone(_) => {
+                translate(what.outcome, what.reason, &what.message)
+            }
+        };
+        self.hint(what.reason, failure)
     }
 
     /// A seat that was not taken as a failed command, with what to do next.
@@ -83,6 +89,10 @@ impl Connection {
     }
 
     fn hint(&self, reason: Reason, failure: Failure) -> Failure {
+        // Many of the server's messages say the next step themselves.
+        if failure.to_string().contains("`trine ") {
+            return failure;
+        }
         let asked: Vec<String> = self.target.hosts.iter().map(ToString::to_string).collect();
         match reason {
             Reason::Unreachable => match &self.target.development {

@@ -21,6 +21,9 @@ const TTL: Duration = Duration::from_secs(60);
 /// gives up has lost a seat and fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Longer than a node takes to say that it does not know (laws.md, L4).
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+
 /// Some clients, each with its own connection.
 pub(super) struct Crowd {
     clients: Vec<Client>,
@@ -134,7 +137,7 @@ impl Crowd {
                 loop {
                     let asked = client.acquire(PRODUCT).ttl(TTL).fail_fast();
                     // The record keeps what each attempt heard.
-                    drop(asked.patience(Duration::from_secs(1)).send().await);
+                    drop(asked.patience(ATTEMPT_MAX).send().await);
                 }
             });
         }
