@@ -39,7 +39,7 @@ const IN_FLIGHT_MAX: usize = 4;
 pub(crate) const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
 
 /// How long a submission waits for this node to be ready to lead.
-const READY_WAIT_MAX: Duration = Duration::from_millis(1_000);
+const READY_WAIT_MAX: Duration = Duration::from_millis(300);
 
 /// A batch without an outcome by then is reported unknown. Less than the
 /// 2 s of L4, which also covers what passed before it was proposed.

@@ -24,9 +24,13 @@ use crate::raft::Raft;
 use crate::raft::message::{pack, unpack};
 use crate::store::machine::View;
 
-/// How long a request waits for a leader, or for its own outcome, before its
-/// caller is told. Below the 2 s in which L4 wants an answer.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a request looks for a leader that takes it in. Long enough to bridge
+/// a planned handover; after a crash the client asks again.
+const LEADER_WAIT_MAX: Duration = Duration::from_millis(400);
+
+/// How long the leader may take to answer what was forwarded to it, and a quorum
+/// to confirm a read. With the wait before it, below the 2 s of L4.
+const ANSWER_WAIT_MAX: Duration = Duration::from_millis(1_500);
 
 /// Between two looks for a leader.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -218,7 +222,7 @@ impl Service {
 
     /// Asks wherever the leader is, again and again while nothing was done.
     async fn ask_until(&self, command: Command) -> Result<Reply, NotAnswered> {
-        let give_up = tokio::time::Instant::now() + PATIENCE;
+        let give_up = tokio::time::Instant::now() + LEADER_WAIT_MAX;
         loop {
             let answer = match self.leader() {
                 Some(leader) if leader != self.inner.id => self.forward(leader, &command).await,
@@ -287,7 +291,7 @@ impl Service {
         let command = pack(command)
             .map_err(|status| NotAnswered::NoQuorum { detail: status.message().to_owned() })?;
         let request = ForwardRequest { command: Some(command) };
-        let sent = tokio::time::timeout(PATIENCE, client.forward(request)).await;
+        let sent = tokio::time::timeout(ANSWER_WAIT_MAX, client.forward(request)).await;
         let answer = match sent {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) if never_sent(&status) => {
@@ -328,7 +332,7 @@ impl Service {
             linearizer.await_ready(&self.inner.raft).await?;
             Ok::<_, RaftError<_, LinearizableReadError<_>>>(())
         };
-        match tokio::time::timeout(PATIENCE, confirm).await {
+        match tokio::time::timeout(ANSWER_WAIT_MAX, confirm).await {
             Ok(Ok(())) => {}
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
                 return Err(match self.leader_hint() {
