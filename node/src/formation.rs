@@ -80,7 +80,7 @@ impl Formation {
     ///
     /// # Errors
     /// [`FormationError`]; nothing is formed unless it returns the cluster.
-    pub async fn form(&self) -> Result<Formed, FormationError> {
+    pub(crate) async fn form(&self) -> Result<Formed, FormationError> {
         if self.service.peek(|ledger| ledger.genesis().is_some()) {
             return Err(FormationError::AlreadyFormed);
         }
@@ -130,7 +130,7 @@ impl Formation {
     ///
     /// # Errors
     /// [`FormationError`] when a member does not show its container.
-    pub async fn request_license(&self) -> Result<ClusterRequest, FormationError> {
+    pub(crate) async fn request_license(&self) -> Result<ClusterRequest, FormationError> {
         let genesis = self
             .service
             .peek(|ledger| ledger.genesis().map(|g| (g.cluster, g.ca_digest)))

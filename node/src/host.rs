@@ -163,7 +163,7 @@ fn setup(config: &Config, ca: &Ca) -> Result<Setup, HostError> {
             .collect(),
         ca_digest: ca.digest(),
         vendor_roots: vendor_roots.collect::<Result<_, _>>()?,
-        limits: config.limits.clone(),
+        limits: config.limits,
         engine: config.engine.name(),
     })
 }

@@ -2,7 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod api;
+pub mod agreement;
+mod api;
 pub mod clock;
 pub mod config;
 pub mod entropy;

@@ -10,6 +10,7 @@ use license::trust::VendorRoot;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::agreement::{self, Agreement};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::entropy::Entropy;
@@ -31,6 +32,9 @@ use crate::{api, health, heartbeat};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How often the others' state hashes are compared with ours.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Entries between two snapshots.
 const SNAPSHOT_INTERVAL: u64 = 20_000;
@@ -101,6 +105,16 @@ pub enum NodeError {
         /// This node.
         node: NodeId,
     },
+    /// S18.
+    #[error(
+        "the ledger of {node} differs from that of the two others at log index {index}: this node must not serve; compare versions and the disk, then replace it by a new node"
+    )]
+    Contradicted {
+        /// This node.
+        node: NodeId,
+        /// Where the two others agree on another hash.
+        index: u64,
+    },
 }
 
 /// Runs a node until `shutdown`, then drains it.
@@ -135,8 +149,14 @@ where
 
     let (queue, submissions) = mpsc::channel(QUEUE_MAX);
     let service = Service::new(setup.id.0, raft.clone(), view.clone(), links.clone(), queue);
-    let proposer =
-        Proposer::new(raft.clone(), view.clone(), clock.clone(), metrics.clone(), submissions);
+    let proposer = Proposer::new(
+        setup.id,
+        raft.clone(),
+        view.clone(),
+        clock.clone(),
+        metrics.clone(),
+        submissions,
+    );
     let identity = container.identity();
     let shares = Shares::new(
         setup.id,
@@ -197,13 +217,15 @@ where
         closing_peers.clone(),
     ));
     let health_routes = health::routes(service.clone(), metrics.clone());
-    let serving_health = spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
+    let serving_health =
+        spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         reason = raft_stopped(&raft) => Err(NodeError::Raft(reason)),
         error = stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
+        error = contradicted(&view, setup.id) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
     };
     tracing::info!(node = %setup.id, "draining");
@@ -235,6 +257,9 @@ fn raft_config() -> openraft::Config {
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         enable_pre_vote: Some(true),
+        // A restarted leader stands for election again: a term is led by one
+        // process, so its stamps and its license signatures are too (S16).
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     config.validate().expect("the numbers above are in their ranges")
@@ -319,6 +344,23 @@ async fn stranger(
             Some(_) => return std::future::pending().await,
             None if progress.changed().await.is_err() => return std::future::pending().await,
             None => {}
+        }
+    }
+}
+
+/// Resolves when two others agree that this node's ledger is wrong (S18).
+async fn contradicted(view: &View, node: NodeId) -> NodeError {
+    loop {
+        tokio::time::sleep(COMPARE_INTERVAL).await;
+        match view.look(|ledger| agreement::of(ledger, node)) {
+            Agreement::Contradicted { index } => return NodeError::Contradicted { node, index },
+            Agreement::Confirmed { wrong } => {
+                tracing::error!(%wrong, "a node's ledger differs from the two others'; it should have stopped");
+            }
+            Agreement::Undecided { with, index } => {
+                tracing::error!(%with, index, "two ledgers differ and no third is heard: nothing is granted");
+            }
+            Agreement::Whole => {}
         }
     }
 }

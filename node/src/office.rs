@@ -34,6 +34,12 @@ impl Office {
         self.term
     }
 
+    /// Whether the boot clock has moved further than a step may since it was
+    /// sampled, or backward.
+    pub(crate) fn sees_jump(&self, boot: Duration) -> bool {
+        boot < self.sampled || boot - self.sampled > STEP_MAX
+    }
+
     /// Samples the boot clock and stamps.
     ///
     /// A clock that went backward adds nothing and is followed from there.
@@ -65,6 +71,7 @@ mod tests {
     #[test]
     fn a_resumed_machine_adds_two_ticks_not_an_hour() {
         let mut office = Office::take(1, ClusterTime(0), ms(0));
+        assert!(office.sees_jump(ms(3_600_000)));
         assert_eq!(office.stamp(ms(3_600_000)).time, ClusterTime(200));
         assert_eq!(office.stamp(ms(3_600_100)).time, ClusterTime(300));
     }

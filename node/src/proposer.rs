@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::command::{Batch, Command, Reply};
+use license::product::NodeId;
 use openraft::Instant as _;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
@@ -16,12 +17,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::agreement::{self, Agreement};
 use crate::clock::Clock;
 use crate::office::{Office, TICK};
 use crate::raft::{Proposal, Raft, Replies, spawn};
 use crate::service::NotAnswered;
 use crate::store::machine::View;
-use crate::telemetry::Metrics;
+use crate::telemetry::{ClockAlarm, Metrics};
 
 /// Submissions that may wait in the channel before new ones are refused.
 pub(crate) const QUEUE_MAX: usize = 16_384;
@@ -59,6 +61,7 @@ pub(crate) struct Submission {
 type Answer = oneshot::Sender<Result<Reply, NotAnswered>>;
 
 pub(crate) struct Proposer {
+    node: NodeId,
     raft: Raft,
     view: View,
     clock: Arc<dyn Clock>,
@@ -66,6 +69,8 @@ pub(crate) struct Proposer {
     queue: mpsc::Receiver<Submission>,
     pending: VecDeque<(Submission, Instant)>,
     office: Option<Office>,
+    /// The node whose ledger differs while no third one can decide (S18).
+    differs_from: Option<NodeId>,
     last_stamp: Instant,
     slots: Arc<Semaphore>,
 }
@@ -80,6 +85,7 @@ enum Standing {
 
 impl Proposer {
     pub(crate) fn new(
+        node: NodeId,
         raft: Raft,
         view: View,
         clock: Arc<dyn Clock>,
@@ -87,6 +93,7 @@ impl Proposer {
         queue: mpsc::Receiver<Submission>,
     ) -> Self {
         Self {
+            node,
             raft,
             view,
             clock,
@@ -94,6 +101,7 @@ impl Proposer {
             queue,
             pending: VecDeque::new(),
             office: None,
+            differs_from: None,
             last_stamp: Instant::now(),
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         }
@@ -116,7 +124,10 @@ impl Proposer {
                         self.pending.push_back((submission, Instant::now()));
                     }
                 }
-                _ = ticks.tick() => ticked = true,
+                _ = ticks.tick() => {
+                    ticked = true;
+                    self.compare_ledgers();
+                }
                 // A slot came free while a crowd waits for one.
                 slot = slots.clone().acquire_owned(), if self.is_crowded() => drop(slot),
             }
@@ -136,6 +147,13 @@ impl Proposer {
         }
     }
 
+    fn compare_ledgers(&mut self) {
+        self.differs_from = match self.view.look(|ledger| agreement::of(ledger, self.node)) {
+            Agreement::Undecided { with, .. } => Some(with),
+            _ => None,
+        };
+    }
+
     fn is_crowded(&self) -> bool {
         self.office.is_some() && self.has_work(false) && self.slots.available_permits() == 0
     }
@@ -147,7 +165,11 @@ impl Proposer {
     /// A stamp is logged when a deadline is due, and now and then while a lease lives.
     fn is_stamp_due(&mut self) -> bool {
         let Some(office) = &mut self.office else { return false };
-        let now = office.stamp(self.clock.boot()).time;
+        let boot = self.clock.boot();
+        if office.sees_jump(boot) {
+            self.metrics.clock_alarm(ClockAlarm::Jump);
+        }
+        let now = office.stamp(boot).time;
         let since_last = self.last_stamp.elapsed();
         self.view.look(|ledger| {
             ledger.overdue()
@@ -224,6 +246,13 @@ impl Proposer {
         {
             // A caller that hung up before its command left wants nothing done.
             if submission.answer.is_closed() {
+                continue;
+            }
+            if let Some(with) = self.differs_from
+                && matches!(submission.command, Command::Acquire(_) | Command::Renew(_))
+            {
+                let detail = format!("the ledger of {with} differs from the leader's");
+                let _ = submission.answer.send(Err(NotAnswered::NoQuorum { detail }));
                 continue;
             }
             bytes += roughly_bytes(&submission.command);
