@@ -173,6 +173,9 @@ impl Test {
             tokio::time::sleep(calm).await;
             let victims = self.victims();
             let loss = if self.random.random_bool(0.5) { Loss::Everything } else { Loss::Torn };
+            if self.random.random_bool(0.5) {
+                self.rig.aim(&victims).await;
+            }
             let died = self.rig.crash(&victims, loss, &mut self.random).await?;
             let line = format!("round {round} of {rounds}: killed {died}");
             tell(&line);

@@ -42,6 +42,8 @@ struct Shared {
     image: Mutex<image::Image>,
     sync_time: Duration,
     syncs: AtomicU64,
+    /// Syncs under way.
+    syncing: AtomicU64,
     ignores_syncs: AtomicBool,
 }
 
@@ -64,6 +66,7 @@ impl LossyDisk {
             image: Mutex::new(image::Image::new()),
             sync_time,
             syncs: AtomicU64::new(0),
+            syncing: AtomicU64::new(0),
             ignores_syncs: AtomicBool::new(false),
         });
         let mut disk = Self { mountpoint: mountpoint.to_owned(), shared, session: None };
@@ -80,6 +83,11 @@ impl LossyDisk {
     /// How many syncs it was asked for so far, of files and directories.
     pub fn syncs(&self) -> u64 {
         self.shared.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Whether a sync is under way: the moment at which a power cut hurts most.
+    pub fn is_syncing(&self) -> bool {
+        self.shared.syncing.load(Ordering::Relaxed) > 0
     }
 
     /// Makes the disk say "synced" without syncing, or be honest again.

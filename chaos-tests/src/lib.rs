@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod record;
 pub mod rig;
 pub mod workload;
+pub mod world;
 
 /// Says on the terminal that a test cannot run here, past the test runner's capture.
 ///

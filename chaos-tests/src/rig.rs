@@ -20,7 +20,9 @@ use crate::disk::{Loss, LossyDisk};
 /// How long servers may take to come up.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a sync takes: enough for a kill to fall between a write and its sync.
-const SYNC_TIME: Duration = Duration::from_millis(1);
+const SYNC_TIME: Duration = Duration::from_millis(3);
+/// How long a crash may wait for a victim to be in the middle of a sync.
+const AIM_MAX: Duration = Duration::from_millis(300);
 
 /// The cluster and its disks.
 pub struct Rig {
@@ -116,6 +118,18 @@ impl Rig {
     /// Syncs asked for so far, of all disks.
     pub fn syncs(&self) -> u64 {
         self.disks.values().map(LossyDisk::syncs).sum()
+    }
+
+    /// Waits until one of these servers is in the middle of a sync, for a little while.
+    pub async fn aim(&self, victims: &[Server]) {
+        let deadline = tokio::time::Instant::now() + AIM_MAX;
+        let disks: Vec<_> = victims.iter().filter_map(|victim| self.disks.get(victim)).collect();
+        while !disks.iter().any(|disk| disk.is_syncing())
+            && !disks.is_empty()
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Kills these servers at the same moment and cuts the power of those that

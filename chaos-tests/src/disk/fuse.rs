@@ -46,9 +46,11 @@ impl Server {
     /// A sync keeps what was written before it began, once it has taken its time.
     fn sync(&self, ino: INodeNo, reply: ReplyEmpty) {
         let began = self.image().mark();
+        self.shared.syncing.fetch_add(1, Ordering::Relaxed);
         if !self.shared.sync_time.is_zero() {
             std::thread::sleep(self.shared.sync_time);
         }
+        self.shared.syncing.fetch_sub(1, Ordering::Relaxed);
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         if !self.shared.ignores_syncs.load(Ordering::Relaxed) {
             self.image().sync(ino.0, began);

@@ -1,0 +1,366 @@
+//! A whole cluster in one thread: the real nodes and the real client library
+//! on simulated disks, wires and clocks, all derived from one seed.
+//!
+//! A test writes a story, an async function that is handed the [`World`]:
+//! ```no_run
+//! use chaos_tests::world::{Survives, play};
+//!
+//! play(7, async |world| {
+//!     world.serve_license(1).await;
+//!     let seat = world.application("line-1").acquire("cad-pro").send().await?;
+//!     world.crash(world.leader().await, Survives::Nothing).await;
+//!     seat.release().await?;
+//!     Ok(())
+//! });
+//! ```
+//! Nothing here is a switch in production code: a node is handed its disk,
+//! clock, entropy and listeners here as it is by `main`.
+
+mod journal;
+mod machine;
+mod sources;
+mod trace;
+mod vendor;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use license::package::Package;
+use license::request::ClusterRequest;
+use license::terms::Terms;
+pub use node::store::mem::Survives;
+use pki::{Identity, Role};
+use trine_client::{Client, Endpoint, Options};
+use wire_format::peer::peer_client::PeerClient;
+
+use journal::Journal;
+use machine::Machine;
+use sources::{Seed, SimClock};
+use trace::Trace;
+pub use vendor::PRODUCT;
+use vendor::Vendor;
+
+/// What a story ends with.
+pub type Ending = Result<(), Box<dyn std::error::Error>>;
+
+/// A story that has not ended after so much simulated time never will.
+const STORY_MAX: Duration = Duration::from_secs(600);
+
+/// The host on which the story and all its clients run.
+const DESK: &str = "desk";
+
+/// When every world begins, in seconds since 1970.
+const EPOCH: u64 = 1_800_000_000;
+
+/// The nodes of a cluster.
+pub const NODES: [u64; 3] = [1, 2, 3];
+
+/// What a story is handed: the cluster, and the levers by which to break it. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    seed: Seed,
+    machines: [Rc<Machine>; 3],
+    vendor: RefCell<Vendor>,
+    clients: Cell<u64>,
+    orders: RefCell<Vec<Order>>,
+    trace: Arc<Trace>,
+    journal: Journal,
+}
+
+/// What only the world outside the simulation can do, between two steps.
+enum Order {
+    Crash(u64, Survives),
+    Restart(u64),
+}
+
+/// What a played story left to look at.
+pub struct Played {
+    trace: Arc<Trace>,
+}
+
+impl Played {
+    /// Everything that could be observed, in order, one event a line.
+    pub fn trace(&self) -> Vec<String> {
+        self.trace.lines()
+    }
+}
+
+/// Plays a story in the world that `seed` makes.
+///
+/// # Panics
+/// When the story fails, a node stops by itself, or the story does not end; the seed is printed.
+pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Played {
+    let world = World::new(seed);
+    let _kept = world.inner.journal.keep();
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH))
+        .simulation_duration(STORY_MAX)
+        .tick_duration(Duration::from_millis(1))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(4))
+        .tcp_capacity(65_536)
+        .build();
+    for machine in &world.inner.machines {
+        let started = machine.clone();
+        sim.host(machine.name(), move || {
+            let machine = started.clone();
+            async move { machine.run().await }
+        });
+    }
+    let told = world.clone();
+    sim.client(DESK, async move { story(told).await });
+    loop {
+        match sim.step() {
+            Ok(true) => break,
+            Ok(false) => world.obey(&mut sim),
+            Err(error) => panic!(
+                "the world of seed {seed} ended after {:?}: {error}\n{}",
+                sim.elapsed(),
+                world.inner.journal.lines().join("\n")
+            ),
+        }
+    }
+    Played { trace: world.inner.trace.clone() }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let seed = Seed::new(seed);
+        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed)));
+        let vendor = Vendor::new(&seed);
+        machines.iter().for_each(|machine| machine.trust(vendor.root()));
+        let inner = Inner {
+            machines,
+            vendor: RefCell::new(vendor),
+            clients: Cell::new(0),
+            orders: RefCell::default(),
+            trace: Arc::new(Trace::default()),
+            journal: Journal::default(),
+            seed,
+        };
+        Self { inner: Rc::new(inner) }
+    }
+
+    fn obey(&self, sim: &mut turmoil::Sim<'_>) {
+        for order in self.inner.orders.take() {
+            match order {
+                Order::Crash(node, survives) => {
+                    let machine = self.machine(node);
+                    sim.crash(machine.name());
+                    machine.lose_power(survives);
+                }
+                Order::Restart(node) => sim.bounce(self.machine(node).name()),
+            }
+        }
+    }
+
+    fn machine(&self, node: u64) -> &Machine {
+        self.inner.machines.iter().find(|machine| machine.id() == node).expect("one of the three")
+    }
+
+    async fn order(&self, order: Order) {
+        self.inner.orders.borrow_mut().push(order);
+        // Carried out before the next step.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Cuts the power of a node. What was not synced is lost, except what `survives`.
+    pub async fn crash(&self, node: u64, survives: Survives) {
+        self.note(format_args!("node-{node} crashes"));
+        self.order(Order::Crash(node, survives)).await;
+    }
+
+    /// Starts a crashed node on what its disk kept.
+    pub async fn restart(&self, node: u64) {
+        self.note(format_args!("node-{node} starts"));
+        self.order(Order::Restart(node)).await;
+    }
+
+    /// Lets each sync of a node's disk take this long.
+    pub fn set_sync_time(&self, node: u64, time: Duration) {
+        self.machine(node).platter().set_sync_time(time);
+    }
+
+    /// How many changes a crash of this node would lose now.
+    pub fn unsynced(&self, node: u64) -> usize {
+        self.machine(node).platter().unsynced()
+    }
+
+    /// What a node sends, the clients of this story no longer hear.
+    pub fn mute(&self, node: u64) {
+        turmoil::partition_oneway(self.machine(node).name(), DESK);
+    }
+
+    /// Cuts a node off from the other two; clients still reach it.
+    pub fn isolate(&self, node: u64) {
+        for other in NODES.into_iter().filter(|other| *other != node) {
+            turmoil::partition(self.machine(node).name(), self.machine(other).name());
+        }
+    }
+
+    /// A client of the whole cluster: the real library, seeing all three nodes.
+    pub fn client(&self, role: Role, name: &str) -> Client {
+        self.client_at(role, name, &NODES, Duration::from_secs(10))
+    }
+
+    /// A client that sees only some nodes and gives up after `patience`.
+    pub fn client_at(&self, role: Role, name: &str, nodes: &[u64], patience: Duration) -> Client {
+        let number = self.inner.clients.replace(self.inner.clients.get() + 1);
+        let identity = Identity::new(role, name).expect("a valid name");
+        let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
+        let options = Options::new(endpoints, Arc::new(wire::Caller::new(identity)))
+            .clock(Arc::new(SimClock))
+            .random(Arc::new(self.inner.seed.random("client", number)))
+            .observer(self.inner.trace.observer(name))
+            .patience(patience)
+            .holder(name);
+        // Nothing in `connect` waits.
+        futures_util::FutureExt::now_or_never(Client::connect(options))
+            .expect("connecting does not wait")
+            .expect("valid options")
+    }
+
+    /// An application.
+    pub fn application(&self, name: &str) -> Client {
+        self.client(Role::Application, name)
+    }
+
+    /// An operator.
+    pub fn operator(&self) -> Client {
+        self.client(Role::Operator, "ana")
+    }
+
+    /// A direct line to a node's peer listener, as another node has it.
+    pub async fn peer(&self, node: u64, as_node: u64) -> PeerClient<tonic::transport::Channel> {
+        wire::peer(node, as_node).await.expect("the node is up")
+    }
+
+    /// Forms the cluster; returns its virtual container.
+    pub async fn form(&self) -> String {
+        let at = self.operator().operator().at(endpoint(1));
+        for _ in 0..50 {
+            match at.init().await {
+                Ok(formed) => return formed.virtual_container,
+                // The nodes of a new world need a moment to come up.
+                Err(error) => self.note(format_args!("not formed yet: {error}")),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("the cluster did not form");
+    }
+
+    /// The cluster's request, as the vendor reads it.
+    pub async fn request(&self) -> ClusterRequest {
+        let reply = self.operator().operator().request_license().await.expect("a formed cluster");
+        ClusterRequest::decode(&reply.request).expect("a good request")
+    }
+
+    /// The terms of a license for `seats` seats of [`PRODUCT`].
+    pub fn terms(&self, request: &ClusterRequest, seats: u32) -> Terms {
+        self.inner.vendor.borrow().terms(request, seats)
+    }
+
+    /// Has the vendor make a package in any way it can.
+    pub fn issue(
+        &self,
+        make: impl FnOnce(&license::vendor::Vendor, &mut chacha20::ChaCha20Rng) -> Package,
+    ) -> Package {
+        self.inner.vendor.borrow_mut().issue(make)
+    }
+
+    /// Installs a package.
+    pub async fn install(&self, package: &Package) {
+        self.operator().operator().install_license(package.encode()).await.expect("installed");
+    }
+
+    /// Forms the cluster, sells it `seats` seats of [`PRODUCT`], waits until they serve.
+    pub async fn serve_license(&self, seats: u32) {
+        self.form().await;
+        let request = self.request().await;
+        let terms = self.terms(&request, seats);
+        let package =
+            self.issue(|vendor, rng| vendor.issue(&request, terms, rng).expect("valid terms"));
+        self.install(&package).await;
+        self.until_serving().await;
+    }
+
+    /// Waits until the license is listed as serving.
+    pub async fn until_serving(&self) {
+        let operator = self.operator().operator();
+        self.until("the license serves", async || {
+            let listed = operator.list_licenses().await.ok()?;
+            listed.licenses.first().is_some_and(|license| license.serving).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until `look` sees something, and says what did not happen if it never does.
+    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        for _ in 0..600 {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("this did not happen within 30 s: {what}");
+    }
+
+    /// Who leads, once somebody does.
+    pub async fn leader(&self) -> u64 {
+        let operator = self.operator().operator();
+        self.until("somebody leads", async || Some(operator.status().await.ok()?.leader)).await
+    }
+
+    /// How a node stands as itself sees it: index applied, and hash of the ledger there.
+    pub async fn state(&self, node: u64) -> Option<(u64, String)> {
+        let client = self.client_at(Role::Operator, "ana", &[node], Duration::from_secs(1));
+        let status = client.operator().at(endpoint(node)).node_status().await.ok()?;
+        let state = (status.applied_index, status.state_hash);
+        self.note(format_args!("node-{node} applied {} hash {}", state.0, state.1));
+        Some(state)
+    }
+
+    /// Waits until all three nodes show the same ledger at the same entry (S18, L1).
+    ///
+    /// # Panics
+    /// When two show different ones at the same entry.
+    pub async fn until_same(&self) -> (u64, String) {
+        self.until("three nodes show the same ledger", async || {
+            let mut states = Vec::new();
+            for node in NODES {
+                states.push(self.state(node).await?);
+            }
+            let [first, second, third] = [&states[0], &states[1], &states[2]];
+            for (one, other) in [(first, second), (second, third), (first, third)] {
+                assert!(
+                    one.0 != other.0 || one.1 == other.1,
+                    "two ledgers at one entry: {states:?}"
+                );
+            }
+            (first == second && second == third).then(|| first.clone())
+        })
+        .await
+    }
+
+    /// Writes a line into the trace.
+    pub fn note(&self, what: impl std::fmt::Display) {
+        self.inner.trace.note(what);
+    }
+
+    /// What the nodes have logged so far at `info` and above.
+    pub fn journal(&self) -> Vec<String> {
+        self.inner.journal.lines()
+    }
+}
+
+fn endpoint(node: u64) -> Endpoint {
+    Endpoint::new(format!("node-{node}"), wire::CLIENT_PORT)
+}

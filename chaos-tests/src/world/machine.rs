@@ -1,0 +1,124 @@
+//! One node's machine: what of it survives a crash, and how the node starts on it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use license::container::Container;
+use license::product::{ActId, NodeId};
+use license::trust::VendorRoot;
+use node::config::Limits;
+use node::entropy::Entropy;
+use node::node::Setup;
+use node::raft::{Endpoints, seeded};
+use node::store::mem::{Platter, Survives};
+use node::telemetry::Metrics;
+use pki::Identity;
+use rand::Rng as _;
+
+use super::sources::{NodeClock, Secrets, Seed};
+use super::wire::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
+use super::{Ending, NODES};
+
+/// A machine with a disk, a container, and a node that starts and crashes on it.
+pub(super) struct Machine {
+    id: u64,
+    name: String,
+    seed: Seed,
+    platter: Platter,
+    container: Vec<u8>,
+    vendor_roots: RefCell<Vec<VendorRoot>>,
+    starts: Cell<u64>,
+}
+
+impl Machine {
+    pub(super) fn new(id: u64, seed: &Seed) -> Self {
+        let container = Container::create(ActId(7), &mut seed.stream("container", id));
+        Self {
+            id,
+            name: format!("node-{id}"),
+            seed: *seed,
+            platter: Platter::new(),
+            container: container.encode().to_vec(),
+            vendor_roots: RefCell::default(),
+            starts: Cell::new(0),
+        }
+    }
+
+    pub(super) fn trust(&self, root: VendorRoot) {
+        self.vendor_roots.borrow_mut().push(root);
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn platter(&self) -> &Platter {
+        &self.platter
+    }
+
+    pub(super) fn lose_power(&self, survives: Survives) {
+        self.platter.crash(survives);
+    }
+
+    /// The node, from its start to its crash.
+    pub(super) async fn run(&self) -> Ending {
+        let start = self.starts.replace(self.starts.get() + 1);
+        // Each start draws from streams of its own, as an operating system gives it.
+        let number = self.id << 32 | start;
+        let secrets: Arc<dyn Entropy> = Arc::new(Secrets::new(self.seed.stream("secrets", number)));
+        let mut boot = [0; 16];
+        secrets.fill(&mut boot);
+        let identity = Identity::node(self.id)?;
+        let world = node::node::World {
+            clock: Arc::new(NodeClock { up: Duration::from_secs(1_000 * self.id) }),
+            entropy: secrets,
+            boot,
+            disk: self.platter.open(),
+            container: Container::decode(&self.container)?,
+            dial: Arc::new(PeerDial(identity)),
+            clients: Listener::bind(CLIENT_PORT).await?,
+            peers: Listener::bind(PEER_PORT).await?,
+            health: Listener::bind(HEALTH_PORT).await?,
+            metrics: Arc::new(Metrics::new("memory")),
+        };
+        let jitter = self.seed.stream("jitter", number).next_u64();
+        seeded(jitter, node::node::run(self.setup(), world, std::future::pending())).await?;
+        Ok(())
+    }
+
+    fn setup(&self) -> Setup {
+        let member = |id: u64| {
+            let at = |port| format!("node-{id}:{port}");
+            (NodeId(id), Endpoints { peer: at(PEER_PORT), client: at(CLIENT_PORT) })
+        };
+        Setup {
+            id: NodeId(self.id),
+            members: NODES.map(member).to_vec(),
+            ca_digest: [8; 32],
+            vendor_roots: self.vendor_roots.borrow().clone(),
+            limits: limits(),
+            engine: "memory",
+        }
+    }
+}
+
+/// Wide enough that no story meets them by accident.
+fn limits() -> Limits {
+    Limits {
+        connections: 4_096,
+        connections_per_address: 4_096,
+        streams_per_connection: 256,
+        in_flight: 4_096,
+        request_bytes: 1 << 20,
+        header_bytes: 16 << 10,
+        handshake: Duration::from_secs(5),
+        header: Duration::from_secs(5),
+        drain: Duration::from_secs(5),
+        health_connections: 64,
+    }
+}
