@@ -21,7 +21,7 @@ mod machine;
 mod sources;
 mod trace;
 mod vendor;
-mod wire;
+mod net;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -34,7 +34,7 @@ use license::terms::Terms;
 pub use node::store::mem::Survives;
 use pki::{Identity, Role};
 use trine_client::{Client, Endpoint, Options};
-use wire_format::peer::peer_client::PeerClient;
+use wire::peer::peer_client::PeerClient;
 
 use journal::Journal;
 use machine::Machine;
@@ -216,7 +216,7 @@ impl World {
         let number = self.inner.clients.replace(self.inner.clients.get() + 1);
         let identity = Identity::new(role, name).expect("a valid name");
         let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
-        let options = Options::new(endpoints, Arc::new(wire::Caller::new(identity)))
+        let options = Options::new(endpoints, Arc::new(net::Caller::new(identity)))
             .clock(Arc::new(SimClock))
             .random(Arc::new(self.inner.seed.random("client", number)))
             .observer(self.inner.trace.observer(name))
@@ -240,7 +240,7 @@ impl World {
 
     /// A direct line to a node's peer listener, as another node has it.
     pub async fn peer(&self, node: u64, as_node: u64) -> PeerClient<tonic::transport::Channel> {
-        wire::peer(node, as_node).await.expect("the node is up")
+        net::peer(node, as_node).await.expect("the node is up")
     }
 
     /// Forms the cluster; returns its virtual container.
@@ -362,5 +362,5 @@ impl World {
 }
 
 fn endpoint(node: u64) -> Endpoint {
-    Endpoint::new(format!("node-{node}"), wire::CLIENT_PORT)
+    Endpoint::new(format!("node-{node}"), net::CLIENT_PORT)
 }

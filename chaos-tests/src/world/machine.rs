@@ -17,7 +17,7 @@ use pki::Identity;
 use rand::Rng as _;
 
 use super::sources::{NodeClock, Secrets, Seed};
-use super::wire::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
+use super::net::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
 use super::{Ending, NODES};
 
 /// A machine with a disk, a container, and a node that starts and crashes on it.

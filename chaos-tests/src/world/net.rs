@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use trine_client::connect::{Connecting, Connector};
 use turmoil::net::{TcpListener, TcpStream};
-use wire_format::peer::peer_client::PeerClient;
+use wire::peer::peer_client::PeerClient;
 
 /// Where nodes listen for applications and operators.
 pub(super) const CLIENT_PORT: u16 = 22_450;
