@@ -9,6 +9,7 @@ use license::product::NodeId;
 use license::trust::VendorRoot;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::agreement::{self, Agreement};
 use crate::clock::Clock;
@@ -92,6 +93,9 @@ pub enum NodeError {
     /// Raft stopped, nearly always because storage failed under it.
     #[error("raft stopped: {0}")]
     Raft(String),
+    /// A bug.
+    #[error("a part of the node ended: {0}; please report it with the log")]
+    Part(String),
     /// Its certificates are another cluster's.
     #[error(
         "the cluster was formed under another CA than this node's config names; use the CA it was formed with, or give the node an empty data directory and enroll it anew"
@@ -179,8 +183,8 @@ where
         entropy: entropy.clone(),
     };
 
-    let mut background = tokio::task::JoinSet::new();
-    // Named tasks that end only with the node.
+    // Parts that end only with the node.
+    let mut background = JoinSet::new();
     background.spawn(within(proposer.run()));
     background.spawn(within(shares.clone().run(service.clone(), links.clone())));
     background.spawn(within(heartbeat::run(
@@ -226,6 +230,7 @@ where
         reason = raft_stopped(&raft) => Err(NodeError::Raft(reason)),
         error = stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
         error = contradicted(&view, setup.id) => Err(error),
+        error = part_ended(&mut background) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
     };
     tracing::info!(node = %setup.id, "draining");
@@ -265,8 +270,8 @@ fn raft_config() -> openraft::Config {
     config.validate().expect("the numbers above are in their ranges")
 }
 
-/// A task that may touch Raft although another set of tasks owns it.
-fn within<F>(future: F) -> impl Future<Output = ()> + Send
+/// A task that may touch Raft ([`spawn`]), for a set of tasks to own.
+fn within<F>(future: F) -> impl Future<Output = Result<(), JoinError>> + Send
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -274,13 +279,17 @@ where
     let abort = AbortOnDrop(task.abort_handle());
     async move {
         let _abort = abort;
-        if let Err(error) = task.await
-            && error.is_panic()
-        {
-            // A bug: stop rather than limp on without this part.
-            std::panic::resume_unwind(error.into_panic());
-        }
+        task.await
     }
+}
+
+/// Resolves when a part ends that should not: better to stop than to limp on.
+async fn part_ended(background: &mut JoinSet<Result<(), JoinError>>) -> NodeError {
+    let reason = match background.join_next().await {
+        Some(Ok(Err(error)) | Err(error)) => error.to_string(),
+        Some(Ok(Ok(()))) | None => "it returned".to_owned(),
+    };
+    NodeError::Part(reason)
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

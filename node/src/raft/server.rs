@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
+use ledger::command::Command;
 use license::product::{ClusterId, NodeId};
 use openraft::raft::AppendEntriesRequest;
 use serde::Serialize;
@@ -55,6 +56,23 @@ impl PeerDoor {
             return Ok(request.into_inner());
         }
         Err(Status::permission_denied("only this cluster's nodes are served here"))
+    }
+}
+
+/// What a node may hand on for somebody else, or says for itself. What only an
+/// operator may ask reaches the leader on the operator's own connection, so a
+/// stolen node cannot act as one.
+fn may_be_forwarded(command: &Command) -> bool {
+    match command {
+        Command::Acquire(_) | Command::Renew(_) | Command::Release(_) | Command::Cancel(_) => true,
+        // These carry proofs of their own; genesis counts once.
+        Command::Attest(_) | Command::Heartbeat(_) | Command::Genesis(_) => true,
+        Command::Revoke(_)
+        | Command::Install(_)
+        | Command::SignTerm(_)
+        | Command::WithdrawShare(_)
+        | Command::IssueToken(_)
+        | Command::RevokeToken(_) => false,
     }
 }
 
@@ -138,7 +156,10 @@ impl Peer for PeerDoor {
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
         let command = self.admit(request)?.command.unwrap_or_default();
-        let command = unpack(&command)?;
+        let command: Command = unpack(&command)?;
+        if !may_be_forwarded(&command) {
+            return Err(Status::permission_denied("operators ask the leader themselves"));
+        }
         // One hop only: a node that does not lead says so.
         let result = match self.service.submit_here(command).await {
             Ok(reply) => forward_reply::Result::Reply(pack(&reply)?),
