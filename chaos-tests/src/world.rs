@@ -18,10 +18,10 @@
 
 mod journal;
 mod machine;
+mod net;
 mod sources;
 mod trace;
 mod vendor;
-mod net;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -206,6 +206,13 @@ impl World {
         }
     }
 
+    /// Heals what [`isolate`](Self::isolate) cut.
+    pub fn rejoin(&self, node: u64) {
+        for other in NODES.into_iter().filter(|other| *other != node) {
+            turmoil::repair(self.machine(node).name(), self.machine(other).name());
+        }
+    }
+
     /// A client of the whole cluster: the real library, seeing all three nodes.
     pub fn client(&self, role: Role, name: &str) -> Client {
         self.client_at(role, name, &NODES, Duration::from_secs(10))
@@ -353,6 +360,11 @@ impl World {
     /// Writes a line into the trace.
     pub fn note(&self, what: impl std::fmt::Display) {
         self.inner.trace.note(what);
+    }
+
+    /// What could be observed so far, one event a line, each beginning with its microsecond.
+    pub fn trace(&self) -> Vec<String> {
+        self.inner.trace.lines()
     }
 
     /// What the nodes have logged so far at `info` and above.

@@ -16,8 +16,8 @@ use node::telemetry::Metrics;
 use pki::Identity;
 use rand::Rng as _;
 
-use super::sources::{NodeClock, Secrets, Seed};
 use super::net::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
+use super::sources::{NodeClock, Secrets, Seed};
 use super::{Ending, NODES};
 
 /// A machine with a disk, a container, and a node that starts and crashes on it.
