@@ -92,6 +92,21 @@ impl Played {
     }
 }
 
+/// Says how to play a failed story again, and what its nodes logged.
+struct Epitaph {
+    seed: u64,
+    journal: Journal,
+}
+
+impl Drop for Epitaph {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the world of seed {} failed; its nodes logged:", self.seed);
+            self.journal.lines().iter().for_each(|line| println!("{line}"));
+        }
+    }
+}
+
 /// Plays a story in the world that `seed` makes.
 ///
 /// # Panics
@@ -99,6 +114,7 @@ impl Played {
 pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Played {
     let world = World::new(seed);
     let _kept = world.inner.journal.keep();
+    let _epitaph = Epitaph { seed, journal: world.inner.journal.clone() };
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH))
@@ -121,11 +137,7 @@ pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Pl
         match sim.step() {
             Ok(true) => break,
             Ok(false) => world.obey(&mut sim),
-            Err(error) => panic!(
-                "the world of seed {seed} ended after {:?}: {error}\n{}",
-                sim.elapsed(),
-                world.inner.journal.lines().join("\n")
-            ),
+            Err(error) => panic!("the world ended after {:?}: {error}", sim.elapsed()),
         }
     }
     Played { trace: world.inner.trace.clone() }

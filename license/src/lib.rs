@@ -18,6 +18,8 @@ pub mod request;
 mod seal;
 pub mod share;
 pub mod terms;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trust;
 pub mod vendor;
 
