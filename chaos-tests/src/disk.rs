@@ -13,7 +13,7 @@ mod image;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption};
@@ -45,6 +45,25 @@ struct Shared {
     /// Syncs under way.
     syncing: AtomicU64,
     ignores_syncs: AtomicBool,
+    power: Mutex<Power>,
+    power_changed: Condvar,
+}
+
+/// Whether syncs come to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// None does: the moment between the power cut and the end of the process.
+    Failing,
+    /// Each fails.
+    Off,
+}
+
+impl Shared {
+    fn set_power(&self, to: Power) {
+        *self.power.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        self.power_changed.notify_all();
+    }
 }
 
 /// Why there can be no such disk on this machine.
@@ -68,6 +87,8 @@ impl LossyDisk {
             syncs: AtomicU64::new(0),
             syncing: AtomicU64::new(0),
             ignores_syncs: AtomicBool::new(false),
+            power: Mutex::new(Power::On),
+            power_changed: Condvar::new(),
         });
         let mut disk = Self { mountpoint: mountpoint.to_owned(), shared, session: None };
         disk.attach()
@@ -98,7 +119,23 @@ impl LossyDisk {
         self.shared.ignores_syncs.store(ignore, Ordering::Relaxed);
     }
 
-    /// Cuts the power: unmounts, drops what was not synced, mounts again.
+    /// From this moment no sync comes to an end, not even those under way.
+    ///
+    /// SIGKILL does not stop a sync that the kernel has begun, a power cut
+    /// does: so first the power fails, then the process is killed, then the
+    /// power is [off](Self::power_off) and the process can die.
+    pub fn power_fails(&self) {
+        self.shared.set_power(Power::Failing);
+    }
+
+    /// Ends the syncs that [`power_fails`](Self::power_fails) held up, as failed.
+    ///
+    /// Whoever waited for one must have been sent SIGKILL before.
+    pub fn power_off(&self) {
+        self.shared.set_power(Power::Off);
+    }
+
+    /// Unmounts, drops what was not synced, mounts again with the power on.
     ///
     /// Every process that used the disk must be dead and waited for.
     ///
@@ -109,6 +146,7 @@ impl LossyDisk {
         let mut image = self.shared.image.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = image.lose(loss, random);
         drop(image);
+        self.shared.set_power(Power::On);
         self.attach()?;
         Ok(lost)
     }

@@ -143,9 +143,12 @@ impl Rig {
         loss: Loss,
         random: &mut StdRng,
     ) -> anyhow::Result<String> {
+        let cut: Vec<_> = victims.iter().filter_map(|victim| self.disks.get(victim)).collect();
+        cut.iter().for_each(|disk| disk.power_fails());
         for process in self.cluster.running().filter(|one| victims.contains(&one.server())) {
             process.signal(Signal::SIGKILL)?;
         }
+        cut.iter().for_each(|disk| disk.power_off());
         let mut words = Vec::new();
         for victim in victims {
             self.cluster.kill(*victim).await?;

@@ -15,8 +15,8 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
-use super::Shared;
 use super::image::{Fault, Image, Ino, Stat};
+use super::{Power, Shared};
 
 /// Every change comes through the kernel that caches, so its cache cannot go stale.
 const CACHED: Duration = Duration::from_secs(3600);
@@ -52,9 +52,21 @@ impl Server {
         }
         self.shared.syncing.fetch_sub(1, Ordering::Relaxed);
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        let power = self.shared.power.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_failing = |power: &mut Power| *power == Power::Failing;
+        // Held until the sync has taken effect, so that it does so before a power cut or not at all.
+        let power = self
+            .shared
+            .power_changed
+            .wait_while(power, is_failing)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *power == Power::Off {
+            return reply.error(Errno::EIO);
+        }
         if !self.shared.ignores_syncs.load(Ordering::Relaxed) {
             self.image().sync(ino.0, began);
         }
+        drop(power);
         reply.ok();
     }
 }

@@ -253,3 +253,19 @@ fn a_disk_in_use_does_not_crash() {
     closes.join().unwrap();
     assert_eq!(content(&disk, "held").unwrap(), b"");
 }
+
+#[test]
+fn a_sync_under_way_when_the_power_fails_keeps_nothing() {
+    let Some((_folder, mut disk)) = disk() else { return };
+    let mut file = durable(&disk, "log", b"kept");
+    file.write_all(b" not").unwrap();
+    disk.power_fails();
+    let syncs = std::thread::spawn(move || file.sync_all().map_err(|error| error.kind()));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!syncs.is_finished(), "the sync came back from a dead disk");
+    disk.power_off();
+    assert!(syncs.join().unwrap().is_err());
+    crash(&mut disk);
+    assert_eq!(content(&disk, "log").unwrap(), b"kept");
+    drop(durable(&disk, "log", b"the power is on again"));
+}
