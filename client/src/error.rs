@@ -72,6 +72,8 @@ reasons! {
     NoSuchSeat "NO_SUCH_SEAT",
     /// No such license.
     UnknownLicense "UNKNOWN_LICENSE",
+    /// No such node in this cluster.
+    UnknownNode "UNKNOWN_NODE",
     /// Fewer than two shares of the license are live.
     SharesMissing "SHARES_MISSING",
     /// The license's activation time has not come.
@@ -90,6 +92,10 @@ reasons! {
     SeatRevoked "SEAT_REVOKED",
     /// The license package does not hold.
     PackageRefused "PACKAGE_REFUSED",
+    /// The license is at another serial.
+    OtherSerial "OTHER_SERIAL",
+    /// The token already stands for another application or date.
+    TokenInUse "TOKEN_IN_USE",
     /// The cluster is not formed yet.
     NotFormed "NOT_FORMED",
     /// The cluster is formed already.
@@ -116,6 +122,16 @@ reasons! {
     TooFarAhead "TOO_FAR_AHEAD",
     /// The request id was used with other contents.
     IdReused "ID_REUSED",
+    /// A cluster has three distinct nodes and containers of one act id.
+    NotThree "NOT_THREE",
+    /// A proof does not verify.
+    ProofInvalid "PROOF_INVALID",
+    /// The signature of a license for a term does not verify.
+    TermSignatureInvalid "TERM_SIGNATURE_INVALID",
+    /// The heartbeat was sent before.
+    HeartbeatStale "HEARTBEAT_STALE",
+    /// The server does not know the call; it may be older than its caller.
+    UnknownCall "UNKNOWN_CALL",
     /// The caller proved no identity.
     NoIdentity "NO_IDENTITY",
     /// The caller's role does not allow the call.

@@ -37,8 +37,10 @@ impl Ledger {
         members.iter().find(|member| member.node == node).ok_or(Refusal::UnknownNode { node })
     }
 
-    /// Notes a sign of life. A wall clock that went back is no fault of the
-    /// node's shares: it is noted as it is, and the wall floor ignores it.
+    /// Notes a sign of life, each once: a leader that kept an old one cannot
+    /// make a dead node's share live with it. A wall clock that went back is no
+    /// fault of the node's shares: it is noted as it is, and the wall floor
+    /// ignores it.
     pub(crate) fn hear(
         &mut self,
         signed: &SignedHeartbeat,
@@ -49,9 +51,13 @@ impl Ledger {
         if !ours || !signed.verify(&self.member(said.node)?.container) {
             return Err(Refusal::ProofInvalid { what: ProofKind::Heartbeat, node: said.node });
         }
+        let last = self.state.vitals.get(&said.node).map_or(0, |vitals| vitals.count);
+        if said.count <= last {
+            return Err(Refusal::HeartbeatStale { node: said.node, count: said.count, last });
+        }
+        let Heartbeat { count, wall, boot, applied, checkpoint, .. } = *said;
         let heard = self.clock();
-        let checkpoint = (said.applied, said.hash);
-        let vitals = Vitals { heard, wall: said.wall, boot: said.boot, checkpoint };
+        let vitals = Vitals { heard, count, wall, boot, applied, checkpoint };
         self.state.vitals.insert(said.node, vitals);
         self.raise_wall(said);
         self.refresh_service(entry);

@@ -62,6 +62,8 @@ pub(crate) struct Waiting {
     /// Rises with every request queued; the queue is in its order.
     pub(crate) ticket: u64,
     pub(crate) wanted: Wanted,
+    /// When it was queued.
+    pub(crate) since: ClusterTime,
     pub(crate) wait_until: ClusterTime,
     /// The caller must ask again before this, or it no longer wants the seat.
     pub(crate) ask_before: ClusterTime,

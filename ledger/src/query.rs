@@ -8,11 +8,11 @@ use crate::ledger::Ledger;
 use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::pool::Pool;
-use crate::state::Installed;
+use crate::state::{Bearer, Installed};
 use crate::time::ClusterTime;
 use crate::view::{
-    AttestationNeed, Disagreement, LicenseView, MemberView, PoolView, SeatView, Service, ShareView,
-    SignatureNeed,
+    AttestationNeed, BearerView, Disagreement, LicenseView, MemberView, PoolView, SeatView,
+    Service, ShareView, SignatureNeed, WaiterView,
 };
 
 impl Ledger {
@@ -80,7 +80,9 @@ impl Ledger {
                 node: member.node,
                 container: member.container.clone(),
                 heard: vitals.map(|vitals| vitals.heard),
+                count: vitals.map_or(0, |vitals| vitals.count),
                 wall: vitals.map(|vitals| vitals.wall),
+                applied: vitals.map(|vitals| vitals.applied),
                 live: self.state.is_heard(member.node),
             }
         };
@@ -90,8 +92,7 @@ impl Ledger {
     /// Whom a bearer token stands for, unless it has expired on the wall floor.
     pub fn find_token(&self, digest: &[u8; 32]) -> Option<Subject> {
         let bearer = self.state.bearers.get(digest)?;
-        let expired = self.wall().is_some_and(|date| date >= bearer.expires);
-        (!expired).then(|| bearer.subject.clone())
+        self.is_valid(bearer).then(|| bearer.subject.clone())
     }
 
     /// The live seats of one product, or of all, by token.
@@ -115,6 +116,47 @@ impl Ledger {
             revoked_by: lease.revoked.clone(),
             surplus: lease.surplus,
         })
+    }
+
+    /// Who waits for one product, or for any: by product, the head first.
+    pub fn waiters(&self, product: Option<&ProductName>) -> Vec<WaiterView> {
+        let pools = self.index.pools.iter();
+        let pools = pools.filter(|(name, _)| product.is_none_or(|product| ***name == *product));
+        let queued = pools.flat_map(|(_, pool)| pool.queue.iter().zip(1..));
+        queued.filter_map(|((_, id), position)| self.waiter(*id, position)).collect()
+    }
+
+    fn waiter(&self, id: LeaseId, position: u32) -> Option<WaiterView> {
+        let request = self.state.requests.get(&id)?;
+        let RequestState::Waiting(waiting) = &request.state else { return None };
+        Some(WaiterView {
+            product: ProductName::clone(&waiting.wanted.product),
+            position,
+            subject: request.subject.clone(),
+            holder: waiting.wanted.holder.clone(),
+            since: waiting.since,
+            until: waiting.wait_until,
+        })
+    }
+
+    /// The bearer tokens that work, by subject and end.
+    pub fn bearer_tokens(&self) -> Vec<BearerView> {
+        let mut tokens: Vec<_> = self
+            .state
+            .bearers
+            .iter()
+            .filter(|(_, bearer)| self.is_valid(bearer))
+            .map(|(_, bearer)| BearerView {
+                subject: bearer.subject.clone(),
+                expires: bearer.expires,
+            })
+            .collect();
+        tokens.sort();
+        tokens
+    }
+
+    fn is_valid(&self, bearer: &Bearer) -> bool {
+        self.wall().is_none_or(|date| date < bearer.expires)
     }
 
     /// All pools, by product. Does not look at single leases.

@@ -27,8 +27,9 @@ impl Ledger {
         let scalars = &mut self.state.scalars;
         scalars.last_ticket += 1;
         scalars.counters.queued += 1;
-        let wait_until = body.wait_until.unwrap_or(scalars.clock);
-        let waiting = Waiting { ticket: scalars.last_ticket, wanted, wait_until, ask_before };
+        let (ticket, since) = (scalars.last_ticket, scalars.clock);
+        let wait_until = body.wait_until.unwrap_or(since);
+        let waiting = Waiting { ticket, wanted, since, wait_until, ask_before };
         let request = self.request(body, RequestState::Waiting(Box::new(waiting.clone())));
         self.put(body.lease, request);
         Ok(Outcome::Queued(self.place(&waiting)))

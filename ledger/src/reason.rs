@@ -63,4 +63,5 @@ reasons! {
     StaleStamp "stale_stamp" Self::StaleStamp,
     TokenInUse "token_in_use" Self::TokenInUse { .. },
     TermSignatureInvalid "term_signature_invalid" Self::TermSignatureInvalid { .. },
+    HeartbeatStale "heartbeat_stale" Self::HeartbeatStale { .. },
 }

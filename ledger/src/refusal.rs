@@ -237,6 +237,18 @@ pub enum Refusal {
         /// The term it claims to be for.
         term: u64,
     },
+    /// The heartbeat is not newer than the node's last: sent again, or late.
+    #[error(
+        "heartbeat {count} of {node} is not above its last, {last}: it was sent before; only the node can send a new one"
+    )]
+    HeartbeatStale {
+        /// Whose.
+        node: NodeId,
+        /// Its count.
+        count: u64,
+        /// The count of the last that was noted.
+        last: u64,
+    },
 }
 
 /// A share's state on one node, as operators and refusals name it.

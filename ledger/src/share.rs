@@ -53,6 +53,14 @@ impl Ledger {
                 let not_newer = PackageRefusal::NotNewer { installed, offered: serial };
                 return Err(Refusal::Package(not_newer));
             }
+            // Seats and queues are the product's: under another name they would be nobody's.
+            Some(newest) if newest.license.terms().name != edition.license.terms().name => {
+                return Err(Refusal::Package(PackageRefusal::OtherProduct {
+                    license: id,
+                    installed: newest.license.terms().name.clone(),
+                    offered: edition.license.terms().name.clone(),
+                }));
+            }
             Some(_) => {
                 self.state.licenses.update(&id, |installed| installed.next = Some(edition));
             }

@@ -49,8 +49,12 @@ pub(crate) struct Scalars {
 pub(crate) struct Vitals {
     /// When it was logged.
     pub(crate) heard: ClusterTime,
+    /// Its count; the next must be above it.
+    pub(crate) count: u64,
     pub(crate) wall: WallTime,
     pub(crate) boot: [u8; 16],
+    /// The index it had applied.
+    pub(crate) applied: u64,
     /// The checkpoint it reports.
     pub(crate) checkpoint: (u64, [u8; 32]),
 }

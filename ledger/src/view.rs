@@ -36,6 +36,32 @@ pub struct SeatView {
     pub surplus: bool,
 }
 
+/// One request in a product's queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaiterView {
+    /// The product.
+    pub product: ProductName,
+    /// Its place; 1 is the head.
+    pub position: u32,
+    /// Who waits.
+    pub subject: Subject,
+    /// What the waiter calls itself.
+    pub holder: HolderName,
+    /// Since when.
+    pub since: ClusterTime,
+    /// Until when, if its caller keeps asking.
+    pub until: ClusterTime,
+}
+
+/// One bearer token, of which the ledger knows no more than a digest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BearerView {
+    /// The application it stands for.
+    pub subject: Subject,
+    /// When it stops working, on the wall floor.
+    pub expires: WallTime,
+}
+
 /// One product's pool: the sum of its licenses in service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolView {
@@ -101,8 +127,12 @@ pub struct MemberView {
     pub container: ContainerIdentity,
     /// When it was last heard, in cluster time.
     pub heard: Option<ClusterTime>,
+    /// The count of its last heartbeat; 0 before the first.
+    pub count: u64,
     /// Its wall clock then.
     pub wall: Option<WallTime>,
+    /// The log index it said then that it had applied.
+    pub applied: Option<u64>,
     /// Whether it was heard within three seconds.
     pub live: bool,
 }

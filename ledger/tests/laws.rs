@@ -91,6 +91,11 @@ enum Op {
         edition: usize,
         node: usize,
     },
+    /// A heartbeat that was kept is sent again: the last, or one before it.
+    Replay {
+        node: usize,
+        back: usize,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -138,6 +143,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::SignAll),
         4 => edition.clone().prop_map(|edition| Op::Update { edition }),
         1 => (edition, 0..3usize).prop_map(|(edition, node)| Op::Withdraw { edition, node }),
+        2 => (0..3usize, 0..3usize).prop_map(|(node, back)| Op::Replay { node, back }),
     ]
 }
 
@@ -169,7 +175,7 @@ const PRODUCTS: [&str; 5] = ["cad", "cam", "cut", "dye", "nil"];
 
 /// (id, serial, product, mode, seats, until, version)
 type Printed = (u32, u64, &'static str, Mode, u64, Option<u64>, Option<u32>);
-const PAPERS: [Printed; 11] = [
+const PAPERS: [Printed; 12] = [
     (11, 1, "cad", Mode::Instance, 3, None, None),
     (12, 1, "cad", Mode::Instance, 1, Some(40_000), None),
     (21, 1, "cam", Mode::Station, 2, None, None),
@@ -181,6 +187,8 @@ const PAPERS: [Printed; 11] = [
     (21, 2, "cam", Mode::Station, 1, None, None),
     (31, 2, "cut", Mode::Exclusive, 1, None, None),
     (41, 2, "dye", Mode::Unlimited, 0, Some(90_000), None),
+    // Renamed, which is refused.
+    (12, 2, "cam", Mode::Instance, 1, None, None),
 ];
 
 fn paper(edition: usize) -> Paper {
@@ -238,6 +246,8 @@ struct Pair {
     term: u64,
     last_log_id: Option<LogId>,
     last_token: u64,
+    /// Every heartbeat so far: node, count, command.
+    beats: Vec<(usize, u64, Command)>,
 }
 
 impl Pair {
@@ -250,6 +260,7 @@ impl Pair {
             term: 1,
             last_log_id: None,
             last_token: 0,
+            beats: Vec::new(),
         };
         pair.enter(vec![(archive().genesis.clone(), Said::Done)]);
         pair
@@ -321,11 +332,13 @@ impl Pair {
         self.term = if step.new_term { (self.term + 1).min(TERMS) } else { self.term };
         self.model.begin(u64::try_from(self.now).unwrap_or(0), self.term);
         let mut commands = Vec::new();
-        for node in (0..3).filter(|node| step.heard & (1 << node) != 0) {
+        for node in (0..3usize).filter(|node| step.heard & (1 << node) != 0) {
             let wall = ISSUED.plus_millis(self.model.clock as i64);
+            let count = self.beats.len() as u64 + 1;
             let world = archive().world.lock().unwrap();
-            commands
-                .push((world.beat(node + 1, wall, (0, [0; 32])), self.model.beat(node as usize)));
+            let beat = world.beat_as(node as u64 + 1, count, wall, (0, [0; 32]));
+            self.beats.push((node, count, beat.clone()));
+            commands.push((beat, self.model.beat(node, count)));
             self.model.hand_on();
         }
         for op in &step.asked {
@@ -351,6 +364,12 @@ impl Pair {
                 self.put(&Op::Attest { edition, node }, commands);
             }
             return self.put(&Op::Sign { edition, term: self.term }, commands);
+        }
+        if let Op::Replay { node, back } = *op {
+            let mut kept = self.beats.iter().rev().filter(|(of, ..)| *of == node);
+            let Some((_, count, beat)) = kept.nth(back) else { return };
+            let said = self.model.beat(node, *count);
+            return commands.push((beat.clone(), said));
         }
         let op = &self.about_somebody(op);
         let command = self.command(op);
@@ -422,7 +441,9 @@ impl Pair {
                 node: NodeId(*node as u64 + 1),
                 by: subject("ops"),
             }),
-            Op::SignAll | Op::Update { .. } => unreachable!("put spells it out"),
+            Op::SignAll | Op::Update { .. } | Op::Replay { .. } => {
+                unreachable!("put spells it out")
+            }
         }
     }
 

@@ -52,6 +52,8 @@ struct Teller {
     codes: Vec<String>,
     asked: BTreeMap<String, Acquire>,
     tokens: BTreeMap<String, Token>,
+    /// The last heartbeat of every node.
+    beats: BTreeMap<u64, Command>,
     product: String,
     /// Whether shares and licenses coming and going are part of the story.
     watching: bool,
@@ -70,6 +72,7 @@ impl Teller {
             codes: Vec::new(),
             asked: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            beats: BTreeMap::new(),
             product: "cad".to_owned(),
             watching: false,
         }
@@ -148,6 +151,7 @@ impl Teller {
                 self.walls.insert(name.parse().unwrap(), wall);
                 String::new()
             }
+            "replay" => self.apply(self.beats[&name.parse().unwrap()].clone()),
             "term" => {
                 self.term = name.parse().unwrap();
                 String::new()
@@ -212,6 +216,15 @@ impl Teller {
                     if seat.surplus { " surplus" } else { "" },
                 )
             })),
+            "waiters" => lines(self.ledger.waiters(None).iter().map(|waiter| {
+                format!(
+                    "{} {} {} since {} until {}",
+                    waiter.product, waiter.position, waiter.subject, waiter.since, waiter.until
+                )
+            })),
+            "tokens" => lines(self.ledger.bearer_tokens().iter().map(|token| {
+                format!("{} until {} ms after issue", token.subject, token.expires.0 - ISSUED.0)
+            })),
             "pools" => lines(self.ledger.pools().iter().map(|pool| {
                 let of = pool.capacity.map_or("any".to_owned(), |seats| seats.to_string());
                 let (taken, waiting) = (pool.seats, pool.waiting);
@@ -259,7 +272,8 @@ impl Teller {
         if !self.codes.iter().any(|known| known == name) {
             self.codes.push(name.to_owned());
         }
-        let code = self.codes.iter().position(|known| known == name).unwrap() as u32 + 1;
+        let own = self.codes.iter().position(|known| known == name).unwrap() as u32 + 1;
+        let code = options.get("code").map_or(own, |code| code.parse().unwrap());
         let (_, tmr, serial) = self.key(name, options);
         let seats = options.get("seats").map_or(0, |seats| seats.parse().unwrap());
         let mut sold = terms(name, code, tmr, serial, seats);
@@ -345,9 +359,11 @@ impl Teller {
         let mut said = String::new();
         if self.ledger.genesis().is_some() && entry_term == self.term {
             let wall = |ahead: i64| WallTime(ISSUED.0 + self.now as i64 + ahead);
-            let beat =
-                |(node, ahead): (&u64, &i64)| self.world.beat(*node, wall(*ahead), (0, [0; 32]));
-            let commands = self.walls.iter().map(beat).collect();
+            for (node, ahead) in &self.walls {
+                let beat = self.world.beat(*node, wall(*ahead), (0, [0; 32]));
+                self.beats.insert(*node, beat);
+            }
+            let commands = self.walls.keys().map(|node| self.beats[node].clone()).collect();
             self.index += 1;
             let applied = self.ledger.apply(self.index, self.term, &Batch { stamp, commands });
             said = self.events(&applied);

@@ -240,20 +240,25 @@ impl fmt::Debug for Container {
 }
 
 /// A node's sign of life.
+///
+/// Whoever carries it cannot make it, but could keep it: the rising count is
+/// what makes an old one worth nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The cluster.
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
+    /// From 1, above that of every heartbeat the node has sent before.
+    pub count: u64,
     /// Its wall clock.
     pub wall: WallTime,
     /// Which boot of the machine, drawn at random by its kernel.
     pub boot: [u8; 16],
     /// The index of the last log entry it applied.
     pub applied: u64,
-    /// Its ledger's hash there.
-    pub hash: [u8; 32],
+    /// Its last checkpoint: the log index, and its ledger's hash there.
+    pub checkpoint: (u64, [u8; 32]),
 }
 
 /// A [`Heartbeat`] and its container's signature.

@@ -13,7 +13,7 @@ use crate::codec::{self, DecodeError, FileKind};
 use crate::container::{ContainerIdentity, ContainerSerial};
 use crate::frost::{self, SHARES};
 use crate::key::{self, PublicKey, Signature, Statement};
-use crate::product::{ActId, ClusterId, FirmCode, LicenseSerial, NodeId};
+use crate::product::{ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName};
 use crate::share::{self, SealedShare, ShareProof, TermSignature};
 use crate::terms::{Terms, TermsRefusal};
 use crate::trust::{self, FirmCertificate, VendorRoot};
@@ -135,6 +135,18 @@ pub enum PackageRefusal {
         installed: LicenseSerial,
         /// The serial offered.
         offered: LicenseSerial,
+    },
+    /// An update names another product than the license it updates.
+    #[error(
+        "license {license} is for product {installed} and the update names {offered}; an update keeps the product's name: ask the vendor for a license of its own for {offered}"
+    )]
+    OtherProduct {
+        /// The license.
+        license: LicenseId,
+        /// The product it is for.
+        installed: ProductName,
+        /// The product the update names.
+        offered: ProductName,
     },
 }
 

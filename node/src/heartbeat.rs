@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::Ledger;
 use ledger::command::Command;
 use license::container::Heartbeat;
 use license::product::NodeId;
@@ -27,19 +28,48 @@ pub(crate) async fn run(
 ) {
     let mut beats = tokio::time::interval(INTERVAL);
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sent = 0;
     loop {
         beats.tick().await;
-        let Some((cluster, (applied, hash))) = service.peek(|ledger| {
-            let checkpoint = ledger.checkpoint().unwrap_or_default();
-            ledger.genesis().map(|genesis| (genesis.cluster, checkpoint))
+        let Some((cluster, logged, checkpoint)) = service.peek(|ledger| {
+            let cluster = ledger.genesis()?.cluster;
+            Some((cluster, logged_count(ledger, node), ledger.checkpoint().unwrap_or_default()))
         }) else {
             continue;
         };
-        let heartbeat = Heartbeat { cluster, node, wall: clock.wall(), boot, applied, hash };
+        let (count, wall) = (next_count(logged, sent), clock.wall());
+        let applied = service.node_status().applied_index;
+        let heartbeat = Heartbeat { cluster, node, count, wall, boot, applied, checkpoint };
         let signed = shares.container().sign_heartbeat(heartbeat);
+        sent = count;
         // Unanswered, the next one follows in a second anyway.
         if let Err(reason) = service.submit_lazily(Command::Heartbeat(signed)).await {
             tracing::debug!(%reason, "heartbeat not logged");
         }
+    }
+}
+
+/// The count of this node's last heartbeat in its own ledger.
+fn logged_count(ledger: &Ledger, node: NodeId) -> u64 {
+    ledger.members().iter().find(|member| member.node == node).map_or(0, |member| member.count)
+}
+
+/// Above all that the log has and all that may still reach it.
+///
+/// A node that has just started remembers nothing, and its ledger may not have
+/// caught up: until it has, its heartbeats are refused as sent before.
+fn next_count(logged: u64, sent: u64) -> u64 {
+    logged.max(sent).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_above_what_was_sent_and_what_is_logged() {
+        assert_eq!(next_count(0, 0), 1);
+        assert_eq!(next_count(4, 7), 8, "three are on their way");
+        assert_eq!(next_count(7, 0), 8, "after a restart");
     }
 }

@@ -82,6 +82,11 @@ pub fn application(name: &str) -> Result<Subject, InvalidName> {
     Subject::parse(&format!("app:{name}"))
 }
 
+/// The name inside [`application`]'s subject; all of it if it is no application's.
+pub(crate) fn application_name(subject: &Subject) -> &str {
+    subject.as_str().strip_prefix("app:").unwrap_or(subject.as_str())
+}
+
 /// The subject of the operator `name`: `op:NAME`.
 pub fn operator(name: &str) -> Result<Subject, InvalidName> {
     Subject::parse(&format!("op:{name}"))
@@ -151,6 +156,23 @@ mod tests {
         assert_ne!(application.subject, operator.subject);
         assert_eq!(application.role, Role::Application);
         assert_eq!(operator.role, Role::Operator);
+    }
+
+    /// Whatever name a certificate may carry, the ledger has room for its subject.
+    #[test]
+    fn the_longest_name_is_a_subject() {
+        let name = "x".repeat(pki::Identity::NAME_LENGTH_MAX);
+        for role in ["application", "operator"] {
+            let caller = ask(Some(&format!("trine://{role}/{name}")), &[]).expect("a caller");
+            assert!(caller.subject.as_str().ends_with(&name));
+        }
+        assert!(format!("trine://operator/{name}x").parse::<pki::Identity>().is_err());
+    }
+
+    #[test]
+    fn a_tokens_subject_gives_its_name_back() {
+        let subject = application("line-7").expect("a name");
+        assert_eq!(application_name(&subject), "line-7");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod agreement;
-mod api;
+mod agreement;
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod entropy;

@@ -37,7 +37,7 @@ impl fmt::Display for Role {
 
 /// Who is at the other end: shown and parsed as `trine://ROLE/NAME`.
 ///
-/// A name is 1 to 128 of `A-Z a-z 0-9` and `-._~!$&'()*+,;=:@`: what a URI
+/// A name is 1 to 120 of `A-Z a-z 0-9` and `-._~!$&'()*+,;=:@`: what a URI
 /// path segment holds without escapes, so it has one spelling only. A peer's
 /// name is always `node-N`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,14 +79,15 @@ pub enum IdentityError {
 const SCHEME: &str = "trine://";
 
 impl Identity {
-    /// Longest name, in bytes.
-    pub const NAME_LENGTH_MAX: usize = 128;
+    /// Longest name, in bytes: with its role before it, it is a subject of the
+    /// ledger, and that has room for 128.
+    pub const NAME_LENGTH_MAX: usize = 120;
 
     /// An identity of this role and name.
     pub fn new(role: Role, name: &str) -> Result<Self, InvalidIdentity> {
         let invalid = |rule| InvalidIdentity { value: name.chars().take(80).collect(), rule };
         if name.is_empty() || name.len() > Self::NAME_LENGTH_MAX {
-            return Err(invalid("a name is 1 to 128 characters long"));
+            return Err(invalid("a name is 1 to 120 characters long"));
         }
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b)) {
             return Err(invalid("a name is made of letters, digits and -._~!$&'()*+,;=:@"));
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_spelling_only() {
-        let long = format!("trine://application/{}", "x".repeat(129));
+        let long = format!("trine://application/{}", "x".repeat(Identity::NAME_LENGTH_MAX + 1));
         for uri in [
             "trine://application/",
             "trine://application/a/b",

@@ -91,7 +91,7 @@ Examples:
 Examples:
   trine pki issue application render-farm --days 365")]
     Application {
-        /// Its name: 1 to 128 letters, digits and -._~!$&'()*+,;=:@
+        /// Its name: 1 to 120 letters, digits and -._~!$&'()*+,;=:@
         name: String,
         #[command(flatten)]
         terms: IssueTerms,
@@ -101,7 +101,7 @@ Examples:
 Examples:
   trine pki issue operator alice --days 90")]
     Operator {
-        /// Its name: 1 to 128 letters, digits and -._~!$&'()*+,;=:@
+        /// Its name: 1 to 120 letters, digits and -._~!$&'()*+,;=:@
         name: String,
         #[command(flatten)]
         terms: IssueTerms,

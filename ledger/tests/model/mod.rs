@@ -92,6 +92,8 @@ pub(crate) struct Model {
     pub(crate) clock: u64,
     term: u64,
     heard: [Option<u64>; 3],
+    /// The count of the last heartbeat of each node.
+    beats: [u64; 3],
     licenses: Vec<(Paper, Option<Paper>)>,
     known: Vec<Known>,
     /// Waiting ids, the head first.
@@ -352,6 +354,9 @@ impl Model {
                     return Said::Refused("package");
                 }
                 if newest < paper.serial {
+                    if current.product != paper.product {
+                        return Said::Refused("package");
+                    }
                     *next = Some(paper.clone());
                 }
             }
@@ -385,7 +390,11 @@ impl Model {
         Said::Done
     }
 
-    pub(crate) fn beat(&mut self, node: usize) -> Said {
+    pub(crate) fn beat(&mut self, node: usize, count: u64) -> Said {
+        if count <= self.beats[node] {
+            return Said::Refused("heartbeat_stale");
+        }
+        self.beats[node] = count;
         self.heard[node] = Some(self.clock);
         self.promote();
         Said::Done

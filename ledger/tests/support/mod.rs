@@ -31,6 +31,8 @@ pub(crate) struct World {
     vendor: Vendor,
     containers: Vec<Container>,
     request: ClusterRequest,
+    /// Heartbeats signed so far.
+    beats: u64,
 }
 
 /// One issued license, with the shares its containers opened.
@@ -75,7 +77,7 @@ impl World {
         };
         let request = ClusterRequest::new(CLUSTER, [9; 32], [ask(0), ask(1), ask(2)])
             .expect("three different containers");
-        Self { rng, root, vendor, containers, request }
+        Self { rng, root, vendor, containers, request, beats: 0 }
     }
 
     pub(crate) fn genesis(&self) -> Command {
@@ -140,15 +142,33 @@ impl World {
         SignTerm { license: terms.license, serial: terms.serial, term, signature }
     }
 
-    pub(crate) fn beat(&self, node: u64, wall: WallTime, checkpoint: (u64, [u8; 32])) -> Command {
+    /// A heartbeat with a count above all before it.
+    pub(crate) fn beat(
+        &mut self,
+        node: u64,
+        wall: WallTime,
+        checkpoint: (u64, [u8; 32]),
+    ) -> Command {
+        self.beats += 1;
+        self.beat_as(node, self.beats, wall, checkpoint)
+    }
+
+    pub(crate) fn beat_as(
+        &self,
+        node: u64,
+        count: u64,
+        wall: WallTime,
+        checkpoint: (u64, [u8; 32]),
+    ) -> Command {
         let container = &self.containers[node as usize - 1];
         Command::Heartbeat(container.sign_heartbeat(Heartbeat {
             cluster: CLUSTER,
             node: NodeId(node),
+            count,
             wall,
             boot: [node as u8; 16],
             applied: checkpoint.0,
-            hash: checkpoint.1,
+            checkpoint,
         }))
     }
 

@@ -70,16 +70,30 @@ fn a_heartbeat_is_believed_from_its_own_container_only() {
     let heartbeat = Heartbeat {
         cluster: world.cluster,
         node: NodeId(1),
+        count: 9,
         wall: WallTime(1_800_000_000_000),
         boot: [3; 16],
         applied: 17,
-        hash: [4; 32],
+        checkpoint: (16, [4; 32]),
     };
-    let mut signed = world.containers[0].sign_heartbeat(heartbeat);
+    let signed = world.containers[0].sign_heartbeat(heartbeat);
     assert!(signed.verify(&world.containers[0].identity()));
     assert!(!signed.verify(&world.containers[1].identity()));
-    signed.heartbeat.wall = WallTime(0);
-    assert!(!signed.verify(&world.containers[0].identity()));
+    type Change = fn(&mut Heartbeat);
+    let changes: [Change; 7] = [
+        |said| said.cluster.0[0] ^= 1,
+        |said| said.node = NodeId(2),
+        |said| said.count += 1,
+        |said| said.wall = WallTime(0),
+        |said| said.boot[0] ^= 1,
+        |said| said.applied += 1,
+        |said| said.checkpoint.1[0] ^= 1,
+    ];
+    for (field, change) in changes.into_iter().enumerate() {
+        let mut altered = signed.clone();
+        change(&mut altered.heartbeat);
+        assert!(!altered.verify(&world.containers[0].identity()), "field {field} is not signed");
+    }
 }
 
 #[test]

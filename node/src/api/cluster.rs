@@ -4,6 +4,7 @@ mod show;
 
 use std::sync::Arc;
 
+use ledger::Ledger;
 use ledger::command::{
     Command, Install, IssueToken, Refusal, Reply, Revoke, RevokeToken, Token, WithdrawShare,
 };
@@ -44,7 +45,7 @@ impl Cluster {
     /// Reads the ledger as it is now, which this node must lead for.
     async fn read<T>(
         &self,
-        look: impl FnOnce(&ledger::Ledger) -> T,
+        look: impl FnOnce(&Ledger) -> T,
     ) -> Result<(Option<v1::Envelope>, T), Status> {
         match self.service.read(look).await {
             Ok((as_of, seen)) => Ok((convert::as_of(as_of), seen)),
@@ -121,10 +122,12 @@ impl cluster_server::Cluster for Cluster {
             "" => None,
             name => Some(convert::product(name).map_err(|no| self.answers.tell(no))?),
         };
-        let (as_of, seats) = self.read(|ledger| ledger.seats(product.as_ref())).await?;
+        let product = product.as_ref();
+        let look = |ledger: &Ledger| (ledger.seats(product), ledger.waiters(product));
+        let (as_of, (seats, waiters)) = self.read(look).await?;
         let seats = seats.into_iter().map(show::seat).collect();
-        // The ledger tells how many wait for a product (see Status), not who.
-        Ok(Response::new(v1::SeatsReply { as_of, seats, waiters: Vec::new() }))
+        let waiters = waiters.into_iter().map(show::waiter).collect();
+        Ok(Response::new(v1::SeatsReply { as_of, seats, waiters }))
     }
 
     async fn revoke(
@@ -238,8 +241,9 @@ impl cluster_server::Cluster for Cluster {
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensReply>, Status> {
         self.operator(&request)?;
-        // The ledger finds a token by its digest and shows no list of them.
-        Err(self.answers.tell(error::no_such_call("ListTokens")))
+        let (as_of, tokens) = self.read(Ledger::bearer_tokens).await?;
+        let tokens = tokens.into_iter().map(show::token).collect();
+        Ok(Response::new(v1::ListTokensReply { as_of, tokens }))
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::NoSuchLease => (Code::NotFound, "NO_SUCH_LEASE"),
         Refusal::NoSuchSeat { .. } => (Code::NotFound, "NO_SUCH_SEAT"),
         Refusal::UnknownLicense { .. } => (Code::NotFound, "UNKNOWN_LICENSE"),
+        Refusal::UnknownNode { .. } => (Code::NotFound, "UNKNOWN_NODE"),
         Refusal::SharesMissing { .. } => (Code::FailedPrecondition, "SHARES_MISSING"),
         Refusal::NotYetActive { .. } => (Code::FailedPrecondition, "NOT_YET_ACTIVE"),
         Refusal::LicenseExpired { .. } => (Code::FailedPrecondition, "LICENSE_EXPIRED"),
@@ -78,6 +79,8 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::LicenseGone { .. } => (Code::FailedPrecondition, "LICENSE_GONE"),
         Refusal::LeaseEnded { .. } => (Code::FailedPrecondition, "LEASE_ENDED"),
         Refusal::SeatRevoked { .. } => (Code::FailedPrecondition, "SEAT_REVOKED"),
+        Refusal::OtherSerial { .. } => (Code::FailedPrecondition, "OTHER_SERIAL"),
+        Refusal::TokenInUse { .. } => (Code::FailedPrecondition, "TOKEN_IN_USE"),
         Refusal::Package(_) => (Code::FailedPrecondition, "PACKAGE_REFUSED"),
         Refusal::Genesis(GenesisRefusal::NotFormed) => (Code::FailedPrecondition, "NOT_FORMED"),
         Refusal::Genesis(GenesisRefusal::AlreadyFormed) => {
@@ -90,13 +93,10 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::TooFarAhead { .. } => (Code::InvalidArgument, "TOO_FAR_AHEAD"),
         Refusal::IdReused => (Code::InvalidArgument, "ID_REUSED"),
         Refusal::Withdrawn => (Code::Aborted, "WITHDRAWN"),
-        // What no re-send of the same contents can cure.
-        Refusal::Genesis(GenesisRefusal::NotThree)
-        | Refusal::ProofInvalid { .. }
-        | Refusal::TermSignatureInvalid { .. }
-        | Refusal::OtherSerial { .. }
-        | Refusal::UnknownNode { .. }
-        | Refusal::TokenInUse { .. } => (Code::InvalidArgument, "INVALID"),
+        Refusal::Genesis(GenesisRefusal::NotThree) => (Code::InvalidArgument, "NOT_THREE"),
+        Refusal::ProofInvalid { .. } => (Code::InvalidArgument, "PROOF_INVALID"),
+        Refusal::TermSignatureInvalid { .. } => (Code::InvalidArgument, "TERM_SIGNATURE_INVALID"),
+        Refusal::HeartbeatStale { .. } => (Code::InvalidArgument, "HEARTBEAT_STALE"),
     }
 }
 
@@ -197,6 +197,8 @@ pub(super) fn no_such_call(path: &str) -> No {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::service::LeaderHint;
 
@@ -214,6 +216,7 @@ mod tests {
             Code::Unauthenticated => "UNAUTHENTICATED",
             Code::PermissionDenied => "PERMISSION_DENIED",
             Code::Aborted => "ABORTED",
+            Code::Unimplemented => "UNIMPLEMENTED",
             _ => return false,
         };
         TABLE.lines().any(|line| {
@@ -250,7 +253,9 @@ mod tests {
             .filter_map(|row| row.split_once(", \""))
             .filter_map(|(code, rest)| Some((code, rest.split('"').next()?)))
             .collect();
-        assert!(verdicts.len() >= 26, "{verdicts:?}");
+        assert!(verdicts.len() >= 33, "{verdicts:?}");
+        let reasons: BTreeSet<&str> = verdicts.iter().map(|(_, reason)| *reason).collect();
+        assert_eq!(reasons.len(), verdicts.len(), "two refusals share a reason");
         for (code, reason) in verdicts {
             let row = TABLE.lines().find(|line| {
                 line.starts_with("// |") && line.split(['|', ' ']).any(|word| word == reason)
@@ -300,6 +305,10 @@ mod tests {
         let details = no.status.get_error_details();
         let metadata = &details.error_info().expect("details").metadata;
         assert_eq!(metadata.get("leader").map(String::as_str), Some("b:22450"));
+        assert_eq!(metadata.get("leader_node").map(String::as_str), Some("2"));
+        for key in metadata.keys() {
+            assert!(TABLE.contains(key.as_str()), "{key} is not explained in licensing.proto");
+        }
     }
 
     #[test]
@@ -309,5 +318,6 @@ mod tests {
         check(&no_caller(&NoCaller::UnknownToken));
         check(&no_caller(&NoCaller::Node(pki::Identity::node(2).expect("a node"))));
         check(&wrong_role(Role::Application, "Revoke"));
+        check(&no_such_call("/trine.v1.Cluster/Destroy"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ledger::Ledger;
-use ledger::view::{LicenseView, MemberView, SeatView, Service, ShareView};
+use ledger::view::{BearerView, LicenseView, MemberView, SeatView, Service, ShareView, WaiterView};
 use license::container::VirtualSerial;
 use license::package::Package;
 use license::product::{LicenseId, NodeId};
@@ -11,6 +11,7 @@ use license::terms::Counting;
 use wire::v1;
 
 use crate::api::convert::hex;
+use crate::identity::application_name;
 use crate::raft::Endpoints;
 use crate::service::{NodeStatus, Role};
 
@@ -82,8 +83,7 @@ fn node(
         } else {
             own.matched.get(&member.node.0).copied()
         },
-        // Heartbeats tell the last checkpoint's index, which is not the last applied.
-        applied_index: is_leader.then_some(own.applied_index),
+        applied_index: if is_leader { Some(own.applied_index) } else { member.applied },
         clock_offset_ms: offset,
     }
 }
@@ -203,6 +203,26 @@ pub(super) fn seat(seat: SeatView) -> v1::Seat {
         until_ms: seat.deadline.0,
         license: seat.license.to_string(),
         revoked_by: seat.revoked_by.map(|by| by.to_string()).unwrap_or_default(),
+    }
+}
+
+/// One request in a queue.
+pub(super) fn waiter(waiter: WaiterView) -> v1::Waiter {
+    v1::Waiter {
+        product: waiter.product.to_string(),
+        position: waiter.position,
+        holder: waiter.holder.to_string(),
+        subject: waiter.subject.to_string(),
+        since_ms: waiter.since.0,
+        until_ms: waiter.until.0,
+    }
+}
+
+/// One bearer token.
+pub(super) fn token(token: BearerView) -> v1::list_tokens_reply::Token {
+    v1::list_tokens_reply::Token {
+        subject: application_name(&token.subject).to_owned(),
+        expires_ms: token.expires.0,
     }
 }
 
