@@ -344,7 +344,7 @@ fn lock(layout: &Layout) -> Result<File, Failure> {
 fn made(layout: &Layout, plan: &Plan) -> Result<Made, Failure> {
     let path = layout.made();
     if !path.exists() {
-        let default = node::config::Engine::DEFAULT.name();
+        let default = node::store::EngineKind::default().name();
         let made = Made {
             format: Made::FORMAT,
             engine: plan.engine.clone().unwrap_or_else(|| default.to_owned()),

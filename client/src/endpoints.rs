@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 
 /// An address to dial. The certificate that must answer there is always the
-/// cluster's, whatever the address (see [`wire::SERVER_NAME`]).
+/// cluster's, whatever the address (see [`pki::SERVER_NAME`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     host: String,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use license::product::NodeId;
 
 use crate::raft::Endpoints;
+use crate::store::EngineKind;
 
 pub use check::Checked;
 
@@ -37,7 +38,7 @@ pub struct Config {
     /// connection to the client listener begins with a PROXY protocol header.
     pub proxies: Vec<Network>,
     /// How it stores.
-    pub engine: Engine,
+    pub engine: EngineKind,
     /// Files with the vendors' trust roots, read when the cluster is formed.
     pub vendor_roots: Vec<PathBuf>,
     /// The bounds of its doors.
@@ -84,29 +85,6 @@ pub struct Pair {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-}
-
-/// The engine under the log and the snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Pure Rust, the default of a plain build.
-    Embedded,
-    /// RocksDB, in builds that have it.
-    Rocksdb,
-}
-
-impl Engine {
-    /// The engine of a node whose file does not say.
-    pub const DEFAULT: Self =
-        if cfg!(feature = "rocksdb") { Self::Rocksdb } else { Self::Embedded };
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Rocksdb => "rocksdb",
-        }
-    }
 }
 
 /// The bounds of the doors (S26). `file.rs` holds the range of each.

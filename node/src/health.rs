@@ -145,7 +145,7 @@ fn reading(ledger: &Ledger, status: &NodeStatus) -> Reading {
         licenses: licenses.collect(),
         cluster_time: Duration::from_millis(ledger.clock().0),
         is_leader: status.role == Role::Leader,
-        has_quorum: status.leader.is_some() && status.unready.is_none(),
+        has_quorum: status.has_quorum,
         ready: status.unready.is_none(),
         term: status.term,
         last_log_index: status.last_log_index,
@@ -174,6 +174,7 @@ mod tests {
             applied_index: 9,
             snapshot_index: 0,
             matched: BTreeMap::new(),
+            has_quorum: true,
             unready: None,
         };
         let text = |status: &NodeStatus| serde_json::to_string(&leader_of(status)).expect("JSON");

@@ -13,18 +13,18 @@ use std::time::Duration;
 use license::container::Container;
 use license::product::ActId;
 use license::trust::VendorRoot;
-use pki::{Ca, ClientAuth, Credentials, Pem};
+use pki::{Ca, ClientAuth};
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::clock::Clock;
-use crate::config::{Config, Engine, Pair};
+use crate::config::{Checked, Config, ConfigError};
 use crate::entropy::{Entropy, EntropyRng};
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
 use crate::peers::{Dial, Dialing, Stream};
-use crate::store::{self, EngineKind};
+use crate::store;
 use crate::telemetry::{Listener, Metrics};
 
 /// What only `main` may make.
@@ -38,15 +38,11 @@ pub struct Machine {
 /// Why a node did not start on this machine, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// A file of the configuration.
-    #[error("cannot read {}: {source}; {key} in the config names it", path.display())]
-    File {
-        /// The key.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
+    /// What the configuration names does not hold, as `--check` says too.
+    #[error("{}", wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config {
+        /// Everything that is wrong.
+        wrong: Vec<ConfigError>,
     },
     /// The container, which a node must never lose or share.
     #[error("the container file {}: {reason}", path.display())]
@@ -56,15 +52,7 @@ pub enum HostError {
         /// What is wrong, and the way out.
         reason: String,
     },
-    /// A vendor root.
-    #[error("{} is not a vendor root: {reason}", path.display())]
-    VendorRoot {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Certificates.
+    /// Certificates that TLS does not take.
     #[error(transparent)]
     Credentials(#[from] pki::CredentialError),
     /// The data directory.
@@ -96,15 +84,12 @@ pub async fn run(
     machine: Machine,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), HostError> {
-    let clients = credentials(&config.tls.ca, &config.tls.client, "tls")?;
-    let peers = credentials(&config.tls.ca, &config.tls.peer, "tls.peer")?;
-    let setup = setup(&config, clients.ca())?;
+    let checked =
+        config.check(machine.clock.wall()).map_err(|wrong| HostError::Config { wrong })?;
+    let Checked { client: clients, peer: peers, vendor_roots } = checked;
+    let setup = setup(&config, clients.ca(), vendor_roots);
     // The lock on the directory comes first: a second process changes nothing.
-    let engine = match config.engine {
-        Engine::Embedded => EngineKind::Embedded,
-        Engine::Rocksdb => EngineKind::RocksDb,
-    };
-    let disk = store::open(&config.data, engine)?;
+    let disk = store::open(&config.data, config.engine)?;
     let container = container(&config.data, act_id(&setup), &machine.entropy)?;
     let metrics = Arc::new(Metrics::new(setup.engine));
 
@@ -146,26 +131,16 @@ pub async fn run(
     Ok(())
 }
 
-fn setup(config: &Config, ca: &Ca) -> Result<Setup, HostError> {
-    let vendor_roots = config.vendor_roots.iter().map(|path| {
-        let bytes = read("trust.vendor_roots", path)?;
-        VendorRoot::decode(&bytes).map_err(|error| HostError::VendorRoot {
-            path: path.clone(),
-            reason: error.to_string(),
-        })
-    });
-    Ok(Setup {
+fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
+    let members = config.members.iter().map(|member| (member.id, member.endpoints.clone()));
+    Setup {
         id: config.id,
-        members: config
-            .members
-            .iter()
-            .map(|member| (member.id, member.endpoints.clone()))
-            .collect(),
+        members: members.collect(),
         ca_digest: ca.digest(),
-        vendor_roots: vendor_roots.collect::<Result<_, _>>()?,
+        vendor_roots,
         limits: config.limits,
         engine: config.engine.name(),
-    })
+    }
 }
 
 /// The act id that the three containers have in common: three nodes that never
@@ -224,21 +199,6 @@ fn boot_id() -> [u8; 16] {
         *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
     }
     boot
-}
-
-fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, HostError> {
-    fs::read(path).map_err(|source| HostError::File { key, path: path.to_owned(), source })
-}
-
-fn credentials(ca: &Path, pair: &Pair, key: &'static str) -> Result<Credentials, HostError> {
-    let (ca_bytes, cert, secret) =
-        (read("tls.ca", ca)?, read(key, &pair.cert)?, read(key, &pair.key)?);
-    let name = |path: &Path| path.display().to_string();
-    Ok(Credentials::parse(
-        Pem::new(&name(ca), &ca_bytes),
-        Pem::new(&name(&pair.cert), &cert),
-        Pem::new(&name(&pair.key), &secret),
-    )?)
 }
 
 async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, HostError> {

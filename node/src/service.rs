@@ -108,6 +108,9 @@ pub struct NodeStatus {
     pub snapshot_index: u64,
     /// On the leader: the last entry each other node is known to hold.
     pub matched: BTreeMap<u64, u64>,
+    /// Whether it knows a leader and, if it is that leader, a quorum confirmed
+    /// it within the last second. Draining does not matter.
+    pub has_quorum: bool,
     /// Why it cannot serve, if it cannot.
     pub unready: Option<&'static str>,
 }
@@ -384,6 +387,7 @@ impl Service {
         };
         let is_confirmed = role != Role::Leader
             || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= QUORUM_SILENCE_MAX);
+        let has_quorum = role != Role::Down && leader.is_some() && is_confirmed;
         let unready = if self.inner.draining.load(Ordering::Relaxed) {
             Some("shutting down")
         } else if role == Role::Down {
@@ -399,6 +403,7 @@ impl Service {
         };
         let matched = metrics.replication.iter().flatten();
         NodeStatus {
+            has_quorum,
             id: self.inner.id,
             role,
             term: metrics.current_term,

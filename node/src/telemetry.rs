@@ -29,7 +29,7 @@
 //! | `trine_connections_accepted_total` | counter | listener | node | connections let in |
 //! | `trine_connections_refused_total` | counter | listener, reason | node | connections closed at the door |
 //! | `trine_is_leader` | gauge | | node | 1 on the leader |
-//! | `trine_has_quorum` | gauge | | node | 1 while the leader is known and hears a quorum |
+//! | `trine_has_quorum` | gauge | | node | 1 while a leader is known and, on the leader, a quorum confirms it |
 //! | `trine_ready` | gauge | | node | 1 when `/readyz` answers 200 |
 //! | `trine_leader_changes_total` | counter | | node | changes of leader this node saw |
 //! | `trine_raft_term` | gauge | | node | current term |
@@ -169,7 +169,7 @@ impl Metrics {
             accepted: named(&mut r, "connections_accepted", "Connections let in"),
             refused: named(&mut r, "connections_refused", "Connections closed at the door"),
             is_leader: named(&mut r, "is_leader", "1 on the leader"),
-            has_quorum: named(&mut r, "has_quorum", "1 while a leader hears a quorum"),
+            has_quorum: named(&mut r, "has_quorum", "1 while a leader has a quorum"),
             ready: named(&mut r, "ready", "1 when this node can serve"),
             leader_changes: named(&mut r, "leader_changes", "Changes of leader seen"),
             term: named(&mut r, "raft_term", "Current term"),

@@ -4,10 +4,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use license::product::WallTime;
+use node::clock::Clock;
 use node::config::{Config, ConfigError, Network};
+use node::entropy::Entropy;
+use node::host::{self, Machine};
 use pki::{Authority, UnixTime, Validity};
 
 const EXAMPLE: &str = include_str!("../../deploy/node.example.toml");
@@ -153,6 +157,14 @@ impl Folder {
     }
 
     fn wrong_at(&self, now: WallTime, change: impl FnOnce(String) -> String) -> Vec<String> {
+        let config = self.config(change);
+        let wrong = config.check(now).expect_err("there is no vendor root");
+        let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|said| said.contains("trust.vendor_roots[0]")), "{said:?}");
+        said.into_iter().filter(|said| !said.contains("trust.vendor_roots[0]")).collect()
+    }
+
+    fn config(&self, change: impl FnOnce(String) -> String) -> Config {
         let text = EXAMPLE
             .replace("/var/lib/trine/node", "data")
             .replace("tls/ca.pem", "ca.pem")
@@ -160,11 +172,7 @@ impl Folder {
             .replace("tls/peer", "node");
         let file = self.folder.path().join("node.toml");
         fs::write(&file, change(text)).expect("a file");
-        let config = Config::load(&file).expect("the text holds");
-        let wrong = config.check(now).expect_err("there is no vendor root");
-        let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        assert!(said.iter().any(|said| said.contains("trust.vendor_roots[0]")), "{said:?}");
-        said.into_iter().filter(|said| !said.contains("trust.vendor_roots[0]")).collect()
+        Config::load(&file).expect("the text holds")
     }
 }
 
@@ -235,4 +243,42 @@ fn a_file_in_the_place_of_the_data_folder_is_refused() {
     let folder = Folder::new();
     folder.write("data", b"a file");
     says(&folder.wrong(|text| text), &["data", "a file stands in the way"]);
+}
+
+/// A machine whose clock stands still and whose dice are loaded.
+struct Still(WallTime);
+
+impl Clock for Still {
+    fn boot(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wall(&self) -> WallTime {
+        self.0
+    }
+}
+
+struct Loaded;
+
+impl Entropy for Loaded {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(4);
+    }
+}
+
+/// What `--check` refuses does not start, in the same words, and leaves no trace.
+#[tokio::test]
+async fn a_node_does_not_start_with_what_check_refuses() {
+    let folder = Folder::new();
+    let key = folder.folder.path().join("node.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let config = folder.config(|text| text);
+    let data = config.data.clone();
+    let wrong = config.check(NOW).expect_err("the key is open to all");
+    let machine = Machine { clock: Arc::new(Still(NOW)), entropy: Arc::new(Loaded) };
+    let ended = host::run(config, machine, std::future::pending()).await;
+    let said = ended.expect_err("it does not start").to_string();
+    assert_eq!(said, wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    assert!(said.contains("chmod o="), "{said}");
+    assert!(!data.exists(), "the data directory was made");
 }

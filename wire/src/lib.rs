@@ -16,10 +16,6 @@ pub mod peer {
 /// The domain of every `google.rpc.ErrorInfo` of Trine.
 pub const ERROR_DOMAIN: &str = "trine";
 
-/// The name every node's certificate carries, whichever address it is reached by:
-/// through a balancer the address is not the node's own.
-pub const SERVER_NAME: &str = "trine";
-
 /// Default port of the client listener.
 pub const CLIENT_PORT: u16 = 22450;
 

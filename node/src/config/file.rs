@@ -9,10 +9,10 @@ use license::product::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, ConfigError, Engine, Format, Level, Limits, Listen, Log, MemberConfig, Network, Pair,
-    Tls,
+    Config, ConfigError, Format, Level, Limits, Listen, Log, MemberConfig, Network, Pair, Tls,
 };
 use crate::raft::Endpoints;
+use crate::store::EngineKind;
 
 /// The file, key by key. An optional key is an `Option`, so that the test over
 /// the example file can tell an absent key from a default.
@@ -268,20 +268,19 @@ impl Reader<'_> {
         trusted.iter().enumerate().map(parse).collect()
     }
 
-    fn engine(&self, table: Option<StorageTable>) -> Result<Engine, ConfigError> {
-        match table.and_then(|table| table.engine).as_deref() {
-            None => Ok(Engine::DEFAULT),
-            Some("embedded") => Ok(Engine::Embedded),
-            Some("rocksdb") if cfg!(feature = "rocksdb") => Ok(Engine::Rocksdb),
-            Some("rocksdb") => Err(self.wrong(
-                "storage.engine",
-                quoted("rocksdb"),
-                "this build has no RocksDB; use one made with --features rocksdb, or \"embedded\"",
-            )),
-            Some(other) => {
-                Err(self.wrong("storage.engine", quoted(other), "use \"embedded\" or \"rocksdb\""))
-            }
+    fn engine(&self, table: Option<StorageTable>) -> Result<EngineKind, ConfigError> {
+        let Some(name) = table.and_then(|table| table.engine) else {
+            return Ok(EngineKind::default());
+        };
+        let wrong = |rule: &str| self.wrong("storage.engine", quoted(&name), rule);
+        let engine: EngineKind =
+            name.parse().map_err(|_| wrong("use \"embedded\" or \"rocksdb\""))?;
+        if !engine.is_built() {
+            let rule = "this build has no RocksDB; use one made with --features rocksdb, or \
+                        \"embedded\"";
+            return Err(wrong(rule));
         }
+        Ok(engine)
     }
 
     fn vendor_roots(&self, table: TrustTable) -> Result<Vec<PathBuf>, ConfigError> {

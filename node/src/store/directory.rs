@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::embedded::Embedded;
 use super::thread::Threaded;
 use super::{Disk, DiskError};
@@ -22,9 +20,8 @@ use super::{Disk, DiskError};
 /// Version of the layout above. Raised when an older binary must not open it.
 const LAYOUT: u32 = 1;
 
-/// Which engine keeps a node's data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Which engine keeps a node's data. The default is the best that the build has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// Pure Rust, in every build.
     #[cfg_attr(not(feature = "rocksdb"), default)]
@@ -34,12 +31,27 @@ pub enum EngineKind {
     RocksDb,
 }
 
-impl fmt::Display for EngineKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl EngineKind {
+    /// Its name, in the configuration, on disk and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Embedded => "embedded",
             Self::RocksDb => "rocksdb",
-        })
+        }
+    }
+
+    /// Whether this build has it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Embedded => true,
+            Self::RocksDb => cfg!(feature = "rocksdb"),
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -162,7 +174,7 @@ fn advice(error: &io::Error) -> &'static str {
 /// [`OpenError`] says what is wrong with the directory and what to do; nothing
 /// in it has been changed then.
 pub fn open(dir: &Path, engine: EngineKind) -> Result<Arc<dyn Disk>, OpenError> {
-    if engine == EngineKind::RocksDb && cfg!(not(feature = "rocksdb")) {
+    if !engine.is_built() {
         return Err(OpenError::NotBuilt);
     }
     make_directory(dir)?;
