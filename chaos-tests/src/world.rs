@@ -19,6 +19,7 @@
 mod journal;
 mod machine;
 mod net;
+mod rehearsal;
 mod sources;
 mod trace;
 mod vendor;
@@ -38,6 +39,7 @@ use wire::peer::peer_client::PeerClient;
 
 use journal::Journal;
 use machine::Machine;
+pub use rehearsal::rehearse;
 use sources::{Seed, SimClock};
 use trace::Trace;
 pub use vendor::PRODUCT;
@@ -89,6 +91,11 @@ impl Played {
     /// Everything that could be observed, in order, one event a line.
     pub fn trace(&self) -> Vec<String> {
         self.trace.lines()
+    }
+
+    /// A digest of the trace: equal for two runs that showed the same.
+    pub fn digest(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(self.trace.lines().join("\n").as_bytes())
     }
 }
 
