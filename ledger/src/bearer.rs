@@ -5,7 +5,7 @@
 
 use crate::command::{Bound, IssueToken, Refusal, RevokeToken};
 use crate::ledger::Ledger;
-use crate::limits::{BEARER_TOKENS_MAX, FORGETS_PER_ENTRY};
+use crate::limits::FORGETS_PER_ENTRY;
 use crate::state::Bearer;
 
 impl Ledger {
@@ -15,11 +15,7 @@ impl Ledger {
             // Issuing the same token twice is a retry.
             Some(known) if *known == bearer => return Ok(()),
             Some(known) => return Err(Refusal::TokenInUse { subject: known.subject.clone() }),
-            None if self.state.bearers.len() >= BEARER_TOKENS_MAX => {
-                let what = Bound::BearerTokens;
-                return Err(Refusal::LedgerFull { what, limit: BEARER_TOKENS_MAX });
-            }
-            None => {}
+            None => Bound::BearerTokens.check_room(self.state.bearers.len())?,
         }
         self.index.bearer_ends.insert((body.expires, body.digest));
         self.state.bearers.insert(body.digest, bearer);

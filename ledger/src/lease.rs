@@ -11,9 +11,7 @@ use crate::command::{
 };
 use crate::event::Event;
 use crate::ledger::{Entry, Ledger};
-use crate::limits::{
-    LEASES_MAX, NOT_AFTER_AHEAD_MILLIS, REQUESTS_MAX, SUBJECT_SEATS_MAX, WAIT_AHEAD_MILLIS,
-};
+use crate::limits::{NOT_AFTER_AHEAD_MILLIS, SUBJECT_SEATS_MAX, WAIT_AHEAD_MILLIS};
 use crate::memory::{BodyDigest, GrantRecord, Lease, Request, RequestState, Wanted};
 use crate::name::Subject;
 use crate::pool::uncovered;
@@ -89,18 +87,16 @@ impl Ledger {
 
     /// A full ledger cannot even remember the refusal.
     fn check_room_for_one_more(&self, lease: LeaseId) -> Result<(), Refusal> {
-        if self.index.seats.len() as u64 >= LEASES_MAX {
-            return Err(Refusal::LedgerFull { what: Bound::Leases, limit: LEASES_MAX });
-        }
+        // Who waits counts too: a seat that comes free is handed on unasked.
+        Bound::Leases.check_room(self.index.ends.len() as u64)?;
         self.check_memory(lease)
     }
 
     fn check_memory(&self, lease: LeaseId) -> Result<(), Refusal> {
-        let known = self.state.requests.get(&lease).is_some();
-        if known || self.state.requests.len() < REQUESTS_MAX {
-            return Ok(());
+        match self.state.requests.get(&lease) {
+            Some(_) => Ok(()),
+            None => Bound::Memories.check_room(self.state.requests.len()),
         }
-        Err(Refusal::LedgerFull { what: Bound::Memories, limit: REQUESTS_MAX })
     }
 
     fn admit_subject(&self, body: &Acquire) -> Result<LicenseId, Refusal> {

@@ -2,7 +2,7 @@
 //!
 //! | limit | value | beyond it |
 //! |---|---|---|
-//! | live leases | 2,000,000 | `LedgerFull` |
+//! | live and waiting requests | 2,000,000 | `LedgerFull` |
 //! | remembered, waiting and live requests | 4,000,000 | `LedgerFull` |
 //! | live and waiting requests of one subject | 100,000 | `TooManySeats` |
 //! | requests waiting for one product | 10,000 | `QueueFull` |
@@ -18,7 +18,7 @@
 //! | commands in one batch | 4,096 | does not encode or decode |
 //! | bytes of one batch | 8 MiB | does not encode or decode |
 
-/// Live leases in all.
+/// Live and waiting requests in all.
 pub const LEASES_MAX: u64 = 2_000_000;
 /// Requests known by id: live, waiting and remembered.
 pub const REQUESTS_MAX: u64 = 4_000_000;

@@ -6,6 +6,7 @@ use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, Version, W
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Ending, Token};
+use crate::limits;
 use crate::name::Subject;
 use crate::time::ClusterTime;
 
@@ -315,7 +316,7 @@ impl fmt::Display for ProofKind {
 pub enum Bound {
     /// Remembered request ids.
     Memories,
-    /// Live leases.
+    /// Live and waiting requests.
     Leases,
     /// Installed licenses.
     Licenses,
@@ -323,11 +324,29 @@ pub enum Bound {
     BearerTokens,
 }
 
+impl Bound {
+    /// The limit.
+    pub fn limit(self) -> u64 {
+        match self {
+            Self::Memories => limits::REQUESTS_MAX,
+            Self::Leases => limits::LEASES_MAX,
+            Self::Licenses => limits::LICENSES_MAX,
+            Self::BearerTokens => limits::BEARER_TOKENS_MAX,
+        }
+    }
+
+    /// Whether there is room for one more beside `held`.
+    pub(crate) fn check_room(self, held: u64) -> Result<(), Refusal> {
+        let limit = self.limit();
+        if held < limit { Ok(()) } else { Err(Refusal::LedgerFull { what: self, limit }) }
+    }
+}
+
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memories => "remembered requests",
-            Self::Leases => "live leases",
+            Self::Leases => "live and waiting requests",
             Self::Licenses => "licenses",
             Self::BearerTokens => "bearer tokens",
         })
@@ -360,6 +379,17 @@ fn down_list(down: &[(NodeId, ShareState)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_place_is_taken_and_no_other() {
+        for bound in [Bound::Memories, Bound::Leases, Bound::Licenses, Bound::BearerTokens] {
+            let limit = bound.limit();
+            assert_eq!(bound.check_room(limit - 1), Ok(()));
+            let full = Refusal::LedgerFull { what: bound, limit };
+            assert_eq!(bound.check_room(limit), Err(full.clone()));
+            assert!(full.to_string().contains(&format!("limit of {limit} {bound}")), "{full}");
+        }
+    }
 
     #[test]
     fn dates_read_as_people_write_them() {

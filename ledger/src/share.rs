@@ -16,7 +16,7 @@ use crate::command::{
 use crate::event::Event;
 use crate::index::LicenseStanding;
 use crate::ledger::{Entry, Ledger};
-use crate::limits::{LICENSES_MAX, SILENCE_MILLIS};
+use crate::limits::SILENCE_MILLIS;
 use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::state::{Edition, Installed, State};
@@ -39,10 +39,8 @@ impl Ledger {
             signed_term: None,
         };
         match self.state.licenses.get(&id).map(Installed::newest) {
-            None if self.state.licenses.len() >= LICENSES_MAX => {
-                return Err(Refusal::LedgerFull { what: Bound::Licenses, limit: LICENSES_MAX });
-            }
             None => {
+                Bound::Licenses.check_room(self.state.licenses.len())?;
                 self.state.licenses.insert(id, Installed { current: edition, next: None });
                 self.come_into_force(id, entry);
             }

@@ -9,7 +9,8 @@ use ledger::command::{
     Token,
 };
 use ledger::limits::{
-    BEARER_TOKENS_MAX, ENDINGS_PER_ENTRY, LICENSES_MAX, QUEUE_MAX, SUBJECT_SEATS_MAX,
+    BEARER_TOKENS_MAX, ENDINGS_PER_ENTRY, LEASES_MAX, LICENSES_MAX, QUEUE_MAX, REQUESTS_MAX,
+    SUBJECT_SEATS_MAX,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
@@ -139,6 +140,46 @@ fn licenses_and_bearer_tokens_have_a_stated_number() {
     let full = Refusal::LedgerFull { what: Bound::BearerTokens, limit: BEARER_TOKENS_MAX };
     assert_eq!(answers.last(), Some(&Outcome::Refused(full)));
     assert_eq!(answers[answers.len() - 2], Outcome::Done);
+}
+
+/// The ledger is as full as it may be: it refuses, and has room again when one
+/// lets go. Takes minutes: `cargo test -p trine-ledger --test bounds -- --ignored`.
+#[test]
+#[ignore = "fills a whole ledger; takes minutes and gigabytes"]
+fn a_full_ledger_refuses_and_has_room_again() {
+    let mut cluster = Cluster::serving(1_000_000);
+    let more = [2, 3].map(|tmr| cluster.world.issue(terms("cad", 1, tmr, 1, 1_000_000)));
+    for issued in &more {
+        let mut commands = vec![World::install(issued)];
+        commands.extend((1..=3).map(|node| cluster.world.attest(issued, node)));
+        commands.push(Command::SignTerm(cluster.world.sign(issued, 1)));
+        cluster.apply(0, commands);
+    }
+    let by = |id: u64| subject(&format!("station-{}", id % 64));
+    let acquire_by = |id: u64| match acquire(u128::from(id), None) {
+        Command::Acquire(body) => Command::Acquire(Acquire { subject: by(id), ..body }),
+        other => other,
+    };
+    let cancel =
+        |id: u64| Command::Cancel(Cancel { lease: LeaseId(u128::from(id)), subject: by(id) });
+    let full = |what: Bound| Outcome::Refused(Refusal::LedgerFull { what, limit: what.limit() });
+
+    for first in (0..LEASES_MAX).step_by(10_000) {
+        cluster.apply(0, (first..first + 10_000).map(acquire_by).collect());
+    }
+    assert_eq!(cluster.ledger.live(), LEASES_MAX);
+    let answers = cluster.apply(0, vec![acquire_by(LEASES_MAX)]);
+    assert_eq!(answers.last(), Some(&full(Bound::Leases)));
+    let answers = cluster.apply(0, vec![cancel(0), acquire_by(LEASES_MAX)]);
+    assert!(matches!(answers.last(), Some(Outcome::Granted(..))), "{:?}", answers.last());
+
+    for first in (LEASES_MAX + 1..REQUESTS_MAX).step_by(10_000) {
+        cluster.apply(0, (first..(first + 10_000).min(REQUESTS_MAX)).map(cancel).collect());
+    }
+    let answers = cluster.apply(0, vec![cancel(REQUESTS_MAX), cancel(1), acquire_by(REQUESTS_MAX)]);
+    assert_eq!(answers[3], full(Bound::Memories));
+    assert_eq!(answers[4], Outcome::Cancelled, "a known request takes no room");
+    assert_eq!(answers[5], full(Bound::Memories));
 }
 
 /// Everything ends, so everything is forgotten: the ledger comes back to empty.

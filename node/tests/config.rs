@@ -195,6 +195,13 @@ fn a_missing_file_is_named_with_its_key() {
 }
 
 #[test]
+fn a_file_that_is_too_long_is_refused() {
+    let folder = Folder::new();
+    folder.write("ca.pem", &vec![b'a'; 1024 * 1024 + 1]);
+    says(&folder.wrong(|text| text), &["tls.ca", "ca.pem", "at most 1 MiB"]);
+}
+
+#[test]
 fn a_key_that_anyone_can_read_is_refused() {
     let folder = Folder::new();
     let key = folder.folder.path().join("node.key");

@@ -165,6 +165,13 @@ impl Served {
         reply.map(|reply| reply.into_inner().subject).map_err(|status| format!("{status:?}"))
     }
 
+    /// Calls being answered.
+    fn in_flight(&self) -> u32 {
+        let text = self.metrics.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("trine_requests_in_flight "));
+        line.and_then(|figure| figure.parse().ok()).expect("the figure is shown")
+    }
+
     /// Waits until the door has counted a refusal for `reason`.
     async fn refused(&self, reason: &str) {
         let line =
@@ -347,6 +354,32 @@ fn one_address_cannot_take_all_the_room() {
         served.refused("address_limit").await;
         let other = served.ask(&own, proxy_header("198.51.100.8:4000")).await;
         assert_eq!(other.as_deref(), Ok("198.51.100.8"));
+    });
+}
+
+/// Calls beyond the limit of one connection wait their turn.
+#[test]
+fn one_connection_has_so_many_calls_at_once() {
+    play(async {
+        let limits = Limits { streams_per_connection: 2, ..limits() };
+        let served = Served::start(limits, &[]).await;
+        let own = served.application();
+        let mut client = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        // Its answer tells the client of the limit.
+        client.clock(v1::ClockRequest {}).await.expect("an answer");
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let mut client = client.clone();
+            calls.spawn(async move { client.renew(v1::RenewRequest::default()).await });
+        }
+        let mut at_once = 0;
+        while !calls.is_empty() {
+            if let Ok(answer) = timeout(Duration::from_millis(5), calls.join_next()).await {
+                answer.expect("a call").expect("ended").expect("an answer");
+            }
+            at_once = at_once.max(served.in_flight());
+        }
+        assert_eq!(at_once, 2);
     });
 }
 

@@ -20,9 +20,6 @@ use crate::formation::Formation;
 use crate::identity::{application, token_digest};
 use crate::service::Service;
 
-/// Shortest and longest life of a bearer token, in milliseconds: 1 min, 365 days.
-const TOKEN_LIFETIME_MILLIS: std::ops::RangeInclusive<u64> = 60_000..=365 * 24 * 60 * 60 * 1_000;
-
 /// `trine.v1.Cluster`, answered by the leading node.
 pub(super) struct Cluster {
     pub(super) service: Service,
@@ -203,17 +200,13 @@ impl cluster_server::Cluster for Cluster {
         let by = self.operator(&request)?;
         let v1::IssueTokenRequest { subject, lifetime_ms } = request.into_inner();
         let subject = self.token_subject(&subject)?;
-        if !TOKEN_LIFETIME_MILLIS.contains(&lifetime_ms) {
-            return Err(self.invalid(format!(
-                "lifetime_ms {lifetime_ms} is out of range: a token lives from 1 minute to 365 days"
-            )));
-        }
+        let lifetime = convert::token_lifetime(lifetime_ms).map_err(|no| self.answers.tell(no))?;
         let secret = self.new_secret();
         let digest = token_digest(&secret);
         // The ledger judges a token's end by its own calendar, if it has one yet.
         let now = self.service.peek(|ledger| ledger.wall());
         let now = now.unwrap_or_else(|| self.formation.clock.wall());
-        let expires = now.plus_millis(i64::try_from(lifetime_ms).unwrap_or(i64::MAX));
+        let expires = now.plus_millis(lifetime);
         let issue = IssueToken { digest, subject: subject.clone(), expires, by: by.clone() };
         let reply = self.command(Command::IssueToken(issue)).await?;
         tracing::info!(%by, %subject, "bearer token issued");

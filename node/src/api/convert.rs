@@ -19,6 +19,9 @@ use crate::service::AsOf;
 /// Longest time for which a call may be held open for a seat, in milliseconds.
 pub(super) const HOLD_MILLIS_MAX: u32 = 5_000;
 
+/// Shortest and longest life of a bearer token, in milliseconds: 1 min, 365 days.
+const TOKEN_LIFETIME_MILLIS: std::ops::RangeInclusive<i64> = 60_000..=365 * 24 * 60 * 60 * 1_000;
+
 /// Bytes of a lease id.
 const LEASE_BYTES: usize = 16;
 
@@ -64,6 +67,16 @@ pub(super) fn release(request: &v1::ReleaseRequest, subject: Subject) -> Result<
 /// A cancel.
 pub(super) fn cancel(request: &v1::CancelRequest, subject: Subject) -> Result<Cancel, No> {
     Ok(Cancel { lease: lease(&request.lease)?, subject })
+}
+
+/// How long a bearer token lives, in milliseconds.
+pub(super) fn token_lifetime(lifetime_ms: u64) -> Result<i64, No> {
+    let lifetime = i64::try_from(lifetime_ms).ok();
+    lifetime.filter(|millis| TOKEN_LIFETIME_MILLIS.contains(millis)).ok_or_else(|| {
+        wrong(format!(
+            "lifetime_ms {lifetime_ms} is out of range: a token lives from 1 minute to 365 days"
+        ))
+    })
 }
 
 /// A product's name.
@@ -231,6 +244,18 @@ mod tests {
         for (at, (change, rule)) in beyond.into_iter().enumerate() {
             let error = parsed(change).expect_err("it breaks a rule");
             assert!(error.contains(rule), "change {at}: {error:?} does not say {rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_lives_from_a_minute_to_a_year() {
+        let year = 365 * 24 * 60 * 60 * 1_000;
+        for within in [60_000, 90_000, year] {
+            assert_eq!(token_lifetime(within).ok(), i64::try_from(within).ok());
+        }
+        for beyond in [0, 59_999, year + 1, u64::MAX] {
+            let no = token_lifetime(beyond).expect_err("it breaks the rule");
+            assert!(no.status.message().contains("1 minute to 365 days"), "{beyond}");
         }
     }
 }
