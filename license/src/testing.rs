@@ -6,7 +6,7 @@
 use crate::frost;
 use crate::package::Package;
 use crate::product::NodeId;
-use crate::rand_core::{CryptoRng, Rng as _};
+use crate::rand_core::CryptoRng;
 use crate::request::ClusterRequest;
 use crate::share::SealedShare;
 use crate::terms::Terms;
