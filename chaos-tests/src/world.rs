@@ -3,16 +3,19 @@
 //!
 //! A test writes a story, an async function that is handed the [`World`]:
 //! ```no_run
-//! use chaos_tests::world::{Survives, play};
+//! use chaos_tests::world::{PRODUCT, Survives, play};
 //!
 //! play(7, async |world| {
 //!     world.serve_license(1).await;
-//!     let seat = world.application("line-1").acquire("cad-pro").send().await?;
+//!     let seat = world.application("line-1").acquire(PRODUCT).send().await?;
 //!     world.crash(world.leader().await, Survives::Nothing).await;
 //!     seat.release().await?;
 //!     Ok(())
 //! });
 //! ```
+//! When it ends, the history of what its clients saw is held to the laws
+//! ([`oracle`](crate::oracle)).
+//!
 //! Nothing here is a switch in production code: a node is handed its disk,
 //! clock, entropy and listeners here as it is by `main`.
 
@@ -37,9 +40,11 @@ use pki::{Identity, Role};
 use trine_client::{Client, Endpoint, Options};
 use wire::peer::peer_client::PeerClient;
 
+use crate::history::History;
+use crate::oracle::{self, Figures};
 use journal::Journal;
 use machine::Machine;
-pub use rehearsal::rehearse;
+pub use rehearsal::{Syncs, rehearse};
 use sources::{Seed, SimClock};
 use trace::Trace;
 pub use vendor::PRODUCT;
@@ -73,6 +78,9 @@ struct Inner {
     clients: Cell<u64>,
     orders: RefCell<Vec<Order>>,
     trace: Arc<Trace>,
+    history: Arc<History>,
+    /// Seats of the one license that was installed, if it was a good one.
+    sold: Cell<Option<u32>>,
     journal: Journal,
 }
 
@@ -85,12 +93,18 @@ enum Order {
 /// What a played story left to look at.
 pub struct Played {
     trace: Arc<Trace>,
+    figures: Figures,
 }
 
 impl Played {
     /// Everything that could be observed, in order, one event a line.
     pub fn trace(&self) -> Vec<String> {
         self.trace.lines()
+    }
+
+    /// What was in the history that the laws were held against.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// A digest of the trace: equal for two runs that showed the same.
@@ -117,7 +131,8 @@ impl Drop for Epitaph {
 /// Plays a story in the world that `seed` makes.
 ///
 /// # Panics
-/// When the story fails, a node stops by itself, or the story does not end; the seed is printed.
+/// When the story fails or does not end, a node stops by itself, or a law was
+/// broken; the seed and what the nodes logged are printed.
 pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Played {
     let world = World::new(seed);
     let _kept = world.inner.journal.keep();
@@ -147,7 +162,8 @@ pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Pl
             Err(error) => panic!("the world ended after {:?}: {error}", sim.elapsed()),
         }
     }
-    Played { trace: world.inner.trace.clone() }
+    let verdict = world.inner.sold.get().map(|seats| world.judge(seats));
+    Played { trace: world.inner.trace.clone(), figures: verdict.unwrap_or_default() }
 }
 
 impl World {
@@ -162,10 +178,19 @@ impl World {
             clients: Cell::new(0),
             orders: RefCell::default(),
             trace: Arc::new(Trace::default()),
+            history: Arc::new(History::new(|| turmoil::sim_elapsed().unwrap_or_default())),
+            sold: Cell::new(None),
             journal: Journal::default(),
             seed,
         };
         Self { inner: Rc::new(inner) }
+    }
+
+    fn judge(&self, seats: u32) -> Figures {
+        let verdict = oracle::check(&self.inner.history.events(), seats as usize);
+        let broken: Vec<_> = verdict.violations.iter().map(ToString::to_string).collect();
+        assert!(broken.is_empty(), "laws were broken:\n{}", broken.join("\n"));
+        verdict.figures
     }
 
     fn obey(&self, sim: &mut turmoil::Sim<'_>) {
@@ -208,6 +233,11 @@ impl World {
         self.machine(node).platter().set_sync_time(time);
     }
 
+    /// Lets a node's syncs report success without doing anything.
+    pub fn set_syncs_lie(&self, node: u64) {
+        self.machine(node).platter().set_syncs_lie(true);
+    }
+
     /// How many changes a crash of this node would lose now.
     pub fn unsynced(&self, node: u64) -> usize {
         self.machine(node).platter().unsynced()
@@ -245,7 +275,7 @@ impl World {
         let options = Options::new(endpoints, Arc::new(net::Caller::new(identity)))
             .clock(Arc::new(SimClock))
             .random(Arc::new(self.inner.seed.random("client", number)))
-            .observer(self.inner.trace.observer(name))
+            .observer(self.inner.trace.observer(name, &self.inner.history))
             .patience(patience)
             .holder(name);
         // Nothing in `connect` waits.
@@ -314,6 +344,7 @@ impl World {
         let terms = self.terms(&request, seats);
         let package =
             self.issue(|vendor, rng| vendor.issue(&request, terms, rng).expect("valid terms"));
+        self.inner.sold.set(Some(seats));
         self.install(&package).await;
         self.until_serving().await;
     }

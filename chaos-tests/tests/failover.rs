@@ -176,6 +176,32 @@ fn the_same_request_has_the_same_grant_for_ever() {
     });
 }
 
+/// The same power cut over disks that say they synced and did not: the grant
+/// is gone. So the story before this one is told by the disks, and not by luck.
+#[test]
+fn disks_that_do_not_sync_lose_the_grant() {
+    play(17, async |world| {
+        NODES.into_iter().for_each(|node| world.set_syncs_lie(node));
+        world.serve_license(2).await;
+        let app = world.client_at(Role::Application, "line-1", &NODES, secs(5));
+        let request = Request::mint(&app).await?;
+        request.send(&app).await?;
+        for node in NODES {
+            world.crash(node, Survives::Nothing).await;
+        }
+        for node in NODES {
+            world.restart(node).await;
+        }
+        let lost = request.send(&app).await.unwrap_err();
+        assert!(matches!(lost, AcquireError::NotDone(_)), "{lost}");
+        for node in NODES {
+            let (applied, _) = world.state(node).await.expect("this node is up");
+            assert_eq!(applied, 0, "node-{node} remembers something");
+        }
+        Ok(())
+    });
+}
+
 /// One seat, two who wait for it in turn, and a leader that crashes meanwhile.
 /// Each gets the seat when it is theirs, in the order in which they came.
 #[test]

@@ -1,47 +1,55 @@
 //! A story with a little of everything, drawn from the seed.
 //!
 //! Applications take, wait for, release and abandon seats while nodes crash,
-//! come back and are cut off. Then all is healed, and must be well (L1, L7).
+//! come back and are cut off. Then all is healed, and must be well (L1, L7);
+//! what the applications were told is held to the laws.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
-use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::time::sleep;
-use trine_client::{AcquireError, Client, Reason};
+use trine_client::{AcquireError, Reason};
 
 use super::{Ending, NODES, PRODUCT, Played, Survives, World, play};
+use crate::workload::{TTL_MAX, Workload};
 
 /// Seats sold.
-const SEATS: usize = 3;
-/// Applications that want one.
-const APPLICATIONS: u64 = 6;
+const SEATS: usize = 4;
+/// Clients, with two applications each that want one.
+const CLIENTS: u32 = 3;
 /// Things that go wrong.
 const FAULTS: u32 = 4;
-/// How long a seat outlives an application that dies.
-const TTL: Duration = Duration::from_secs(3);
+
+/// Whether a sync does what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syncs {
+    /// It does.
+    Hold,
+    /// It does nothing: what the rehearsal then finds is what it is for.
+    Lie,
+}
 
 /// Plays the story of one seed.
 ///
 /// # Panics
-/// When the cluster does not come out of it as it should.
-pub fn rehearse(seed: u64) -> Played {
-    play(seed, story)
+/// When the cluster does not come out of it as it should, or broke a law.
+pub fn rehearse(seed: u64, syncs: Syncs) -> Played {
+    play(seed, async move |world| {
+        if syncs == Syncs::Lie {
+            NODES.into_iter().for_each(|node| world.set_syncs_lie(node));
+        }
+        story(world).await
+    })
 }
 
 async fn story(world: World) -> Ending {
     world.serve_license(SEATS as u32).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let applications: Vec<_> = (0..APPLICATIONS)
-        .map(|number| {
-            let client = world.application(&format!("line-{number}"));
-            let rng = world.inner.seed.stream("application", number);
-            tokio::spawn(use_seats(client, rng, stop.clone()))
-        })
-        .collect();
-    let mut rng = world.inner.seed.stream("faults", 0);
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| world.application(&format!("line-{number}"))).collect();
+    let mut rng = world.inner.seed.stream("rehearsal", 0);
+    let workload = Workload::start(&clients, 2, &mut StdRng::seed_from_u64(rng.next_u64()));
     for _ in 0..FAULTS {
         sleep(between(&mut rng, 200, 1_500)).await;
         go_wrong(&world, &mut rng).await;
@@ -49,32 +57,14 @@ async fn story(world: World) -> Ending {
             world.state(node).await;
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    for application in applications {
-        application.await?;
+    workload.finish().await;
+    for client in &clients {
+        client.settle(Duration::from_secs(60)).await;
     }
     world.until_same().await;
+    // By now what vanished applications held has expired, or does so in a moment.
+    sleep(TTL_MAX + TTL_MAX / 10).await;
     fill(&world).await
-}
-
-/// Takes one seat after another until told to stop.
-async fn use_seats(client: Client, mut rng: ChaCha20Rng, stop: Arc<AtomicBool>) {
-    while !stop.load(Ordering::Relaxed) {
-        let wait = between(&mut rng, 0, 2_000);
-        let Ok(seat) = client.acquire(PRODUCT).ttl(TTL).wait(wait).send().await else {
-            sleep(between(&mut rng, 10, 200)).await;
-            continue;
-        };
-        sleep(between(&mut rng, 0, 2_000)).await;
-        if rng.random_bool(0.2) {
-            // Dies: nobody renews or releases.
-            let _ = seat.detach();
-        } else {
-            // Not known whether it came through, it is left to its TTL.
-            let _ = seat.release().await;
-        }
-    }
-    client.settle(Duration::from_secs(60)).await;
 }
 
 /// One fault, and its end.
@@ -101,8 +91,6 @@ async fn go_wrong(world: &World, rng: &mut ChaCha20Rng) {
 
 /// Exactly the seats that were sold come out (L7).
 async fn fill(world: &World) -> Ending {
-    // By now what dead applications held has expired, or does so in a moment.
-    sleep(TTL + TTL / 2).await;
     let client = world.application("filler");
     let mut seats = Vec::new();
     loop {

@@ -7,6 +7,9 @@ use trine_client::Failure;
 use trine_client::clock::Moment;
 use trine_client::observe::{Attempt, Observer, Reply};
 
+use crate::history::History;
+use crate::record::Recorder;
+
 /// A run's events, one a line, each with its simulated time.
 #[derive(Default)]
 pub(super) struct Trace(Mutex<Vec<String>>);
@@ -21,9 +24,15 @@ impl Trace {
         self.locked().clone()
     }
 
-    /// Writes down what the client `name` sends and hears.
-    pub(super) fn observer(self: &Arc<Self>, name: &str) -> Arc<dyn Observer> {
-        Arc::new(Client { name: name.to_owned(), trace: self.clone() })
+    /// Writes down what the client `name` sends and hears, here and in the
+    /// history that the laws are judged by.
+    pub(super) fn observer(
+        self: &Arc<Self>,
+        name: &str,
+        history: &Arc<History>,
+    ) -> Arc<dyn Observer> {
+        let recorder = Recorder::new(history.clone(), name.to_owned());
+        Arc::new(Client { name: name.to_owned(), trace: self.clone(), recorder })
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {
@@ -34,15 +43,18 @@ impl Trace {
 struct Client {
     name: String,
     trace: Arc<Trace>,
+    recorder: Recorder,
 }
 
 impl Observer for Client {
     fn sent(&self, attempt: &Attempt) {
         let Attempt { number, endpoint, call, .. } = attempt;
         self.trace.note(format_args!("{} asks #{number} {endpoint} {call:?}", self.name));
+        self.recorder.sent(attempt);
     }
 
-    fn answered(&self, attempt: &Attempt, answer: Result<&Reply, &Failure>, _: Moment) {
+    fn answered(&self, attempt: &Attempt, answer: Result<&Reply, &Failure>, now: Moment) {
         self.trace.note(format_args!("{} hears #{} {answer:?}", self.name, attempt.number));
+        self.recorder.answered(attempt, answer, now);
     }
 }

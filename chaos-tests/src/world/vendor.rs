@@ -14,7 +14,7 @@ use super::EPOCH;
 use super::sources::Seed;
 
 /// What it sells.
-pub const PRODUCT: &str = "cad-pro";
+pub const PRODUCT: &str = crate::workload::PRODUCT;
 
 const FIRM: FirmCode = FirmCode(6_000_010);
 
