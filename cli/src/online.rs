@@ -106,7 +106,7 @@ impl Connection {
             },
             Reason::NoQuorum => failure.next("see `trine cluster status` for which nodes are up"),
             Reason::SharesMissing => {
-                failure.next("see `trine license list` for which shares are live")
+                failure.next("see `trine cluster status` for which shares are live")
             }
             Reason::NoSeatFree => {
                 failure.next("see `trine seats` for who holds them, or wait with --wait 5m")
@@ -136,6 +136,7 @@ fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) 
             | Reason::TermUnsigned
             | Reason::NotLeader
             | Reason::LeaderChanged
+            | Reason::LedgersDiffer
             | Reason::Draining
             | Reason::Overloaded
             | Reason::Unreachable,

@@ -114,6 +114,8 @@ reasons! {
     NotLeader "NOT_LEADER",
     /// The leader changed while the request was on its way.
     LeaderChanged "LEADER_CHANGED",
+    /// Two nodes' ledgers differ and no third one decides; nothing is granted.
+    LedgersDiffer "LEDGERS_DIFFER",
     /// The server is shutting down.
     Draining "DRAINING",
     /// The request breaks a rule.

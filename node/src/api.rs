@@ -20,10 +20,11 @@ use tonic::{Request, Status};
 use wire::v1::cluster_server::ClusterServer;
 use wire::v1::licensing_server::LicensingServer;
 
+use crate::answer::NotAnswered;
 use crate::config::Limits;
 use crate::formation::Formation;
 use crate::identity::{Caller, NoCaller};
-use crate::service::{NotAnswered, Service};
+use crate::service::Service;
 use crate::telemetry::Metrics;
 use error::No;
 use gate::Gate;

@@ -9,11 +9,12 @@ use license::request::{ClusterRequest, ContainerRequest};
 use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
 
+use crate::answer::NotAnswered;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::peers::Peers;
 use crate::raft::{Endpoints, Raft};
-use crate::service::{NotAnswered, Service};
+use crate::service::Service;
 use crate::shares::Shares;
 
 /// How long a member may take to show its container.

@@ -25,7 +25,8 @@ use serde::Serialize;
 
 use crate::config::Limits;
 use crate::serve::Bounds;
-use crate::service::{NodeStatus, Role, Service};
+use crate::service::Service;
+use crate::status::{NodeStatus, RaftRole};
 use crate::telemetry::{Counts, LicenseReading, Metrics, PoolReading, Reading};
 
 /// What Prometheus is told it gets.
@@ -80,7 +81,7 @@ pub fn bounds(limits: &Limits) -> Bounds {
 }
 
 async fn livez(State(health): State<Health>) -> Response {
-    let live = health.service.node_status().role != Role::Down;
+    let live = health.service.node_status().role != RaftRole::Down;
     (code(live), Json(Live { live })).into_response()
 }
 
@@ -144,7 +145,7 @@ fn reading(ledger: &Ledger, status: &NodeStatus) -> Reading {
         pools: pools.collect(),
         licenses: licenses.collect(),
         cluster_time: Duration::from_millis(ledger.clock().0),
-        is_leader: status.role == Role::Leader,
+        is_leader: status.role == RaftRole::Leader,
         has_quorum: status.has_quorum,
         ready: status.unready.is_none(),
         term: status.term,
@@ -159,7 +160,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::service::LeaderHint;
+    use crate::answer::LeaderHint;
 
     /// Balancers of other versions read exactly this.
     #[test]
@@ -167,7 +168,7 @@ mod tests {
         let leader = LeaderHint { node: 2, client_address: "b:22450".into() };
         let mut status = NodeStatus {
             id: 1,
-            role: Role::Follower,
+            role: RaftRole::Follower,
             term: 7,
             leader: Some(leader),
             last_log_index: 9,
@@ -183,7 +184,7 @@ mod tests {
             r#"{"node":1,"role":"follower","term":7,"leader":2,"ready":true}"#
         );
         status.leader = None;
-        status.role = Role::Candidate;
+        status.role = RaftRole::Candidate;
         status.unready = Some("no leader is known");
         assert_eq!(
             text(&status),

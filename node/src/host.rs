@@ -166,7 +166,11 @@ fn container(data: &Path, act: ActId, entropy: &Arc<dyn Entropy>) -> Result<Cont
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let container = Container::create(act, &mut EntropyRng(entropy.clone()));
-            keep(&path, &container.encode()).map_err(|error| failed(error.to_string()))?;
+            keep(&path, &container.encode()).map_err(|error| {
+                failed(format!(
+                    "cannot write it: {error}; see to space and permissions there and start the node again"
+                ))
+            })?;
             Ok(container)
         }
         Err(error) => Err(failed(error.to_string())),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+pub mod answer;
 pub mod api;
 pub mod clock;
 pub mod config;
@@ -21,5 +22,7 @@ pub mod raft;
 pub mod serve;
 pub mod service;
 mod shares;
+pub mod status;
 pub mod store;
 pub mod telemetry;
+mod waiters;

@@ -18,13 +18,14 @@ use crate::entropy::Entropy;
 use crate::formation::Formation;
 use crate::incoming::Incoming;
 use crate::peers::{Dial, Peers};
-use crate::proposer::{Proposer, QUEUE_MAX};
+use crate::proposer::{Proposer, SUBMISSIONS_MAX};
 use crate::raft::network::Factory;
 use crate::raft::server::PeerDoor;
 use crate::raft::{Endpoints, Raft, spawn};
 use crate::serve::{Bounds, closing, serve};
-use crate::service::{Role, Service};
+use crate::service::Service;
 use crate::shares::Shares;
+use crate::status::RaftRole;
 use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
@@ -151,7 +152,7 @@ where
             .await
             .map_err(|fatal| NodeError::Raft(fatal.to_string()))?;
 
-    let (queue, submissions) = mpsc::channel(QUEUE_MAX);
+    let (queue, submissions) = mpsc::channel(SUBMISSIONS_MAX);
     let service = Service::new(setup.id.0, raft.clone(), view.clone(), links.clone(), queue);
     let proposer = Proposer::new(
         setup.id,
@@ -307,7 +308,7 @@ async fn tell_waiters(service: Service, view: View, mut events: broadcast::Recei
             Ok(happened) => {
                 for event in happened.events.iter() {
                     if let Event::Settled { lease, reply } = event {
-                        service.settle(*lease, reply);
+                        service.tell_waiters(*lease, reply);
                     }
                 }
             }
@@ -393,7 +394,7 @@ async fn ask_clients_to_move(raft: &Raft, closer: &crate::serve::Closer) {
 /// If this node leads, lets the follower that is furthest lead instead.
 async fn hand_over(raft: &Raft, service: &Service) {
     let status = service.node_status();
-    if status.role != Role::Leader {
+    if status.role != RaftRole::Leader {
         return;
     }
     let furthest = status.matched.iter().filter(|(node, _)| **node != status.id);

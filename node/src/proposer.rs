@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::command::{Batch, Command, Reply};
+use ledger::time::ClusterTime;
 use license::product::NodeId;
 use openraft::Instant as _;
 use openraft::ServerState;
@@ -18,34 +19,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::agreement::{self, Agreement};
+use crate::answer::NotAnswered;
 use crate::clock::Clock;
 use crate::office::{Office, TICK};
-use crate::raft::{Proposal, Raft, Replies, spawn};
-use crate::service::NotAnswered;
+use crate::raft::{Proposal, Raft, Replies, leader_hint, spawn};
+use crate::service::{ANSWER_MAX, TAKE_IN_MAX};
 use crate::store::machine::View;
 use crate::telemetry::{ClockAlarm, Metrics};
 
-/// Submissions that may wait in the channel before new ones are refused.
-pub(crate) const QUEUE_MAX: usize = 16_384;
+/// Submissions that may wait before new ones are refused.
+pub(crate) const SUBMISSIONS_MAX: usize = 16_384;
 
-/// Most commands of one batch.
-const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Most commands of one batch; a crowd beyond it makes the next.
+const BATCH_COMMANDS_TARGET: usize = 1_024;
 
 /// A batch takes no further command beyond this many bytes, roughly.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+const BATCH_BYTES_TARGET: usize = 256 << 10;
+
+// What the ledger would refuse is never proposed.
+const _: () = assert!(BATCH_COMMANDS_TARGET <= ledger::limits::BATCH_COMMANDS_MAX);
+const _: () = assert!(2 * BATCH_BYTES_TARGET <= ledger::limits::BATCH_BYTES_MAX);
 
 /// Batches that may be on their way at once.
 const IN_FLIGHT_MAX: usize = 4;
 
 /// A leader that no quorum has confirmed for so long takes nothing in (L4).
 pub(crate) const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
-
-/// How long a submission waits for this node to be ready to lead.
-const READY_WAIT_MAX: Duration = Duration::from_millis(300);
-
-/// A batch without an outcome by then is reported unknown. Less than the
-/// 2 s of L4, which also covers what passed before it was proposed.
-const OUTCOME_WAIT_MAX: Duration = Duration::from_millis(1_400);
 
 /// While a lease lives a stamp is logged at least this often.
 const STAMP_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +54,7 @@ pub(crate) struct Submission {
     pub(crate) command: Command,
     /// Content to share the sync of whatever comes next, by the next tick at the latest.
     pub(crate) lazy: bool,
+    pub(crate) arrived: Instant,
     pub(crate) answer: Answer,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Proposer {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     queue: mpsc::Receiver<Submission>,
-    pending: VecDeque<(Submission, Instant)>,
+    pending: VecDeque<Submission>,
     office: Option<Office>,
     /// The node whose ledger differs while no third one can decide (S18).
     differs_from: Option<NodeId>,
@@ -76,7 +76,7 @@ pub(crate) struct Proposer {
 }
 
 /// Whether this node may propose.
-enum Standing {
+enum Leadership {
     Leads,
     /// Elected a moment ago: wait.
     NotYet(&'static str),
@@ -111,47 +111,61 @@ impl Proposer {
     pub(crate) async fn run(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut ticked = false;
         loop {
             let slots = self.slots.clone();
-            tokio::select! {
-                submission = self.queue.recv(), if self.pending.len() < QUEUE_MAX => {
+            let ticked = tokio::select! {
+                submission = self.queue.recv(), if self.pending.len() < SUBMISSIONS_MAX => {
                     let Some(submission) = submission else { return };
-                    self.pending.push_back((submission, Instant::now()));
-                    while self.pending.len() < QUEUE_MAX
-                        && let Ok(submission) = self.queue.try_recv()
-                    {
-                        self.pending.push_back((submission, Instant::now()));
-                    }
+                    self.gather(submission);
+                    false
                 }
-                _ = ticks.tick() => {
-                    ticked = true;
-                    self.compare_ledgers();
-                }
+                _ = ticks.tick() => true,
                 // A slot came free while a crowd waits for one.
-                slot = slots.clone().acquire_owned(), if self.is_crowded() => drop(slot),
-            }
-            match self.standing() {
-                Standing::Leads => {
-                    while (ticked && self.is_stamp_due() || self.has_work(ticked))
-                        && let Ok(slot) = slots.clone().try_acquire_owned()
-                    {
-                        self.propose(slot);
-                        ticked = false;
-                    }
+                slot = slots.acquire_owned(), if self.is_crowded() => {
+                    drop(slot);
+                    false
                 }
-                Standing::NotYet(detail) => self.refuse_those_who_waited(detail),
-                Standing::Refuses(reason) => self.refuse_all(&reason),
+            };
+            match self.leadership() {
+                Leadership::Leads => self.propose_what_is_due(ticked),
+                Leadership::NotYet(detail) => {
+                    self.refuse_those_who_waited(&NotAnswered::NoQuorum { detail: detail.into() });
+                }
+                Leadership::Refuses(reason) => self.refuse_all(&reason),
             }
-            ticked = false;
         }
     }
 
-    fn compare_ledgers(&mut self) {
-        self.differs_from = match self.view.look(|ledger| agreement::of(ledger, self.node)) {
-            Agreement::Undecided { with, .. } => Some(with),
-            _ => None,
-        };
+    fn gather(&mut self, first: Submission) {
+        self.pending.push_back(first);
+        while self.pending.len() < SUBMISSIONS_MAX
+            && let Ok(submission) = self.queue.try_recv()
+        {
+            self.pending.push_back(submission);
+        }
+    }
+
+    fn propose_what_is_due(&mut self, ticked: bool) {
+        if ticked {
+            let now = self.sample_clock();
+            self.differs_from = self.undecided_difference();
+            if (self.is_stamp_due(now) || self.has_work(true))
+                && let Some(slot) = self.free_slot()
+            {
+                self.propose(slot);
+            }
+        }
+        while self.has_work(false)
+            && let Some(slot) = self.free_slot()
+        {
+            self.propose(slot);
+        }
+        // Four batches are on their way and none comes home: shed what waits too long.
+        self.refuse_those_who_waited(&NotAnswered::Overloaded);
+    }
+
+    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.slots.clone().try_acquire_owned().ok()
     }
 
     fn is_crowded(&self) -> bool {
@@ -159,37 +173,42 @@ impl Proposer {
     }
 
     fn has_work(&self, lazy_too: bool) -> bool {
-        self.pending.iter().any(|(submission, _)| lazy_too || !submission.lazy)
+        self.pending.iter().any(|submission| lazy_too || !submission.lazy)
     }
 
-    /// A stamp is logged when a deadline is due, and now and then while a lease lives.
-    fn is_stamp_due(&mut self) -> bool {
-        let Some(office) = &mut self.office else { return false };
+    /// Moves cluster time on by what has elapsed.
+    fn sample_clock(&mut self) -> Option<ClusterTime> {
         let boot = self.clock.boot();
+        let office = self.office.as_mut()?;
         if office.sees_jump(boot) {
             self.metrics.clock_alarm(ClockAlarm::Jump);
         }
-        let now = office.stamp(boot).time;
-        let since_last = self.last_stamp.elapsed();
+        Some(office.stamp(boot).time)
+    }
+
+    /// A stamp is logged when a deadline is due, and now and then while a lease lives.
+    fn is_stamp_due(&self, now: Option<ClusterTime>) -> bool {
+        let is_quiet = self.last_stamp.elapsed() >= STAMP_INTERVAL;
         self.view.look(|ledger| {
-            ledger.overdue()
-                || ledger
-                    .next_deadline()
-                    .is_some_and(|deadline| deadline <= now || since_last >= STAMP_INTERVAL)
+            let next = ledger.next_deadline();
+            ledger.overdue() || next.is_some_and(|next| is_quiet || Some(next) <= now)
         })
     }
 
-    fn standing(&mut self) -> Standing {
+    fn undecided_difference(&self) -> Option<NodeId> {
+        match self.view.look(|ledger| agreement::of(ledger, self.node)) {
+            Agreement::Undecided { with, .. } => Some(with),
+            _ => None,
+        }
+    }
+
+    fn leadership(&mut self) -> Leadership {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != ServerState::Leader {
             self.office = None;
-            let leader = metrics.current_leader.and_then(|node| {
-                let endpoints = metrics.membership_config.membership().get_node(&node)?;
-                let client_address = endpoints.client.clone();
-                Some(crate::service::LeaderHint { node, client_address })
-            });
-            return Standing::Refuses(NotAnswered::NotLeader { leader });
+            let leader = leader_hint(metrics.current_leader, &metrics.membership_config);
+            return Leadership::Refuses(NotAnswered::NotLeader { leader });
         }
         let term = metrics.current_term;
         if self.office.as_ref().is_none_or(|office| office.term() != term) {
@@ -198,37 +217,34 @@ impl Proposer {
             // term is applied: then every earlier stamp is in it (S14).
             let applied_own = metrics.last_applied.is_some_and(|id| id.leader_id.term == term);
             if !applied_own {
-                return Standing::NotYet("this node was elected a moment ago");
+                return Leadership::NotYet("this node was elected a moment ago");
             }
             let clock = self.view.look(ledger::Ledger::clock);
             self.office = Some(Office::take(term, clock, self.clock.boot()));
             self.metrics.leader_changed();
         }
         match metrics.last_quorum_acked {
-            None => Standing::NotYet("no quorum has confirmed this leader yet"),
+            None => Leadership::NotYet("no quorum has confirmed this leader yet"),
             Some(acked) if acked.elapsed() > QUORUM_SILENCE_MAX => {
                 let detail = "the leader has not heard from a second node".into();
-                Standing::Refuses(NotAnswered::NoQuorum { detail })
+                Leadership::Refuses(NotAnswered::NoQuorum { detail })
             }
-            Some(_) => Standing::Leads,
+            Some(_) => Leadership::Leads,
         }
     }
 
     fn refuse_all(&mut self, reason: &NotAnswered) {
-        for (submission, _) in self.pending.drain(..) {
+        for submission in self.pending.drain(..) {
             let _ = submission.answer.send(Err(reason.clone()));
         }
     }
 
-    fn refuse_those_who_waited(&mut self, detail: &str) {
-        let now = Instant::now();
-        while let Some((_, since)) = self.pending.front()
-            && now.duration_since(*since) >= READY_WAIT_MAX
+    /// Refuses what could not be taken in within [`TAKE_IN_MAX`].
+    fn refuse_those_who_waited(&mut self, reason: &NotAnswered) {
+        while self.pending.front().is_some_and(|first| first.arrived.elapsed() >= TAKE_IN_MAX)
+            && let Some(submission) = self.pending.pop_front()
         {
-            if let Some((submission, _)) = self.pending.pop_front() {
-                let no_quorum = NotAnswered::NoQuorum { detail: detail.to_owned() };
-                let _ = submission.answer.send(Err(no_quorum));
-            }
+            let _ = submission.answer.send(Err(reason.clone()));
         }
     }
 
@@ -240,9 +256,9 @@ impl Proposer {
         let mut commands = Vec::new();
         let mut answers = Vec::new();
         let mut bytes = 0;
-        while commands.len() < BATCH_COMMANDS_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Some((submission, _)) = self.pending.pop_front()
+        while commands.len() < BATCH_COMMANDS_TARGET
+            && bytes < BATCH_BYTES_TARGET
+            && let Some(submission) = self.pending.pop_front()
         {
             // A caller that hung up before its command left wants nothing done.
             if submission.answer.is_closed() {
@@ -251,8 +267,7 @@ impl Proposer {
             if let Some(with) = self.differs_from
                 && matches!(submission.command, Command::Acquire(_) | Command::Renew(_))
             {
-                let detail = format!("the ledger of {with} differs from the leader's");
-                let _ = submission.answer.send(Err(NotAnswered::NoQuorum { detail }));
+                let _ = submission.answer.send(Err(NotAnswered::LedgersDiffer { with }));
                 continue;
             }
             bytes += roughly_bytes(&submission.command);
@@ -264,26 +279,27 @@ impl Proposer {
         spawn(async move {
             let began = Instant::now();
             let write = raft.client_write(Proposal::from(Batch { stamp, commands }));
-            let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, write).await {
+            // Each caller stops waiting by itself; this only gives the slot back.
+            let outcome = match tokio::time::timeout(ANSWER_MAX, write).await {
                 Ok(Ok(response)) => {
                     metrics.observe_commit(began.elapsed());
                     Ok(response.data)
                 }
+                // Not appended.
                 Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
-                    // Not appended. The caller looks for the leader afresh.
-                    Err(NotAnswered::NoQuorum { detail: "the leader changed".into() })
+                    Err(NotAnswered::LeaderChanged)
                 }
                 Ok(Err(error)) => Err(NotAnswered::Unknown { detail: error.to_string() }),
-                Err(_) => {
-                    let detail = "no quorum confirmed it in time".into();
-                    Err(NotAnswered::Unknown { detail })
-                }
+                Err(_) => Err(NotAnswered::Unknown { detail: UNCONFIRMED.to_owned() }),
             };
             drop(slot);
             hand_out(outcome, answers);
         });
     }
 }
+
+/// What is told of a command that was proposed and not confirmed in time.
+pub(crate) const UNCONFIRMED: &str = "no quorum confirmed it in time";
 
 fn hand_out(outcome: Result<Replies, NotAnswered>, answers: Vec<Answer>) {
     match outcome {

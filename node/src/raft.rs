@@ -119,6 +119,16 @@ pub(crate) struct SnapshotHeader {
     pub(crate) bytes: u64,
 }
 
+/// Who leads and where applications reach it, if the membership knows.
+pub(crate) fn leader_hint(
+    leader: Option<NodeId>,
+    membership: &StoredMembership,
+) -> Option<crate::answer::LeaderHint> {
+    let node = leader?;
+    let client_address = membership.membership().get_node(&node)?.client.clone();
+    Some(crate::answer::LeaderHint { node, client_address })
+}
+
 /// The log id of `index` in `term`.
 pub fn log_id(term: u64, index: u64) -> LogId {
     // In standard Raft the term alone names the leader, whatever node id is given here.

@@ -1,84 +1,43 @@
 //! Where commands enter the cluster: here, or one hop on at the leader.
 //!
-//! Every caller gets one of three things: the ledger's reply, a definite *not
-//! done*, or an honest *unknown* (S25). Nothing here waits for ever.
+//! Every caller gets one of three things within [`ANSWER_MAX`]: the ledger's
+//! reply, a definite *not done*, or an honest *unknown* (S25, L4).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::Ledger;
 use ledger::command::{Acquire, Command, LeaseId, LogId, Outcome, Refusal, Reply};
 use ledger::time::ClusterTime;
-use openraft::Instant as _;
+use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
-use openraft::{ReadPolicy, ServerState};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use wire::peer::{ForwardRequest, forward_reply};
 
+use crate::answer::{LeaderHint, NotAnswered};
 use crate::peers::{Peers, never_sent};
-use crate::proposer::{QUORUM_SILENCE_MAX, Submission};
-use crate::raft::Raft;
+use crate::proposer::{Submission, UNCONFIRMED};
 use crate::raft::message::{pack, unpack};
+use crate::raft::{Raft, leader_hint};
+use crate::status::NodeStatus;
 use crate::store::machine::View;
+use crate::waiters::Waiters;
 
-/// How long a request looks for a leader that takes it in. Long enough to bridge
-/// a planned handover; after a crash the client asks again.
-const LEADER_WAIT_MAX: Duration = Duration::from_millis(400);
+/// From a request's arrival to its answer, whatever happens: below the 2 s of L4.
+pub const ANSWER_MAX: Duration = Duration::from_millis(1_900);
 
-/// How long the leader may take to answer what was forwarded to it, and a quorum
-/// to confirm a read. With the wait before it, below the 2 s of L4.
-const ANSWER_WAIT_MAX: Duration = Duration::from_millis(1_500);
+/// Within this a request is on its way into the log or definitely not done.
+/// Bridges a planned handover; after a crash the client asks again.
+pub(crate) const TAKE_IN_MAX: Duration = Duration::from_millis(400);
+
+/// What the way back from the leader may take, of a forwarded request's time.
+const WAY_BACK: Duration = Duration::from_millis(100);
 
 /// Between two looks for a leader.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Why there is no reply of the ledger.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum NotAnswered {
-    /// Definitely not done.
-    #[error(
-        "no quorum: {detail}; nothing was done, ask again when two of the three nodes are up (see `trine cluster status`)"
-    )]
-    NoQuorum {
-        /// What is missing.
-        detail: String,
-    },
-    /// Definitely not done: only the leader answers this.
-    #[error("this node does not lead{}", leader.as_ref().map(|l| format!("; node-{} at {} does", l.node, l.client_address)).unwrap_or_default())]
-    NotLeader {
-        /// Who does, if known.
-        leader: Option<LeaderHint>,
-    },
-    /// Definitely not done.
-    #[error(
-        "this node has more requests waiting than it takes in; nothing was done, ask again in a moment"
-    )]
-    Overloaded,
-    /// Definitely not done.
-    #[error("this node is shutting down; nothing was done, ask another")]
-    Draining,
-    /// Definitely not done.
-    #[error("the cluster is not formed yet; run `trine cluster init`")]
-    NotFormed,
-    /// It may or may not have been done; asking again with the same id is safe.
-    #[error("the outcome is unknown: {detail}; ask again with the same request id")]
-    Unknown {
-        /// What broke.
-        detail: String,
-    },
-}
-
-/// Who leads, and where applications and operators reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaderHint {
-    /// The node.
-    pub node: u64,
-    /// Its client address.
-    pub client_address: String,
-}
 
 /// The state a read is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,80 +46,6 @@ pub struct AsOf {
     pub log_id: LogId,
     /// Cluster time there.
     pub stamp: ClusterTime,
-}
-
-/// How this node stands, as itself sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// The node.
-    pub id: u64,
-    /// Its part in Raft.
-    pub role: Role,
-    /// Its term.
-    pub term: u64,
-    /// Whom it follows, or itself.
-    pub leader: Option<LeaderHint>,
-    /// The last entry in its log.
-    pub last_log_index: u64,
-    /// The last entry its ledger has applied.
-    pub applied_index: u64,
-    /// The last entry its snapshot covers.
-    pub snapshot_index: u64,
-    /// On the leader: the last entry each other node is known to hold.
-    pub matched: BTreeMap<u64, u64>,
-    /// Whether it knows a leader and, if it is that leader, a quorum confirmed
-    /// it within the last second. Draining does not matter.
-    pub has_quorum: bool,
-    /// Why it cannot serve, if it cannot.
-    pub unready: Option<&'static str>,
-}
-
-/// A node's part in Raft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Proposes.
-    Leader,
-    /// Follows a leader, or waits for one.
-    Follower,
-    /// Stands for election.
-    Candidate,
-    /// Takes entries and has no vote.
-    Learner,
-    /// Raft has stopped.
-    Down,
-}
-
-impl Role {
-    /// The word for it in health answers, status and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::Follower => "follower",
-            Self::Candidate => "candidate",
-            Self::Learner => "learner",
-            Self::Down => "down",
-        }
-    }
-}
-
-/// Somebody waiting for a queued request; forgotten however the wait ends.
-struct Settling<'a> {
-    service: &'a Service,
-    lease: LeaseId,
-    settled: oneshot::Receiver<Reply>,
-}
-
-impl Drop for Settling<'_> {
-    fn drop(&mut self) {
-        self.settled.close();
-        let mut waiting = self.service.waiting();
-        if let Some(waiters) = waiting.get_mut(&self.lease) {
-            waiters.retain(|waiter| !waiter.is_closed());
-            if waiters.is_empty() {
-                waiting.remove(&self.lease);
-            }
-        }
-    }
 }
 
 /// The door between the API and the cluster. Cheap to clone.
@@ -175,15 +60,8 @@ struct Inner {
     view: View,
     peers: Peers,
     queue: mpsc::Sender<Submission>,
-    /// Who is to be told when a queued request is settled.
-    waiting: Mutex<Waiting>,
+    waiters: Waiters,
     draining: AtomicBool,
-}
-
-type Waiting = BTreeMap<LeaseId, Vec<oneshot::Sender<Reply>>>;
-
-fn index(log_id: Option<crate::raft::LogId>) -> u64 {
-    log_id.map_or(0, |log_id| log_id.index)
 }
 
 impl Service {
@@ -194,62 +72,59 @@ impl Service {
         peers: Peers,
         queue: mpsc::Sender<Submission>,
     ) -> Self {
-        let waiting = Mutex::default();
-        let draining = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { id, raft, view, peers, queue, waiting, draining }) }
+        let (waiters, draining) = (Waiters::default(), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { id, raft, view, peers, queue, waiters, draining }) }
     }
 
     /// An application's command: proposed here, or forwarded to the leader.
     ///
-    /// If the answer is a place in the queue, waits up to `hold` for the seat.
+    /// If the answer is a place in the queue, the call is held open for up to
+    /// `hold_open`, to answer the moment a seat comes free.
     ///
     /// # Errors
-    /// [`NotAnswered`], within about two seconds.
-    pub async fn submit(&self, command: Command, hold: Duration) -> Result<Reply, NotAnswered> {
-        let settling = match &command {
-            Command::Acquire(Acquire { lease, wait_until: Some(_), .. }) if !hold.is_zero() => {
-                // Before asking, so that a seat that comes free at once is not missed.
-                Some(self.await_settling(*lease))
+    /// [`NotAnswered`], within [`ANSWER_MAX`].
+    pub async fn submit(
+        &self,
+        command: Command,
+        hold_open: Duration,
+    ) -> Result<Reply, NotAnswered> {
+        let waiter = match &command {
+            Command::Acquire(Acquire { lease, wait_until: Some(_), .. })
+                if !hold_open.is_zero() =>
+            {
+                Some(self.inner.waiters.wait_for(*lease))
             }
             _ => None,
         };
-        let reply = self.ask_until(command).await?;
-        match settling {
-            Some(mut settling) if matches!(reply.outcome, Outcome::Queued(_)) => {
-                let settled = tokio::time::timeout(hold, &mut settling.settled).await;
-                Ok(settled.ok().and_then(Result::ok).unwrap_or(reply))
+        let reply = self.ask_wherever_the_leader_is(command).await?;
+        match waiter {
+            Some(mut waiter) if matches!(reply.outcome, Outcome::Queued(_)) => {
+                Ok(waiter.settled(hold_open).await.unwrap_or(reply))
             }
             _ => Ok(reply),
         }
     }
 
-    /// Asks wherever the leader is, again and again while nothing was done.
-    async fn ask_until(&self, command: Command) -> Result<Reply, NotAnswered> {
-        let give_up = tokio::time::Instant::now() + LEADER_WAIT_MAX;
+    /// Asks again while nothing was done and there is time for another leader.
+    async fn ask_wherever_the_leader_is(&self, command: Command) -> Result<Reply, NotAnswered> {
+        let arrived = Instant::now();
+        let deadline = arrived + ANSWER_MAX;
         loop {
             let answer = match self.leader() {
-                Some(leader) if leader != self.inner.id => self.forward(leader, &command).await,
-                Some(_) => self.submit_here(command.clone()).await,
+                Some(leader) if leader != self.inner.id => {
+                    self.forward(leader, &command, deadline).await
+                }
+                Some(_) => self.enqueue(command.clone(), false, deadline).await,
                 None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
             };
             let not_done = match answer {
-                // Nothing happened and the next leader will know better.
-                Ok(reply) if reply.outcome == Outcome::Refused(Refusal::StaleStamp) => {
-                    NotAnswered::NoQuorum { detail: "the leader changed".into() }
-                }
-                Ok(reply) => return Ok(reply),
-                Err(
-                    final_answer @ (NotAnswered::Unknown { .. }
-                    | NotAnswered::Overloaded
-                    | NotAnswered::Draining
-                    | NotAnswered::NotFormed),
-                ) => return Err(final_answer),
-                Err(NotAnswered::NotLeader { .. }) => {
-                    NotAnswered::NoQuorum { detail: "the leader changed".into() }
-                }
-                Err(no_quorum @ NotAnswered::NoQuorum { .. }) => no_quorum,
+                // Nothing happened, and the next leader will know better.
+                Ok(Reply { outcome: Outcome::Refused(Refusal::StaleStamp), .. })
+                | Err(NotAnswered::NotLeader { .. }) => NotAnswered::LeaderChanged,
+                Err(again @ (NotAnswered::NoQuorum { .. } | NotAnswered::LeaderChanged)) => again,
+                decided => return decided,
             };
-            if tokio::time::Instant::now() + PAUSE >= give_up {
+            if arrived.elapsed() + PAUSE >= TAKE_IN_MAX {
                 return Err(not_done);
             }
             tokio::time::sleep(PAUSE).await;
@@ -259,63 +134,85 @@ impl Service {
     /// A command that only the leader takes.
     ///
     /// # Errors
-    /// [`NotAnswered`], [`NotAnswered::NotLeader`] among them.
+    /// [`NotAnswered`], [`NotAnswered::NotLeader`] among them, within [`ANSWER_MAX`].
     pub async fn submit_here(&self, command: Command) -> Result<Reply, NotAnswered> {
-        self.enqueue(command, false).await
+        self.enqueue(command, false, Instant::now() + ANSWER_MAX).await
+    }
+
+    /// Like [`Service::submit_here`], for a node that forwarded and waits so long.
+    pub(crate) async fn submit_forwarded(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> Result<Reply, NotAnswered> {
+        self.enqueue(command, false, Instant::now() + within.min(ANSWER_MAX)).await
     }
 
     /// A command that may share the next sync but asks for none of its own.
     pub(crate) async fn submit_lazily(&self, command: Command) -> Result<Reply, NotAnswered> {
+        let deadline = Instant::now() + ANSWER_MAX;
         match self.leader() {
-            Some(leader) if leader == self.inner.id => self.enqueue(command, true).await,
-            Some(leader) => self.forward(leader, &command).await,
+            Some(leader) if leader == self.inner.id => self.enqueue(command, true, deadline).await,
+            Some(leader) => self.forward(leader, &command, deadline).await,
             None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
         }
     }
 
-    async fn enqueue(&self, command: Command, lazy: bool) -> Result<Reply, NotAnswered> {
+    async fn enqueue(
+        &self,
+        command: Command,
+        lazy: bool,
+        deadline: Instant,
+    ) -> Result<Reply, NotAnswered> {
         let (answer, answered) = oneshot::channel();
-        let submission = Submission { command, lazy, answer };
+        let submission = Submission { command, lazy, arrived: Instant::now(), answer };
         self.inner.queue.try_send(submission).map_err(|full| match full {
             mpsc::error::TrySendError::Full(_) => NotAnswered::Overloaded,
             mpsc::error::TrySendError::Closed(_) => NotAnswered::Draining,
         })?;
-        // The proposer answers each submission, in time; if it is gone, the node is stopping.
-        answered.await.unwrap_or_else(|_| {
-            Err(NotAnswered::Unknown { detail: "this node is stopping".into() })
-        })
+        // What waits unproposed for TAKE_IN_MAX is refused, so time up means: proposed.
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(unknown("this node is stopping")),
+            Err(_) => Err(unknown(UNCONFIRMED)),
+        }
     }
 
-    async fn forward(&self, leader: u64, command: &Command) -> Result<Reply, NotAnswered> {
+    async fn forward(
+        &self,
+        leader: u64,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Reply, NotAnswered> {
         let Some(mut client) = self.inner.peers.calls(leader) else {
             let detail = format!("node-{leader} leads and is not in this node's config");
             return Err(NotAnswered::NoQuorum { detail });
         };
-        let command = pack(command)
-            .map_err(|status| NotAnswered::NoQuorum { detail: status.message().to_owned() })?;
-        let request = ForwardRequest { command: Some(command) };
-        let sent = tokio::time::timeout(ANSWER_WAIT_MAX, client.forward(request)).await;
-        let answer = match sent {
+        let command = pack(command).expect("a command encodes: it is bounded and holds no maps");
+        let within = deadline.saturating_duration_since(Instant::now()).saturating_sub(WAY_BACK);
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let request = ForwardRequest { command: Some(command), within_ms };
+        let answer = match tokio::time::timeout_at(deadline, client.forward(request)).await {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) if never_sent(&status) => {
                 let detail = format!("the leader, node-{leader}, is not reached");
                 return Err(NotAnswered::NoQuorum { detail });
             }
             Ok(Err(status)) => {
-                let detail = format!("the way to node-{leader} broke: {}", status.message());
-                return Err(NotAnswered::Unknown { detail });
+                return Err(unknown(format!(
+                    "the way to node-{leader} broke: {}",
+                    status.message()
+                )));
             }
-            Err(_) => {
-                let detail = format!("node-{leader} did not answer in time");
-                return Err(NotAnswered::Unknown { detail });
-            }
+            Err(_) => return Err(unknown(format!("node-{leader} did not answer in time"))),
         };
         match answer.result {
-            Some(forward_reply::Result::Reply(reply)) => unpack(&reply)
-                .map_err(|status| NotAnswered::Unknown { detail: status.message().to_owned() }),
-            Some(forward_reply::Result::NotDone(detail)) => Err(NotAnswered::NoQuorum { detail }),
-            Some(forward_reply::Result::Unknown(detail)) => Err(NotAnswered::Unknown { detail }),
-            None => Err(NotAnswered::Unknown { detail: "the leader's answer was empty".into() }),
+            Some(forward_reply::Result::Reply(reply)) => {
+                unpack(&reply).map_err(|status| unknown(status.message()))
+            }
+            Some(forward_reply::Result::NotDone(told)) => Err(NotAnswered::from_wire(told)),
+            Some(forward_reply::Result::Unknown(detail)) => Err(unknown(detail)),
+            None => Err(unknown("the leader's answer was empty")),
         }
     }
 
@@ -328,14 +225,14 @@ impl Service {
     ///
     /// # Errors
     /// [`NotAnswered::NotLeader`], or [`NotAnswered::NoQuorum`] when leadership
-    /// is not confirmed by a quorum in time.
+    /// is not confirmed by a quorum within [`ANSWER_MAX`].
     pub async fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> Result<(AsOf, T), NotAnswered> {
         let confirm = async {
             let linearizer = self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await?;
             linearizer.await_ready(&self.inner.raft).await?;
             Ok::<_, RaftError<_, LinearizableReadError<_>>>(())
         };
-        match tokio::time::timeout(ANSWER_WAIT_MAX, confirm).await {
+        match tokio::time::timeout(ANSWER_MAX, confirm).await {
             Ok(Ok(())) => {}
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
                 return Err(match self.leader_hint() {
@@ -367,53 +264,13 @@ impl Service {
     pub fn leader_hint(&self) -> Option<LeaderHint> {
         let metrics = self.inner.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let node = metrics.current_leader?;
-        let endpoints = metrics.membership_config.membership().get_node(&node)?;
-        Some(LeaderHint { node, client_address: endpoints.client.clone() })
+        leader_hint(metrics.current_leader, &metrics.membership_config)
     }
 
     /// How this node stands.
     pub fn node_status(&self) -> NodeStatus {
-        let leader = self.leader_hint();
-        let is_formed = self.peek(|ledger| ledger.genesis().is_some());
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let role = match (&metrics.running_state, metrics.state) {
-            (Err(_), _) | (_, ServerState::Shutdown) => Role::Down,
-            (_, ServerState::Leader) => Role::Leader,
-            (_, ServerState::Follower) => Role::Follower,
-            (_, ServerState::Candidate) => Role::Candidate,
-            (_, ServerState::Learner) => Role::Learner,
-        };
-        let is_confirmed = role != Role::Leader
-            || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= QUORUM_SILENCE_MAX);
-        let has_quorum = role != Role::Down && leader.is_some() && is_confirmed;
-        let unready = if self.inner.draining.load(Ordering::Relaxed) {
-            Some("shutting down")
-        } else if role == Role::Down {
-            Some("raft has stopped")
-        } else if !is_formed {
-            Some("the cluster is not formed")
-        } else if leader.is_none() {
-            Some("no leader is known")
-        } else if !is_confirmed {
-            Some("no quorum confirms this leader")
-        } else {
-            None
-        };
-        let matched = metrics.replication.iter().flatten();
-        NodeStatus {
-            has_quorum,
-            id: self.inner.id,
-            role,
-            term: metrics.current_term,
-            leader,
-            last_log_index: metrics.last_log_index.unwrap_or(0),
-            applied_index: index(metrics.last_applied),
-            snapshot_index: index(metrics.snapshot),
-            matched: matched.map(|(node, log_id)| (*node, index(*log_id))).collect(),
-            unready,
-        }
+        let is_draining = self.inner.draining.load(Ordering::Relaxed);
+        NodeStatus::of(self.inner.id, &self.inner.raft, &self.inner.view, is_draining)
     }
 
     /// From now on this node calls itself unready; what it began it finishes.
@@ -421,34 +278,16 @@ impl Service {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Tells whoever is held open for `lease` that it is settled.
+    pub(crate) fn tell_waiters(&self, lease: LeaseId, reply: &Reply) {
+        self.inner.waiters.tell(lease, reply);
+    }
+
     fn leader(&self) -> Option<u64> {
         self.inner.raft.server_metrics().borrow_watched().current_leader
     }
-
-    /// Tells whoever waits for `lease` that it is settled.
-    pub(crate) fn settle(&self, lease: LeaseId, reply: &Reply) {
-        let waiters = self.waiting().remove(&lease).unwrap_or_default();
-        for waiter in waiters {
-            // A caller that hung up learns it by asking again.
-            let _ = waiter.send(reply.clone());
-        }
-    }
-
-    fn await_settling(&self, lease: LeaseId) -> Settling<'_> {
-        let (waiter, settled) = oneshot::channel();
-        self.waiting().entry(lease).or_default().push(waiter);
-        Settling { service: self, lease, settled }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it holds this lock, and a map of channels is never half changed.
-        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl View {
-    /// Looks at the ledger as it is now. Entries wait meanwhile, so be quick.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
-        self.read(|applied| look(&applied.ledger))
-    }
+fn unknown(detail: impl Into<String>) -> NotAnswered {
+    NotAnswered::Unknown { detail: detail.into() }
 }

@@ -7,9 +7,9 @@ use license::product::InvalidName;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
 
+use crate::answer::NotAnswered;
 use crate::formation::FormationError;
 use crate::identity::{NoCaller, Role};
-use crate::service::NotAnswered;
 
 /// Decided by the ledger.
 const REFUSED: &str = "refused";
@@ -128,6 +128,12 @@ pub(super) fn not_answered(why: &NotAnswered) -> No {
         NotAnswered::NotLeader { leader: None } => {
             No::new((Code::Unavailable, "NOT_LEADER"), message, NOT_DONE, [])
         }
+        NotAnswered::LeaderChanged => {
+            No::new((Code::Unavailable, "LEADER_CHANGED"), message, NOT_DONE, [])
+        }
+        NotAnswered::LedgersDiffer { .. } => {
+            No::new((Code::Unavailable, "LEDGERS_DIFFER"), message, NOT_DONE, [])
+        }
         NotAnswered::Overloaded => {
             No::new((Code::ResourceExhausted, "OVERLOADED"), message, NOT_DONE, [])
         }
@@ -200,7 +206,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::service::LeaderHint;
+    use crate::answer::LeaderHint;
 
     const TABLE: &str = include_str!("../../../wire/proto/trine/v1/licensing.proto");
 

@@ -18,9 +18,9 @@ use tonic::{Code, Status};
 use super::Answers;
 use super::error::{self, No};
 use super::roles::Call;
+use crate::answer::NotAnswered;
 use crate::config::Limits;
 use crate::identity::{NoCaller, Peer, caller_of};
-use crate::service::NotAnswered;
 use crate::telemetry::Metrics;
 
 /// A call that takes longer is ended. The longest that is meant to be so long

@@ -1,6 +1,7 @@
 //! Raft's messages on their way in, and what else peers ask of one another.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use ledger::command::Command;
@@ -18,7 +19,7 @@ use super::message::{pack, unpack};
 use super::{Raft, Snapshot, SnapshotHeader, TypeConfig};
 use crate::identity as connection;
 use crate::peers::MESSAGE_BYTES_MAX;
-use crate::service::{NotAnswered, Service};
+use crate::service::Service;
 use crate::shares::Shares;
 use crate::store::machine::SnapshotBytes;
 
@@ -155,16 +156,19 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
-        let command = self.admit(request)?.command.unwrap_or_default();
-        let command: Command = unpack(&command)?;
+        let ForwardRequest { command, within_ms } = self.admit(request)?;
+        let command: Command = unpack(&command.unwrap_or_default())?;
         if !may_be_forwarded(&command) {
             return Err(Status::permission_denied("operators ask the leader themselves"));
         }
         // One hop only: a node that does not lead says so.
-        let result = match self.service.submit_here(command).await {
+        let within = Duration::from_millis(within_ms.into());
+        let result = match self.service.submit_forwarded(command, within).await {
             Ok(reply) => forward_reply::Result::Reply(pack(&reply)?),
-            Err(NotAnswered::Unknown { detail }) => forward_reply::Result::Unknown(detail),
-            Err(not_done) => forward_reply::Result::NotDone(not_done.to_string()),
+            Err(why) => match why.to_wire() {
+                Some(not_done) => forward_reply::Result::NotDone(not_done),
+                None => forward_reply::Result::Unknown(why.to_string()),
+            },
         };
         Ok(Response::new(ForwardReply { result: Some(result) }))
     }

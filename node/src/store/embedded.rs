@@ -24,6 +24,20 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("trine");
 /// Bytes of pages kept in memory. The log has its own window; this is for the rest.
 const CACHE: usize = 32 << 20;
 
+/// Makes an empty database, whole or not at all: a disk that was full at the
+/// first start leaves nothing that the second takes for a damaged one.
+fn make(path: &Path) -> Result<(), DiskError> {
+    let failed = |error: redb::Error| failure(Operation::Open, path, error);
+    let unfinished = path.with_extension("part");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error.into())),
+        _ => {}
+    }
+    // Dropping it closes the file; opening the finished one checks it again.
+    drop(Database::create(&unfinished).map_err(|error| failed(error.into()))?);
+    std::fs::rename(&unfinished, path).map_err(|error| failed(error.into()))
+}
+
 pub(super) struct Embedded {
     path: PathBuf,
     database: Database,
@@ -33,7 +47,10 @@ impl Embedded {
     /// Opens the database in `directory`, or makes it.
     pub(super) fn open(directory: &Path) -> Result<Self, DiskError> {
         let path = directory.join("trine.redb");
-        let opened = Database::builder().set_cache_size(CACHE).create(&path);
+        if !path.exists() {
+            make(&path)?;
+        }
+        let opened = Database::builder().set_cache_size(CACHE).open(&path);
         let database =
             opened.map_err(|error| failure(Operation::Open, &path, redb::Error::from(error)))?;
         Ok(Self { path, database })

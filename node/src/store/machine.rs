@@ -61,6 +61,11 @@ impl View {
         look(&self.0.applied.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Looks at the ledger alone.
+    pub fn look<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        self.read(|applied| look(&applied.ledger))
+    }
+
     /// The last applied entry, as it moves.
     pub fn progress(&self) -> watch::Receiver<Option<LogId>> {
         self.0.progress.subscribe()

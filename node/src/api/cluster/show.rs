@@ -13,7 +13,7 @@ use wire::v1;
 use crate::api::convert::hex;
 use crate::identity::application_name;
 use crate::raft::Endpoints;
-use crate::service::{NodeStatus, Role};
+use crate::status::{NodeStatus, RaftRole};
 
 /// Shares that must be live for a license to be listed.
 const SHARES_NEEDED: usize = 2;
@@ -104,7 +104,7 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         state_hash: hex(&ledger.hash()),
         cluster_id: cluster_id(ledger),
         container: String::new(),
-        formed: ledger.genesis().is_some() && own.role != Role::Down,
+        formed: ledger.genesis().is_some() && own.role != RaftRole::Down,
         snapshot_index: own.snapshot_index,
     }
 }

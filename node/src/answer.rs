@@ -1,0 +1,112 @@
+//! What a caller hears when there is no reply of the ledger, and how two nodes
+//! tell one another.
+
+use license::product::NodeId;
+use wire::peer::{NotDone, not_done};
+
+/// Why there is no reply of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnswered {
+    /// Definitely not done.
+    #[error(
+        "no quorum: {detail}; nothing was done, ask again when two of the three nodes are up (see `trine cluster status`)"
+    )]
+    NoQuorum {
+        /// What is missing.
+        detail: String,
+    },
+    /// Definitely not done: the leadership moved while the request was on its way.
+    #[error("the leader changed while the request was on its way; nothing was done, ask again")]
+    LeaderChanged,
+    /// Definitely not done: only the leader answers this.
+    #[error("this node does not lead{}", leader.as_ref().map(|l| format!("; node-{} at {} does", l.node, l.client_address)).unwrap_or_default())]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<LeaderHint>,
+    },
+    /// Definitely not done: nobody can tell which of two ledgers is right (S18).
+    #[error(
+        "the ledger of {with} differs from the leader's and no third node is heard to decide; nothing is granted until it is (see `trine cluster status`)"
+    )]
+    LedgersDiffer {
+        /// The other node.
+        with: NodeId,
+    },
+    /// Definitely not done.
+    #[error("more requests are waiting than are taken in; nothing was done, ask again in a moment")]
+    Overloaded,
+    /// Definitely not done.
+    #[error("this node is shutting down; nothing was done, ask another")]
+    Draining,
+    /// Definitely not done.
+    #[error("the cluster is not formed yet; run `trine cluster init`")]
+    NotFormed,
+    /// It may or may not have been done; asking again with the same id is safe.
+    #[error("the outcome is unknown: {detail}; ask again with the same request id")]
+    Unknown {
+        /// What broke.
+        detail: String,
+    },
+}
+
+/// Who leads, and where applications and operators reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// The node.
+    pub node: u64,
+    /// Its client address.
+    pub client_address: String,
+}
+
+impl NotAnswered {
+    /// As the leader tells it to the node that forwarded; `None` if unknown.
+    pub(crate) fn to_wire(&self) -> Option<NotDone> {
+        use not_done::Why;
+        let (why, detail, node) = match self {
+            Self::NoQuorum { detail } => (Why::NoQuorum, detail.clone(), 0),
+            // To the node that forwarded, both mean: look for the leader afresh.
+            Self::LeaderChanged | Self::NotLeader { .. } => (Why::LeaderChanged, String::new(), 0),
+            Self::LedgersDiffer { with } => (Why::LedgersDiffer, String::new(), with.0),
+            Self::Overloaded => (Why::Overloaded, String::new(), 0),
+            Self::Draining => (Why::Draining, String::new(), 0),
+            Self::NotFormed => (Why::NotFormed, String::new(), 0),
+            Self::Unknown { .. } => return None,
+        };
+        Some(NotDone { why: why.into(), detail, node })
+    }
+
+    /// As the node that forwarded tells it to its caller.
+    pub(crate) fn from_wire(told: NotDone) -> Self {
+        use not_done::Why;
+        match told.why() {
+            Why::NoQuorum | Why::Unspecified => Self::NoQuorum { detail: told.detail },
+            // The leader that goes hands over first: another will take it.
+            Why::LeaderChanged | Why::Draining => Self::LeaderChanged,
+            Why::LedgersDiffer => Self::LedgersDiffer { with: NodeId(told.node) },
+            Why::Overloaded => Self::Overloaded,
+            Why::NotFormed => Self::NotFormed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overloaded_leader_is_called_that_through_a_follower() {
+        let told = NotAnswered::Overloaded.to_wire().expect("it is definite");
+        assert_eq!(NotAnswered::from_wire(told), NotAnswered::Overloaded);
+    }
+
+    #[test]
+    fn a_leader_that_goes_is_not_the_last_word() {
+        let told = NotAnswered::Draining.to_wire().expect("it is definite");
+        assert_eq!(NotAnswered::from_wire(told), NotAnswered::LeaderChanged);
+    }
+
+    #[test]
+    fn what_is_unknown_is_never_told_as_not_done() {
+        assert_eq!(NotAnswered::Unknown { detail: String::new() }.to_wire(), None);
+    }
+}
