@@ -243,9 +243,8 @@ impl DevCluster {
     /// Writes the client context and makes it the current one, unless the user
     /// keeps one of their own there. Gives the path to name in that case.
     pub fn write_context(&self) -> Result<Option<PathBuf>, Failure> {
-        let path = self.layout.context();
+        let path = self.save_context()?;
         let text = self.context_text()?;
-        files::write("context", &path, text.as_bytes(), Access::Shared, Existing::Replace)?;
         let Some(current) = context::default_path(&context::environment) else {
             return Ok(Some(path));
         };
@@ -259,6 +258,15 @@ impl DevCluster {
         }
         files::write("context", &current, text.as_bytes(), Access::Shared, Existing::Replace)?;
         Ok(None)
+    }
+
+    /// Writes the client context beside the cluster, for `--context` and
+    /// TRINE_CONTEXT to name. Gives its path.
+    pub fn save_context(&self) -> Result<PathBuf, Failure> {
+        let path = self.layout.context();
+        let text = self.context_text()?;
+        files::write("context", &path, text.as_bytes(), Access::Shared, Existing::Replace)?;
+        Ok(path)
     }
 
     fn context_text(&self) -> Result<String, Failure> {

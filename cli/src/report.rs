@@ -154,10 +154,14 @@ impl License {
     }
 }
 
-/// Licenses as a table.
+/// Licenses as a table, and why some of them do not serve.
 pub fn license_table(licenses: &[License], page: &mut Page) {
     let rows = licenses.iter().map(|license| {
-        let (tone, serving) = license.serving_in_words();
+        let serving = if license.serving {
+            Cell::toned(Tone::Good, "yes")
+        } else {
+            Cell::toned(Tone::Bad, "no")
+        };
         vec![
             Cell::from(license.product.clone()),
             license.id.clone().into(),
@@ -166,11 +170,19 @@ pub fn license_table(licenses: &[License], page: &mut Page) {
             license.waiting.to_string().into(),
             license.expiration.clone().unwrap_or_else(|| "no end".to_owned()).into(),
             Cell::toned(license.shares_tone(), license.shares_in_words()),
-            Cell::toned(tone, serving),
+            serving,
         ]
     });
     page.table(
         &["product", "license", "serial", "held", "waiting", "until", "shares by node", "serving"],
         rows,
     );
+    // Below the table, whose rows they would make too long to read.
+    for license in licenses {
+        if let Some(reason) = license.reason.as_ref().filter(|_| !license.serving) {
+            let line = format!("{} ({}): {reason}", license.product, license.id);
+            let line = page.tone(Tone::Bad, &line);
+            page.line(line);
+        }
+    }
 }

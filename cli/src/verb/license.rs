@@ -136,9 +136,19 @@ struct Installed {
     serial: u64,
 }
 
-/// `trine license list --json` and `trine license show --json`
+/// `trine license list --json`
 #[derive(Debug, Serialize)]
 struct Listed {
+    /// By product and id.
+    licenses: Vec<report::License>,
+    /// Ids of those that are installed and not there for users, because fewer
+    /// than two of their shares are live.
+    hidden: Vec<String>,
+}
+
+/// `trine license show --json`
+#[derive(Debug, Serialize)]
+struct Shown {
     /// By product and id.
     licenses: Vec<report::License>,
 }
@@ -222,28 +232,44 @@ impl Install {
     }
 }
 
-async fn licenses(connection: &Connection) -> Result<Vec<report::License>, Failure> {
-    let listed = connection.operator().list_licenses().await;
-    let licenses = listed.map_err(|error| connection.failed(&error))?.licenses;
+/// All that are installed, those too that are not there for users.
+async fn installed(connection: &Connection) -> Result<Vec<report::License>, Failure> {
+    let status = connection.operator().status().await;
+    let licenses = status.map_err(|error| connection.failed(&error))?.licenses;
     let mut licenses: Vec<report::License> = licenses.into_iter().map(Into::into).collect();
     licenses.sort_by(|a, b| (&a.product, &a.id).cmp(&(&b.product, &b.id)));
     Ok(licenses)
 }
 
 async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
-    let listed = Listed { licenses: licenses(connection).await? };
-    call.console.result(&listed, |page| match &listed.licenses[..] {
-        [] => page.line(
-            "No licenses are installed. Ask the vendor for one with `trine license request`.",
-        ),
-        licenses => report::license_table(licenses, page),
+    let serving = connection.operator().list_licenses().await;
+    let serving = serving.map_err(|error| connection.failed(&error))?.licenses;
+    let there = |id: &str| serving.iter().any(|license| license.id == id);
+    let (licenses, hidden): (Vec<_>, Vec<_>) =
+        installed(connection).await?.into_iter().partition(|license| there(&license.id));
+    let hidden = hidden.into_iter().map(|license| license.id).collect();
+    let listed = Listed { licenses, hidden };
+    call.console.result(&listed, |page| {
+        match (&listed.licenses[..], &listed.hidden[..]) {
+            ([], []) => page.line(
+                "No licenses are installed. Ask the vendor for one with `trine license request`.",
+            ),
+            ([], _) => {}
+            (licenses, _) => report::license_table(licenses, page),
+        }
+        if !listed.hidden.is_empty() {
+            page.line(format_args!(
+                "Installed, but not there for users with fewer than two live shares: {} (see `trine cluster status`)",
+                listed.hidden.join(", ")
+            ));
+        }
     })?;
     Ok(Exit::Done)
 }
 
 impl Show {
     async fn run(self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
-        let mut licenses = licenses(connection).await?;
+        let mut licenses = installed(connection).await?;
         licenses.retain(|license| license.product == self.license || license.id == self.license);
         if licenses.is_empty() {
             return Err(Failure::refused(
@@ -252,9 +278,9 @@ impl Show {
             )
             .next("see `trine license list`"));
         }
-        let listed = Listed { licenses };
-        call.console.result(&listed, |page| {
-            listed.licenses.iter().for_each(|license| license.show(page));
+        let shown = Shown { licenses };
+        call.console.result(&shown, |page| {
+            shown.licenses.iter().for_each(|license| license.show(page));
         })?;
         Ok(Exit::Done)
     }

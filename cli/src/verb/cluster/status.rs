@@ -30,9 +30,9 @@ Examples:
   trine --host node1,node2,node3 cluster status
   trine --json cluster status | jq '.nodes[] | {id, role, alive}'
 
-Columns: log is the last entry the leader knows the node to hold, applied the last
-it reported applied, heard how long ago it was heard (cluster time), offset its
-wall clock less the leader's.")]
+Columns: term is what the node says itself, log the last entry the leader knows the
+node to hold, applied the last it reported applied, heard how long ago it was heard
+(cluster time), offset its wall clock less the leader's.")]
 pub(super) struct Status {}
 
 /// `trine cluster status --json`
@@ -208,7 +208,10 @@ impl Report {
             }
         }
         page.table(
-            &["node", "address", "role", "alive", "log", "applied", "heard", "offset", "version"],
+            &[
+                "node", "address", "role", "term", "alive", "log", "applied", "heard", "offset",
+                "version",
+            ],
             self.nodes.iter().map(Node::row),
         );
         if !self.licenses.is_empty() {
@@ -262,6 +265,7 @@ impl Node {
             self.id.map_or_else(|| "?".to_owned(), |id| format!("node-{id}")).into(),
             self.address.clone().into(),
             role,
+            number(self.term).into(),
             alive,
             number(self.log_index).into(),
             number(self.applied_index).into(),

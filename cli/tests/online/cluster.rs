@@ -1,0 +1,148 @@
+//! Clusters for the stories: three nodes and two balancers as processes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use trine_cli::devcluster::{DevCluster, Installed, Plan, Ports, Server};
+use trine_cli::world::World;
+
+use super::caller::{Caller, PATIENCE, eventually};
+
+/// The clocks that clusters are made with.
+#[expect(clippy::disallowed_methods, reason = "a test is a process of its own and holds its clock")]
+const WORLD: World = World { wall: std::time::SystemTime::now, monotonic: std::time::Instant::now };
+
+/// A cluster that runs.
+pub(crate) struct Cluster {
+    runtime: Runtime,
+    cluster: Mutex<DevCluster>,
+    caller: Caller,
+    _dir: Option<TempDir>,
+}
+
+/// The cluster of all stories that leave it as they found it.
+///
+/// Nobody drops it: its servers drain when this process ends, as their stdin
+/// closes then. Its directory is cleared by the next run.
+pub(crate) fn shared() -> &'static Cluster {
+    static SHARED: LazyLock<(Cluster, File)> = LazyLock::new(|| {
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Held for the process's life: two runs at once take turns.
+        let turn = File::create(home.join("online.lock")).expect("a lock file");
+        turn.lock().expect("the turn");
+        let dir = home.join("online");
+        // What an earlier run left, if anything.
+        let _ = std::fs::remove_dir_all(&dir);
+        (Cluster::start(dir, None), turn)
+    });
+    &SHARED.0
+}
+
+/// A development cluster that has been made, with nothing running.
+pub(crate) fn prepared(dir: &Path) -> DevCluster {
+    let plan = Plan {
+        dir: dir.to_owned(),
+        program: PathBuf::from(env!("CARGO_BIN_EXE_trine")),
+        ports: Some(Ports::free().expect("free ports")),
+        engine: None,
+    };
+    DevCluster::prepare(plan, WORLD).expect("a development cluster")
+}
+
+impl Cluster {
+    /// A cluster for one story alone.
+    pub(crate) fn alone() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start(dir.path().join("cluster"), Some(dir))
+    }
+
+    fn start(dir: PathBuf, keep: Option<TempDir>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let mut cluster = prepared(&dir);
+        runtime.block_on(async {
+            cluster.start_all().expect("five servers");
+            cluster.until_healthy(&Server::NODES, "/livez", PATIENCE).await.expect("live nodes");
+            cluster.ensure_formed().await.expect("a formed cluster");
+            cluster
+                .until_healthy(&Server::BALANCERS, "/readyz", PATIENCE)
+                .await
+                .expect("ready balancers");
+        });
+        let context = cluster.save_context().expect("a context");
+        let caller = Caller::new(cluster.layout().dir()).with("TRINE_CONTEXT", context);
+        Self { runtime, cluster: Mutex::new(cluster), caller, _dir: keep }
+    }
+
+    /// Somebody who uses the cluster by its context, as the user of `trine up`.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The cluster's processes and files.
+    pub(crate) fn servers(&self) -> MutexGuard<'_, DevCluster> {
+        // A story that failed holding it leaves it as it is.
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what `future` does, with the servers at hand.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Starts `task` beside the story.
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(task)
+    }
+
+    /// Licenses `seats` seats of a product, and waits until it serves.
+    pub(crate) fn license(&self, product: &str, seats: u32) -> Installed {
+        let servers = self.servers();
+        self.block_on(servers.ensure_license(product, Some(seats), seats)).expect("a license")
+    }
+
+    /// The id of the leading node.
+    pub(crate) fn leader(&self) -> u8 {
+        let leader = eventually("a leader", || {
+            let output = self.caller.run(&["--json", "cluster", "status"]);
+            let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+            status["cluster"]["leader"].as_u64()
+        });
+        u8::try_from(leader).expect("1 to 3")
+    }
+
+    /// Seats held of `product`, as an operator sees them.
+    pub(crate) fn held(&self, product: &str) -> Vec<Value> {
+        self.listed(product, "seats")
+    }
+
+    /// Requests in the queue of `product`, as an operator sees them.
+    pub(crate) fn waiting(&self, product: &str) -> Vec<Value> {
+        self.listed(product, "waiting")
+    }
+
+    fn listed(&self, product: &str, what: &str) -> Vec<Value> {
+        self.caller.json(&["seats", product])[what].as_array().cloned().unwrap_or_default()
+    }
+}
+
+/// The text under `key`.
+#[track_caller]
+pub(crate) fn word(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        other => panic!("{key} is {other} in {value}"),
+    }
+}

@@ -1,0 +1,17 @@
+//! Stories of real processes: the binary that users run, against a cluster of
+//! that same binary.
+//!
+//! Friendly stories share one cluster, each with a product of its own
+//! ([`cluster::shared`]); those that stop servers have their own.
+
+mod caller;
+mod cluster;
+mod disk;
+mod hosts;
+mod identity;
+mod licenses;
+mod outage;
+mod program;
+mod seats;
+mod startup;
+mod up;
