@@ -1,6 +1,6 @@
 //! Reading the ledger: what the node needs to act, and what operators see.
 
-use license::product::{LicenseId, NodeId, ProductName, WallTime};
+use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
 use crate::command::{Genesis, LeaseId};
 use crate::counters::Counters;
@@ -11,8 +11,8 @@ use crate::pool::Pool;
 use crate::state::{Bearer, Installed};
 use crate::time::ClusterTime;
 use crate::view::{
-    AttestationNeed, BearerView, Disagreement, LicenseView, MemberView, PoolView, SeatView,
-    Service, ShareView, SignatureNeed, WaiterView,
+    AttestationNeed, BearerView, Comparison, LicenseView, MemberView, PoolView, SeatView, Service,
+    ShareView, SignatureNeed, WaiterView,
 };
 
 impl Ledger {
@@ -34,6 +34,11 @@ impl Ledger {
     /// The log index of the last batch that had an effect.
     pub fn applied(&self) -> u64 {
         self.state.scalars.applied
+    }
+
+    /// The restore epoch: the first part of every log id given out now.
+    pub fn epoch(&self) -> u64 {
+        self.state.scalars.epoch
     }
 
     /// How the cluster was formed.
@@ -223,17 +228,30 @@ impl Ledger {
         missing.map(|edition| need(edition.license.terms())).collect()
     }
 
-    /// Nodes that report another hash than this ledger had at that index (S18).
-    ///
-    /// Compares what each node's last heartbeat says with this ledger's own
-    /// last checkpoints; an index it no longer or not yet has says nothing.
-    pub fn disagreements(&self) -> Vec<Disagreement> {
-        let differ = |(node, vitals): (&NodeId, &crate::state::Vitals)| {
-            let (index, theirs) = vitals.checkpoint;
-            let mut known = self.state.scalars.checkpoints.iter();
-            let ours = known.find(|(known, _)| *known == index)?.1;
-            (ours != theirs).then_some(Disagreement { node: *node, index, theirs, ours })
-        };
-        self.state.vitals.iter().filter_map(differ).collect()
+    /// Whether this edition of a license, in force or on its way, had the
+    /// node's share withdrawn. An unknown edition had nothing withdrawn.
+    pub fn is_withdrawn(&self, license: LicenseId, serial: LicenseSerial, node: NodeId) -> bool {
+        let editions = self.state.licenses.get(&license).into_iter().flat_map(Installed::editions);
+        let mut of_serial = editions.filter(|edition| edition.license.terms().serial == serial);
+        of_serial.any(|edition| edition.withdrawn.contains(&node))
+    }
+
+    /// How the last checkpoint of every member but `asking` compares with this
+    /// ledger's own last checkpoints (S18), by node.
+    pub fn comparisons(&self, asking: NodeId) -> Vec<(NodeId, Comparison)> {
+        let members = self.genesis().into_iter().flat_map(|genesis| &genesis.members);
+        let others = members.map(|member| member.node).filter(|node| *node != asking);
+        others.map(|node| (node, self.compare(node))).collect()
+    }
+
+    fn compare(&self, node: NodeId) -> Comparison {
+        let reported = self.state.vitals.get(&node).map(|vitals| vitals.checkpoint);
+        let Some((index, theirs)) = reported else { return Comparison::NotComparable };
+        let mut known = self.state.scalars.checkpoints.iter();
+        match known.find(|(known, _)| *known == index) {
+            None => Comparison::NotComparable,
+            Some((_, ours)) if *ours == theirs => Comparison::Equal { index },
+            Some((_, ours)) => Comparison::Differs { index, theirs, ours: *ours },
+        }
     }
 }

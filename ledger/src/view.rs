@@ -137,17 +137,25 @@ pub struct MemberView {
     pub live: bool,
 }
 
-/// A checkpoint that a node reports with another hash than this ledger has (S18).
+/// How the last checkpoint a node reports compares with this ledger's (S18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Disagreement {
-    /// The node.
-    pub node: NodeId,
-    /// The log index of the checkpoint.
-    pub index: u64,
-    /// The hash it reports.
-    pub theirs: [u8; 32],
-    /// This ledger's.
-    pub ours: [u8; 32],
+pub enum Comparison {
+    /// The same hash, and so the same history up to there.
+    Equal {
+        /// The log index of the checkpoint.
+        index: u64,
+    },
+    /// Another hash.
+    Differs {
+        /// The log index of the checkpoint.
+        index: u64,
+        /// The hash it reports.
+        theirs: [u8; 32],
+        /// This ledger's.
+        ours: [u8; 32],
+    },
+    /// It reports none, or one that this ledger no longer or not yet has.
+    NotComparable,
 }
 
 /// A license edition that waits for a signature of the current term.

@@ -6,7 +6,7 @@ mod support;
 use ledger::Ledger;
 use ledger::command::{
     Acquire, Batch, Bound, Cancel, Command, IssueToken, LeaseId, Outcome, Refusal, Release, Renew,
-    Token,
+    Token, WithdrawShare,
 };
 use ledger::limits::{
     BEARER_TOKENS_MAX, ENDINGS_PER_ENTRY, LEASES_MAX, LICENSES_MAX, QUEUE_MAX, REQUESTS_MAX,
@@ -14,7 +14,8 @@ use ledger::limits::{
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
-use license::product::{NodeId, ProductName};
+use ledger::view::Comparison;
+use license::product::{LicenseSerial, NodeId, ProductName};
 use support::{ISSUED, World, subject, terms};
 
 struct Cluster {
@@ -197,9 +198,10 @@ fn a_quiet_ledger_forgets_everything() {
     assert!(cluster.ledger.snapshot().len() < empty + 300, "only vitals and counters are left");
 }
 
-/// A node whose ledger went another way is named by every other.
+/// A node whose ledger went another way is named, and only who reached the same
+/// checkpoint counts as one that agrees.
 #[test]
-fn a_contradicting_node_is_named() {
+fn a_checkpoint_agrees_contradicts_or_says_nothing() {
     let mut cluster = Cluster::serving(1);
     cluster.index = 255;
     cluster.apply(1_000, vec![]);
@@ -209,7 +211,31 @@ fn a_contradicting_node_is_named() {
     let diverged = cluster.world.beat(2, ISSUED, (index, [1; 32]));
     let ahead = cluster.world.beat(3, ISSUED, (512, [1; 32]));
     cluster.apply_only(1_000, vec![honest, diverged, ahead]);
-    let named = cluster.ledger.disagreements();
-    assert_eq!(named.len(), 1);
-    assert_eq!((named[0].node, named[0].index, named[0].ours), (NodeId(2), 256, hash));
+    let differs = Comparison::Differs { index, theirs: [1; 32], ours: hash };
+    let asked_by = |node| cluster.ledger.comparisons(NodeId(node));
+    assert_eq!(asked_by(1), [(NodeId(2), differs), (NodeId(3), Comparison::NotComparable)]);
+    assert_eq!(
+        asked_by(3),
+        [(NodeId(1), Comparison::Equal { index }), (NodeId(2), differs)],
+        "nobody is compared with itself"
+    );
+    assert!(Ledger::new().comparisons(NodeId(1)).is_empty(), "no members, no comparisons");
+}
+
+/// A share withdrawn from the editions of its day is not withdrawn from the next.
+#[test]
+fn a_withdrawal_is_of_the_editions_it_met() {
+    let mut cluster = Cluster::serving(1);
+    let license = terms("cad", 1, 1, 1, 1).license;
+    let is_withdrawn = |ledger: &Ledger, serial, node| {
+        ledger.is_withdrawn(license, LicenseSerial(serial), NodeId(node))
+    };
+    let withdraw = WithdrawShare { license, node: NodeId(2), by: subject("ops") };
+    cluster.apply(1_000, vec![Command::WithdrawShare(withdraw)]);
+    let update = cluster.world.issue(terms("cad", 1, 1, 2, 1));
+    cluster.apply(1_000, vec![World::install(&update)]);
+    assert!(is_withdrawn(&cluster.ledger, 1, 2));
+    assert!(!is_withdrawn(&cluster.ledger, 1, 1), "another node's share");
+    assert!(!is_withdrawn(&cluster.ledger, 2, 2), "an update brings new shares");
+    assert!(!is_withdrawn(&cluster.ledger, 3, 2), "no such edition");
 }

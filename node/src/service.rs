@@ -250,7 +250,7 @@ impl Service {
             }
         }
         Ok(self.inner.view.look(|ledger| {
-            let log_id = LogId { epoch: 0, index: ledger.applied(), position: 0 };
+            let log_id = LogId { epoch: ledger.epoch(), index: ledger.applied(), position: 0 };
             (AsOf { log_id, stamp: ledger.clock() }, look(ledger))
         }))
     }
@@ -281,6 +281,11 @@ impl Service {
     /// Tells whoever is held open for `lease` that it is settled.
     pub(crate) fn tell_waiters(&self, lease: LeaseId, reply: &Reply) {
         self.inner.waiters.tell(lease, reply);
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.leader() == Some(self.inner.id)
     }
 
     fn leader(&self) -> Option<u64> {
