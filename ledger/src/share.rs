@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use license::package::{License, Package, PackageRefusal};
-use license::product::{LicenseId, LicenseSerial, NodeId};
+use license::product::{LicenseId, LicenseSerial, NodeId, ProductName};
 use license::terms::Counting;
 
 use crate::command::{
@@ -40,6 +40,7 @@ impl Ledger {
         };
         match self.state.licenses.get(&id).map(Installed::newest) {
             None => {
+                self.check_name_is_the_firms(id, &edition.license.terms().name)?;
                 Bound::Licenses.check_room(self.state.licenses.len())?;
                 self.state.licenses.insert(id, Installed { current: edition, next: None });
                 self.come_into_force(id, entry);
@@ -67,6 +68,26 @@ impl Ledger {
         self.state.scalars.wall = Some(wall);
         self.refresh_service(entry);
         Ok(())
+    }
+
+    /// A pool is one product's: a license of another firm would add its seats to it.
+    fn check_name_is_the_firms(
+        &self,
+        offered: LicenseId,
+        product: &ProductName,
+    ) -> Result<(), Refusal> {
+        let mut licenses = self.state.licenses.iter();
+        let anothers = licenses.find(|(id, installed)| {
+            id.firm != offered.firm && installed.current.license.terms().name == *product
+        });
+        match anothers {
+            None => Ok(()),
+            Some((installed, _)) => Err(Refusal::Package(PackageRefusal::NameOfAnotherFirm {
+                product: product.clone(),
+                installed: *installed,
+                offered,
+            })),
+        }
     }
 
     fn believed(&self, package: &[u8]) -> Result<License, Refusal> {

@@ -18,7 +18,7 @@ use ledger::command::{
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{Applied, Event, Ledger};
-use license::product::{NodeId, ProductName, Version, WallTime};
+use license::product::{FirmCode, NodeId, ProductName, Version, WallTime};
 use license::terms::Counting;
 use support::{ISSUED, Issued, World, subject, terms};
 
@@ -277,6 +277,9 @@ impl Teller {
         let (_, tmr, serial) = self.key(name, options);
         let seats = options.get("seats").map_or(0, |seats| seats.parse().unwrap());
         let mut sold = terms(name, code, tmr, serial, seats);
+        if let Some(firm) = options.get("firm") {
+            sold.license.firm = FirmCode(firm.parse().unwrap());
+        }
         let date = |key| options.get(key).map(|at| ISSUED.plus_millis(millis(at) as i64));
         sold.activation = date("from");
         sold.expiration = date("until");

@@ -148,6 +148,18 @@ pub enum PackageRefusal {
         /// The product the update names.
         offered: ProductName,
     },
+    /// The product's name is already that of another vendor's product.
+    #[error(
+        "product {product} is firm {}'s here (license {installed}) and this license is of firm {}: seats of two vendors are never one pool; ask firm {} for a license under another product name", installed.firm.0, offered.firm.0, offered.firm.0
+    )]
+    NameOfAnotherFirm {
+        /// The name.
+        product: ProductName,
+        /// The license that has it.
+        installed: LicenseId,
+        /// The license offered.
+        offered: LicenseId,
+    },
 }
 
 impl Package {

@@ -94,9 +94,14 @@ impl World {
         })
     }
 
+    /// A license of the firm its terms name, certified by the one root.
     pub(crate) fn issue(&mut self, terms: Terms) -> Issued {
-        let package =
-            self.vendor.issue(&self.request, terms, &mut self.rng).expect("terms that may be");
+        let firm = terms.license.firm;
+        let other = (firm != FIRM).then(|| {
+            Vendor::create(&self.root, firm, "Other", &mut self.rng).expect("a valid name")
+        });
+        let vendor = other.as_ref().unwrap_or(&self.vendor);
+        let package = vendor.issue(&self.request, terms, &mut self.rng).expect("terms that may be");
         let members: Vec<_> = self.containers.iter().map(Container::identity).collect();
         let license = package
             .verify(&[self.root.root().clone()], &CLUSTER, &members)
