@@ -134,10 +134,17 @@ impl Formation {
     pub(crate) async fn request_license(&self) -> Result<ClusterRequest, FormationError> {
         let genesis = self
             .service
-            .peek(|ledger| ledger.genesis().map(|g| (g.cluster, g.ca_digest)))
+            .peek(|ledger| ledger.genesis().cloned())
             .ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
-        let requests = self.containers(genesis.0).await?;
-        ClusterRequest::new(genesis.0, genesis.1, requests)
+        let requests = self.containers(genesis.cluster).await?;
+        for request in &requests {
+            let known = genesis.members.iter().find(|member| member.node == request.node());
+            if known.is_none_or(|member| member.container != *request.identity()) {
+                let what = format!("{} shows another than it was formed with", request.node());
+                return Err(FormationError::Containers(what));
+            }
+        }
+        ClusterRequest::new(genesis.cluster, genesis.ca_digest, requests)
             .map_err(|refusal| FormationError::Containers(refusal.to_string()))
     }
 

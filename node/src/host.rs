@@ -24,7 +24,7 @@ use crate::entropy::{Entropy, EntropyRng};
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
 use crate::peers::{Dial, Dialing, Stream};
-use crate::store;
+use crate::store::{self, keys};
 use crate::telemetry::{Listener, Metrics};
 
 /// What only `main` may make.
@@ -90,7 +90,8 @@ pub async fn run(
     let setup = setup(&config, clients.ca(), vendor_roots);
     // The lock on the directory comes first: a second process changes nothing.
     let disk = store::open(&config.data, config.engine)?;
-    let container = container(&config.data, act_id(&setup), &machine.entropy)?;
+    let is_new = disk.get(keys::vote()).await.map_err(store::OpenError::from)?.is_none();
+    let container = container(&config.data, act_id(&setup), is_new, &machine.entropy)?;
     let metrics = Arc::new(Metrics::new(setup.engine));
 
     let limits = &config.limits;
@@ -157,13 +158,22 @@ fn act_id(setup: &Setup) -> ActId {
 }
 
 /// The node's container, made at its first start.
-fn container(data: &Path, act: ActId, entropy: &Arc<dyn Entropy>) -> Result<Container, HostError> {
+fn container(
+    data: &Path,
+    act: ActId,
+    is_new: bool,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Container, HostError> {
     let path = data.join("container");
     let failed = |reason: String| HostError::Container { path: path.clone(), reason };
     match fs::read(&path) {
-        Ok(bytes) => Container::decode(&bytes).map_err(|error| {
-            failed(format!("{error}; restore it from this node's own backup, or replace the node"))
-        }),
+        Ok(bytes) => Container::decode(&bytes)
+            .map_err(|error| failed(format!("{error}; restore it from this node's own backup"))),
+        // A node that has voted had one, and its shares are sealed to it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_new => Err(failed(
+            "it is gone, though the log beside it is not; restore it from this node's own backup"
+                .into(),
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let container = Container::create(act, &mut EntropyRng(entropy.clone()));
             keep(&path, &container.encode()).map_err(|error| {

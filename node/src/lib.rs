@@ -22,6 +22,7 @@ pub mod raft;
 pub mod serve;
 pub mod service;
 mod shares;
+mod signing;
 pub mod status;
 pub mod store;
 pub mod telemetry;

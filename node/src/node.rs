@@ -10,6 +10,7 @@ use license::trust::VendorRoot;
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agreement::{self, Agreement};
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, health, heartbeat};
+use crate::{api, health, heartbeat, signing};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -99,12 +100,12 @@ pub enum NodeError {
     Part(String),
     /// Its certificates are another cluster's.
     #[error(
-        "the cluster was formed under another CA than this node's config names; use the CA it was formed with, or give the node an empty data directory and enroll it anew"
+        "the cluster was formed under another CA than this node's config names; use the CA it was formed with"
     )]
     OtherCa,
     /// Its container is not the one the cluster knows.
     #[error(
-        "{node}'s container is not the one this cluster was formed with: its data directory was replaced; restore it or replace the node by one with a new id"
+        "{node}'s container is not the one this cluster was formed with: its data directory was replaced; give it back its own"
     )]
     OtherContainer {
         /// This node.
@@ -112,7 +113,7 @@ pub enum NodeError {
     },
     /// S18.
     #[error(
-        "the ledger of {node} differs from that of the two others at log index {index}: this node must not serve; compare versions and the disk, then replace it by a new node"
+        "the ledger of {node} differs from that of the two others at log index {index}: this node must not serve; leave it stopped, compare versions, check its disk; the two others go on"
     )]
     Contradicted {
         /// This node.
@@ -187,7 +188,8 @@ where
     // Parts that end only with the node.
     let mut background = JoinSet::new();
     background.spawn(within(proposer.run()));
-    background.spawn(within(shares.clone().run(service.clone(), links.clone())));
+    background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
+    background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));
     background.spawn(within(heartbeat::run(
         setup.id,
         boot,
@@ -276,12 +278,7 @@ fn within<F>(future: F) -> impl Future<Output = Result<(), JoinError>> + Send
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let task = spawn(future);
-    let abort = AbortOnDrop(task.abort_handle());
-    async move {
-        let _abort = abort;
-        task.await
-    }
+    AbortOnDropHandle::new(spawn(future))
 }
 
 /// Resolves when a part ends that should not: better to stop than to limp on.
@@ -291,14 +288,6 @@ async fn part_ended(background: &mut JoinSet<Result<(), JoinError>>) -> NodeErro
         Some(Ok(Ok(()))) | None => "it returned".to_owned(),
     };
     NodeError::Part(reason)
-}
-
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Answers those who wait for a queued request at this node.

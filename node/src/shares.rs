@@ -1,14 +1,14 @@
 //! This node's shares: opened, proved to the others, and used two at a time.
 //!
-//! A license serves in a term only after two shares have signed for it
-//! (design.md, TMR). The leader asks one other node for a commitment, then for
-//! its part of the signature; nonces live two seconds, in memory, once.
+//! A license serves in a term only after two shares have signed for it. The
+//! leader asks another node for a commitment, then for its part of the
+//! signature; nonces live two seconds, in memory, once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::command::{Attest, Command, Outcome, SignTerm};
+use ledger::command::Attest;
 use ledger::view::{AttestationNeed, SignatureNeed};
 use license::container::Container;
 use license::package::{License, Package};
@@ -23,7 +23,6 @@ use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequ
 use crate::entropy::{Entropy, EntropyRng};
 use crate::peers::Peers;
 use crate::raft::Raft;
-use crate::service::Service;
 use crate::store::machine::View;
 
 /// A nonce that was not used by then is dropped.
@@ -31,12 +30,6 @@ const NONCE_LIFE: Duration = Duration::from_secs(2);
 
 /// Nonces that may be outstanding; a peer that asks for more is refused.
 const NONCES_MAX: usize = 64;
-
-/// How often needs are looked for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How long a peer may take for its part of a signature.
-const PEER_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// One edition of one license.
 type Edition = (LicenseId, LicenseSerial);
@@ -124,90 +117,31 @@ impl Shares {
         &self.inner.container
     }
 
-    /// Proves this node's shares and, while it leads, has each term signed. Runs for ever.
-    pub(crate) async fn run(self, service: Service, peers: Peers) {
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut complained = BTreeMap::new();
-        loop {
-            looks.tick().await;
-            let (attestations, signatures) = self.inner.view.look(|ledger| {
-                (ledger.attestation_needs(self.inner.node), ledger.signature_needs())
-            });
-            for need in attestations {
-                if let Err(reason) = self.attest(&service, need).await {
-                    complain(&mut complained, (need.license, need.serial), &reason);
-                }
-            }
-            if !self.leads() {
-                continue;
-            }
-            for need in signatures {
-                if let Err(reason) = self.have_signed(&service, &peers, need).await {
-                    tracing::debug!(license = %need.license, term = need.term, reason, "term not signed yet");
-                }
-            }
-        }
+    /// Which shares this node has not proved, and whose signature of the term is missing.
+    pub(crate) fn needs(&self) -> (Vec<AttestationNeed>, Vec<SignatureNeed>) {
+        let node = self.inner.node;
+        self.inner.view.look(|ledger| (ledger.attestation_needs(node), ledger.signature_needs()))
     }
 
-    fn leads(&self) -> bool {
-        let metrics = self.inner.raft.server_metrics();
-        metrics.borrow_watched().current_leader == Some(self.inner.node.0)
+    /// The proof, for the log, that this node holds its share of an edition.
+    pub(crate) fn prove(&self, need: AttestationNeed) -> Result<Attest, String> {
+        let AttestationNeed { license, serial } = need;
+        let node = self.inner.node;
+        let opened = self.opened((license, serial)).map_err(|unusable| unusable.to_string())?;
+        let proof = opened.share.prove(node, &mut self.rng()).map_err(|e| e.to_string())?;
+        Ok(Attest { license, serial, node, proof })
     }
 
-    async fn attest(&self, service: &Service, need: AttestationNeed) -> Result<(), String> {
-        let proof = self
-            .opened((need.license, need.serial))
-            .and_then(|opened| Ok(opened.share.prove(self.inner.node, &mut self.rng())?))
-            .map_err(|unusable| unusable.to_string())?;
-        let attest =
-            Attest { license: need.license, serial: need.serial, node: self.inner.node, proof };
-        match service.submit(Command::Attest(attest), Duration::ZERO).await {
-            Ok(reply) => match reply.outcome {
-                Outcome::Refused(refusal) => Err(refusal.to_string()),
-                _ => Ok(()),
-            },
-            // Looked for again in a moment.
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Two rounds with one other node, whichever answers first in order.
-    async fn have_signed(
-        &self,
-        service: &Service,
-        peers: &Peers,
-        need: SignatureNeed,
-    ) -> Result<(), String> {
-        let mut reasons = Vec::new();
-        for peer in peers.ids() {
-            let signing = self.sign_with(peers, peer, need);
-            match tokio::time::timeout(PEER_WAIT_MAX, signing).await {
-                Ok(Ok(signature)) => {
-                    let command = Command::SignTerm(SignTerm {
-                        license: need.license,
-                        serial: need.serial,
-                        term: need.term,
-                        signature,
-                    });
-                    // Unanswered, the need is still there at the next look.
-                    let _ = service.submit_here(command).await;
-                    return Ok(());
-                }
-                Ok(Err(reason)) => reasons.push(format!("node-{peer}: {reason}")),
-                Err(_) => reasons.push(format!("node-{peer}: no answer in time")),
-            }
-        }
-        Err(reasons.join("; "))
-    }
-
-    async fn sign_with(
+    /// Signs for a term together with one other node, in two rounds.
+    pub(crate) async fn sign_with(
         &self,
         peers: &Peers,
         peer: u64,
         need: SignatureNeed,
     ) -> Result<TermSignature, String> {
-        let ours = self.opened((need.license, need.serial)).map_err(|e| e.to_string())?;
+        let edition = (need.license, need.serial);
+        self.require_in_service(edition).map_err(|status| status.message().to_owned())?;
+        let ours = self.opened(edition).map_err(|e| e.to_string())?;
         let mut client = peers.calls(peer).ok_or("not in this node's config")?;
         let request = CommitTermRequest {
             license: need.license.to_string(),
@@ -291,19 +225,10 @@ impl Shares {
         Err(Status::failed_precondition(format!("this node is in term {current}, not {term}")))
     }
 
-    /// A withdrawn share signs nothing, whoever asks.
-    fn require_in_service(&self, (license, _): Edition) -> Result<(), Status> {
-        use ledger::command::ShareState;
+    /// A withdrawn share signs nothing, whoever asks; its successor may.
+    fn require_in_service(&self, (license, serial): Edition) -> Result<(), Status> {
         let node = self.inner.node;
-        let is_withdrawn = self.inner.view.look(|ledger| {
-            ledger
-                .licenses()
-                .iter()
-                .filter(|view| view.terms.license == license)
-                .flat_map(|view| view.shares.iter())
-                .any(|share| share.node == node && share.state == ShareState::Withdrawn)
-        });
-        if is_withdrawn {
+        if self.inner.view.look(|ledger| ledger.is_withdrawn(license, serial, node)) {
             return Err(Status::failed_precondition("this node's share is withdrawn"));
         }
         Ok(())
@@ -371,18 +296,6 @@ fn edition(license: &str, serial: u64) -> Result<Edition, Status> {
 
 fn refuse(unusable: Unusable) -> Status {
     Status::failed_precondition(unusable.to_string())
-}
-
-/// Says once, not every look, why a share cannot be proved.
-fn complain(complained: &mut BTreeMap<Edition, String>, edition: Edition, reason: &str) {
-    if complained.insert(edition, reason.to_owned()).as_deref() != Some(reason) {
-        tracing::error!(
-            license = %edition.0,
-            serial = edition.1.0,
-            reason,
-            "this node's share cannot be proved; ask the vendor for a new package"
-        );
-    }
 }
 
 fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, String> {

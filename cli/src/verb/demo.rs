@@ -386,6 +386,8 @@ fn outage(crowd: &Crowd, killed: Moment, asked_until: Moment) -> Outage {
                 outage.unknown += 1;
                 outage.unknown_max_ms = outage.unknown_max_ms.max(at.since(asked.sent).as_millis());
             }
+            (true, Some((_, Heard::Silence))) => outage.silent += 1,
+            // Answered on time after all, or refused.
             (true, _) => {}
             // Still being answered when the demo stopped asking.
             (false, None) if asked_until.since(asked.sent) < UNKNOWN_WITHIN => {}

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use ledger::command::Command;
 use license::product::{ClusterId, NodeId};
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::vote::RaftLeaderId as _;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
@@ -16,7 +18,7 @@ use wire::peer::{
 };
 
 use super::message::{pack, unpack};
-use super::{Raft, Snapshot, SnapshotHeader, TypeConfig};
+use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote};
 use crate::identity as connection;
 use crate::peers::MESSAGE_BYTES_MAX;
 use crate::service::Service;
@@ -47,22 +49,42 @@ impl PeerDoor {
     }
 
     /// Lets in the members of this cluster and nobody else.
-    fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
+    fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
         let identity =
             request.extensions().get::<connection::Peer>().and_then(|peer| peer.identity.as_ref());
-        let is_member = identity
+        let member = identity
             .and_then(pki::Identity::node_id)
-            .is_some_and(|id| self.members.contains(&NodeId(id)));
-        if is_member {
-            return Ok(request.into_inner());
+            .filter(|id| self.members.contains(&NodeId(*id)));
+        match member {
+            Some(id) => Ok((id, request.into_inner())),
+            None => Err(Status::permission_denied("only this cluster's nodes are served here")),
         }
-        Err(Status::permission_denied("only this cluster's nodes are served here"))
     }
+
+    /// One message of Raft, whose vote must be the caller's own.
+    fn message<T: DeserializeOwned>(
+        &self,
+        request: Request<Packed>,
+        vote: impl FnOnce(&T) -> &Vote,
+    ) -> Result<T, Status> {
+        let (caller, packed) = self.admit(request)?;
+        let message = unpack(&packed)?;
+        require_own(vote(&message), caller)?;
+        Ok(message)
+    }
+}
+
+/// Nobody stands for election, or leads, in another node's name.
+fn require_own(vote: &Vote, caller: u64) -> Result<(), Status> {
+    if *vote.leader_id().node_id() == caller {
+        return Ok(());
+    }
+    Err(Status::permission_denied(format!("node-{caller} shows the vote of another node")))
 }
 
 /// What a node may hand on for somebody else, or says for itself. What only an
 /// operator may ask reaches the leader on the operator's own connection, so a
-/// stolen node cannot act as one.
+/// follower cannot act as one.
 fn may_be_forwarded(command: &Command) -> bool {
     match command {
         Command::Acquire(_) | Command::Renew(_) | Command::Release(_) | Command::Cancel(_) => true,
@@ -90,7 +112,9 @@ fn answer<A: Serialize>(
 #[tonic::async_trait]
 impl Peer for PeerDoor {
     async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.append_entries(unpack(&self.admit(request)?)?).await)
+        let message =
+            self.message(request, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)?;
+        answer(self.raft.append_entries(message).await)
     }
 
     type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<Packed, Status>> + Send>>;
@@ -99,10 +123,15 @@ impl Peer for PeerDoor {
         &self,
         request: Request<Streaming<Packed>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
-        // A message that does not decode ends the stream, as a broken connection would.
-        let requests = self
-            .admit(request)?
-            .map(|message| unpack::<AppendEntriesRequest<TypeConfig>>(&message?))
+        // A message that does not decode, or shows another's vote, ends the
+        // stream as a broken connection would.
+        let (caller, messages) = self.admit(request)?;
+        let requests = messages
+            .map(move |message| {
+                let append: AppendEntriesRequest<TypeConfig> = unpack(&message?)?;
+                require_own(&append.vote, caller)?;
+                Ok::<_, Status>(append)
+            })
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
         let answers = self.raft.stream_append(requests).map(|answer| match answer {
@@ -114,27 +143,31 @@ impl Peer for PeerDoor {
     }
 
     async fn vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.vote(unpack(&self.admit(request)?)?).await)
+        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote)?;
+        answer(self.raft.vote(message).await)
     }
 
     async fn pre_vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.pre_vote(unpack(&self.admit(request)?)?).await)
+        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote)?;
+        answer(self.raft.pre_vote(message).await)
     }
 
     async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        answer(self.raft.handle_transfer_leader(unpack(&self.admit(request)?)?).await)
+        let message = self.message(request, TransferLeaderRequest::<TypeConfig>::from_leader)?;
+        answer(self.raft.handle_transfer_leader(message).await)
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<Packed>>,
     ) -> Result<Response<Packed>, Status> {
-        let mut messages = self.admit(request)?;
+        let (caller, mut messages) = self.admit(request)?;
         let first = messages
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
         let header: SnapshotHeader = unpack(&first)?;
+        require_own(&header.vote, caller)?;
         if header.bytes > SNAPSHOT_BYTES_MAX {
             return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
         }
@@ -156,7 +189,7 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
-        let ForwardRequest { command, within_ms } = self.admit(request)?;
+        let (_, ForwardRequest { command, within_ms }) = self.admit(request)?;
         let command: Command = unpack(&command.unwrap_or_default())?;
         if !may_be_forwarded(&command) {
             return Err(Status::permission_denied("operators ask the leader themselves"));
@@ -177,7 +210,7 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ContainerRequest>,
     ) -> Result<Response<ContainerReply>, Status> {
-        let cluster = <[u8; 16]>::try_from(self.admit(request)?.cluster.as_slice())
+        let cluster = <[u8; 16]>::try_from(self.admit(request)?.1.cluster.as_slice())
             .map_err(|_| Status::invalid_argument("a cluster id has 16 bytes"))?;
         let request = self
             .shares
@@ -190,13 +223,13 @@ impl Peer for PeerDoor {
         &self,
         request: Request<CommitTermRequest>,
     ) -> Result<Response<CommitTermReply>, Status> {
-        self.shares.commit(&self.admit(request)?).map(Response::new)
+        self.shares.commit(&self.admit(request)?.1).map(Response::new)
     }
 
     async fn sign_term(
         &self,
         request: Request<SignTermRequest>,
     ) -> Result<Response<SignTermReply>, Status> {
-        self.shares.sign(&self.admit(request)?).map(Response::new)
+        self.shares.sign(&self.admit(request)?.1).map(Response::new)
     }
 }

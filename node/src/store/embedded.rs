@@ -7,9 +7,9 @@
 //! one, both under checksums. After a crash redb checks the whole tree of the
 //! newer root; if that was torn, which before its sync is legal, it goes back
 //! to the older. If the *synced* newest commit has rotted on the medium it goes
-//! back as well, by that one commit: no single disk can tell the two apart, and
-//! the peers' memory of what this node acknowledged finds it (S21). Rot
-//! anywhere else is refused: by redb, or by the checksums of [`super::frame`].
+//! back as well, by that one commit: no single disk can tell the two apart. Only
+//! the peers' memory of what this node acknowledged could (S21), which does not
+//! exist yet. Rot anywhere else is refused: by redb, or by the checksums of [`super::frame`].
 
 use std::io;
 use std::ops::Range;

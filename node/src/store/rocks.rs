@@ -8,7 +8,8 @@
 //! would silently drop everything behind a rotten record, acknowledged or not.
 //! The manifest also remembers the size of every finished log and refuses one
 //! that is missing or shorter. A synced tail cut off cleanly from the last log
-//! is left to the peers' memory (S21), as with every engine.
+//! is not noticed, as with every engine: only the peers' memory of what this node
+//! acknowledged could (S21), which does not exist yet.
 
 use std::io;
 use std::ops::Range;

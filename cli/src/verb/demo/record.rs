@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use trine_client::clock::Moment;
 use trine_client::observe::{Attempt, Call, Observer, Reply};
-use trine_client::{Failure, Outcome};
+use trine_client::{Failure, Outcome, Reason};
 use wire::v1;
 
 /// One attempt, and how it ended if it did.
@@ -27,6 +27,8 @@ pub(super) enum Heard {
     Refused,
     NotDone,
     Unknown,
+    /// Nobody said anything within the client's own limit.
+    Silence,
 }
 
 /// A request body and the grant that answered it.
@@ -158,6 +160,7 @@ impl Observer for Ear {
             Err(failure) => match failure.outcome {
                 Outcome::Refused => Heard::Refused,
                 Outcome::NotDone => Heard::NotDone,
+                Outcome::Unknown if failure.reason == Reason::NoAnswer => Heard::Silence,
                 Outcome::Unknown => Heard::Unknown,
             },
         };

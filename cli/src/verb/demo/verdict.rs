@@ -51,7 +51,9 @@ pub(super) struct Fill {
 pub(super) struct Outage {
     /// Requests in flight that ended as unknown.
     pub(super) unknown: usize,
-    /// The longest of them.
+    /// Requests in flight that nobody answered within the client's own limit.
+    pub(super) silent: usize,
+    /// The longest of those that ended as unknown.
     pub(super) unknown_max_ms: u128,
     /// Later requests that were definitely not done.
     pub(super) refused_later: usize,
@@ -137,13 +139,16 @@ impl Report {
             Row {
                 promise: "without a quorum the answer is unknown or no",
                 seen: format!(
-                    "in flight {} unknown (longest {} ms); later {} refused, {} told anything else",
+                    "in flight {} unknown (longest {} ms), {} timed out; later {} refused, {} told anything else",
                     outage.unknown,
                     outage.unknown_max_ms,
+                    outage.silent,
                     outage.refused_later,
                     outage.undecided_later
                 ),
-                holds: outage.refused_later > 0 && outage.undecided_later == 0,
+                holds: outage.unknown > 0
+                    && outage.refused_later > 0
+                    && outage.undecided_later == 0,
             },
             Row {
                 promise: "an outage costs no seat",
@@ -158,7 +163,10 @@ impl Report {
             Row {
                 promise: "one live share serves nobody",
                 seen: match &shares.with_one {
-                    Some(refusal) => format!("{refusal} (and {} leads)", shares.leader),
+                    Some(_) => format!(
+                        "refused by name and reason (see above), though {} leads",
+                        shares.leader
+                    ),
                     None => "granted".to_owned(),
                 },
                 holds: shares.with_one.is_some(),

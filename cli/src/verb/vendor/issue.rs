@@ -21,7 +21,7 @@ use crate::vendor_dir::{self, VendorDir};
 ///
 /// Compare the two fingerprints that are shown with what the customer reads out
 /// from their side, by telephone or another way: they say that the request is
-/// theirs and that no key was slipped in. Product code and serial come from the
+/// the one their cluster made and was not changed on its way. Product code and serial come from the
 /// vendor's book (issued.jsonl) unless given: a known product keeps its code,
 /// and issuing it again makes an update with the next serial.
 #[derive(Debug, Args)]
