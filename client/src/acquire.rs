@@ -8,11 +8,11 @@ use std::time::Duration;
 use wire::v1::{self, acquire_reply, standing};
 
 use crate::clock::Moment;
+use crate::connection::Lane;
 use crate::core::{Answered, Core, Terms};
 use crate::error::{AcquireError, CallError, Failure, Reason};
 use crate::hold::Hold;
 use crate::lease::{Grant, InvalidRequest, LeaseId, Place};
-use crate::line::Lane;
 use crate::observe::{Call, Reply};
 use crate::seat::Seat;
 use crate::time::millis;

@@ -1,5 +1,5 @@
-//! What every call goes through: a line, a deadline, an observer, and asking
-//! again until the answer is definite or patience ends.
+//! What every call goes through: a connection, a deadline, an observer, and
+//! asking again until the answer is definite or patience ends.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,10 @@ use tonic::Status;
 use wire::v1::licensing_client::LicensingClient;
 
 use crate::clock::{Clock, Moment};
+use crate::connection::{Connection, Connections, Lane};
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::error::{CallError, Failure, Outcome, Reason};
 use crate::lease::LeaseId;
-use crate::line::{Lane, Line, Lines};
 use crate::observe::{Attempt, Call, Observer, Reply};
 use crate::options::{Options, OptionsError};
 use crate::random::Random;
@@ -39,7 +39,7 @@ pub(crate) struct Core {
     pub(crate) waits: Semaphore,
     random: Arc<dyn Random>,
     observer: Arc<dyn Observer>,
-    lines: Lines,
+    connections: Connections,
     endpoints: Mutex<Endpoints>,
     time: Mutex<ClusterTime>,
     attempts: AtomicU64,
@@ -78,7 +78,11 @@ impl Core {
             waits: Semaphore::new(WAITS_MAX),
             random,
             observer: options.observer,
-            lines: Lines::new(options.connector, options.authorization, options.connect_within),
+            connections: Connections::new(
+                options.connector,
+                options.authorization,
+                options.connect_within,
+            ),
             endpoints: Mutex::new(Endpoints::new(options.endpoints)),
             time: Mutex::default(),
             attempts: AtomicU64::new(0),
@@ -169,7 +173,7 @@ impl Core {
         lane: Lane,
         within: Duration,
     ) -> Result<Answered, Failure> {
-        let line = self.lines.open(endpoint, lane, within).await;
+        let opened = self.connections.open(endpoint, lane, within).await;
         let sent = self.now();
         let attempt = Attempt {
             number: self.attempts.fetch_add(1, Ordering::Relaxed),
@@ -178,10 +182,12 @@ impl Core {
             sent,
         };
         self.observer.sent(&attempt);
-        let answer = match line {
-            Ok(line) => {
-                self.on_line(line, endpoint, lane, within, |line| transmit(line, call.clone()))
-                    .await
+        let answer = match opened {
+            Ok(connection) => {
+                self.on_connection(connection, endpoint, lane, within, |connection| {
+                    transmit(connection, call.clone())
+                })
+                .await
             }
             Err(failure) => Err(failure),
         };
@@ -201,41 +207,41 @@ impl Core {
         &self,
         endpoint: &Endpoint,
         within: Duration,
-        call: impl FnOnce(Line) -> F,
+        call: impl FnOnce(Connection) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let line = self.lines.open(endpoint, Lane::Short, within).await?;
-        self.on_line(line, endpoint, Lane::Short, within, call).await
+        let connection = self.connections.open(endpoint, Lane::Short, within).await?;
+        self.on_connection(connection, endpoint, Lane::Short, within, call).await
     }
 
-    async fn on_line<T, F>(
+    async fn on_connection<T, F>(
         &self,
-        line: Line,
+        connection: Connection,
         endpoint: &Endpoint,
         lane: Lane,
         within: Duration,
-        call: impl FnOnce(Line) -> F,
+        call: impl FnOnce(Connection) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let answers = line.answers();
-        let failure = match tokio::time::timeout(within, call(line.clone())).await {
+        let answers = connection.answers();
+        let failure = match tokio::time::timeout(within, call(connection.clone())).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(status)) => Failure::from_status(&status),
             Err(_) => {
-                // A line that answered others meanwhile is slow, not dead.
-                if line.answers() == answers {
-                    self.lines.discard(endpoint, lane, &line);
+                // A connection that answered others meanwhile is slow, not dead.
+                if connection.answers() == answers {
+                    self.connections.discard(endpoint, lane, &connection);
                 }
                 let message = format!("{endpoint} did not answer within {} ms", within.as_millis());
                 return Err(Failure::new(Outcome::Unknown, Reason::NoAnswer, message));
             }
         };
         if matches!(retry::after(&failure, 0, 0), Next::Elsewhere(_)) {
-            self.lines.discard(endpoint, lane, &line);
+            self.connections.discard(endpoint, lane, &connection);
         }
         Err(failure)
     }
@@ -334,8 +340,8 @@ fn no_endpoint() -> Failure {
     Failure::new(Outcome::NotDone, Reason::Unreachable, "no server is named (see TRINE_HOST)")
 }
 
-async fn transmit(line: Line, call: Call) -> Result<Reply, Status> {
-    let mut licensing = LicensingClient::with_origin(line, origin());
+async fn transmit(connection: Connection, call: Call) -> Result<Reply, Status> {
+    let mut licensing = LicensingClient::with_origin(connection, origin());
     Ok(match call {
         Call::Clock(request) => Reply::Clock(licensing.clock(request).await?.into_inner()),
         Call::Acquire(request) => Reply::Acquire(licensing.acquire(request).await?.into_inner()),

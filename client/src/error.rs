@@ -9,8 +9,8 @@ use std::fmt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::connection::ConnectionError;
 use crate::lease::{InvalidRequest, LeaseId, LogPlace};
-use crate::line::LineError;
 
 /// What is known of a call that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,8 +216,8 @@ impl Failure {
 
     /// A status that none of our servers wrote: the transport's, or a proxy's.
     fn from_bare_status(status: &Status) -> Self {
-        if let Some(line) = find::<LineError>(status) {
-            return line.failure();
+        if let Some(broken) = find::<ConnectionError>(status) {
+            return broken.failure();
         }
         let (outcome, reason) = match status.code() {
             Code::Unauthenticated => (Outcome::NotDone, Reason::NoIdentity),

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tonic::{Response, Status};
 use wire::v1::{self, cluster_client::ClusterClient};
 
+use crate::connection::Connection;
 use crate::core::{Core, Terms, origin};
 use crate::endpoints::Endpoint;
 use crate::error::CallError;
-use crate::line::Line;
 
 /// Long listings: a hundred thousand seats are some ten megabytes.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub struct AtNode {
     endpoint: Endpoint,
 }
 
-type Cluster = ClusterClient<Line>;
+type Cluster = ClusterClient<Connection>;
 
 impl Operator {
     pub(crate) fn new(core: Arc<Core>) -> Self {
@@ -189,8 +189,8 @@ impl Operator {
         self.core
             .persist(terms, |endpoint, within| async move {
                 self.core
-                    .exchange(&endpoint, within, |line| async move {
-                        call(cluster(line)).await.map(Response::into_inner)
+                    .exchange(&endpoint, within, |connection| async move {
+                        call(cluster(connection)).await.map(Response::into_inner)
                     })
                     .await
             })
@@ -222,15 +222,15 @@ impl AtNode {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let within = self.core.answer_within;
-        let reply = self.core.exchange(&self.endpoint, within, |line| async move {
-            call(cluster(line)).await.map(Response::into_inner)
+        let reply = self.core.exchange(&self.endpoint, within, |connection| async move {
+            call(cluster(connection)).await.map(Response::into_inner)
         });
         Ok(reply.await?)
     }
 }
 
-fn cluster(line: Line) -> Cluster {
-    ClusterClient::with_origin(line, origin())
+fn cluster(connection: Connection) -> Cluster {
+    ClusterClient::with_origin(connection, origin())
         .max_decoding_message_size(REPLY_BYTES_MAX)
         .max_encoding_message_size(REPLY_BYTES_MAX)
 }

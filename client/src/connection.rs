@@ -1,6 +1,6 @@
-//! Lines: HTTP/2 connections, each shared by many calls.
+//! HTTP/2 connections, each shared by many calls.
 //!
-//! A line knows whether a request that failed was sent at all; that is the
+//! A connection knows whether a request that failed was sent at all; that is the
 //! difference between *not done* and *unknown*. It never reconnects: the pool
 //! dials a new one, and behind a balancer that may reach another node.
 
@@ -38,9 +38,9 @@ pub(crate) enum Lane {
     Waiting,
 }
 
-/// Why a line did not carry a call.
+/// Why a connection did not carry a call.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LineError {
+pub(crate) enum ConnectionError {
     /// The connection was closing; the request stayed here.
     #[error("the connection closed before the request was sent")]
     NotSent,
@@ -49,7 +49,7 @@ pub(crate) enum LineError {
     Broken(#[source] hyper::Error),
 }
 
-impl LineError {
+impl ConnectionError {
     /// What the caller may conclude.
     pub(crate) fn failure(&self) -> Failure {
         match self {
@@ -78,40 +78,40 @@ fn mistrust(verdict: &str) -> Failure {
 
 /// One connection, as many calls see it.
 #[derive(Clone)]
-pub(crate) struct Line {
-    connection: http2::SendRequest<Body>,
+pub(crate) struct Connection {
+    sender: http2::SendRequest<Body>,
     authorization: Option<HeaderValue>,
-    /// Answers so far: a line that answers others is slow, not dead.
+    /// Answers so far: a connection that answers others is slow, not dead.
     answers: Arc<AtomicU64>,
     generation: u64,
 }
 
-impl Line {
+impl Connection {
     /// How many answers it has brought so far.
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 }
 
-impl tower::Service<http::Request<Body>> for Line {
+impl tower::Service<http::Request<Body>> for Connection {
     type Response = http::Response<Incoming>;
-    type Error = LineError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LineError>> + Send>>;
+    type Error = ConnectionError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectionError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LineError>> {
-        self.connection.poll_ready(cx).map_err(|_| LineError::NotSent)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.sender.poll_ready(cx).map_err(|_| ConnectionError::NotSent)
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         if let Some(token) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        let sending = self.connection.try_send_request(request);
+        let sending = self.sender.try_send_request(request);
         let answers = Arc::clone(&self.answers);
         Box::pin(async move {
             let response = sending.await.map_err(|mut error| match error.take_message() {
-                Some(_) => LineError::NotSent,
-                None => LineError::Broken(error.into_error()),
+                Some(_) => ConnectionError::NotSent,
+                None => ConnectionError::Broken(error.into_error()),
             })?;
             answers.fetch_add(1, Ordering::Relaxed);
             Ok(response)
@@ -119,8 +119,8 @@ impl tower::Service<http::Request<Body>> for Line {
     }
 }
 
-/// All lines of one client.
-pub(crate) struct Lines {
+/// All connections of one client.
+pub(crate) struct Connections {
     connector: Arc<dyn Connector>,
     authorization: Option<HeaderValue>,
     connect_within: Duration,
@@ -129,13 +129,13 @@ pub(crate) struct Lines {
 }
 
 /// One dials, the others wait for it.
-type Slot = Arc<tokio::sync::Mutex<Option<Line>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
 /// Slots of endpoints no longer in use are dropped beyond this many: leader
 /// hints may name any number of addresses over time.
 const SLOTS_MAX: usize = 64;
 
-impl Lines {
+impl Connections {
     pub(crate) fn new(
         connector: Arc<dyn Connector>,
         authorization: Option<HeaderValue>,
@@ -150,35 +150,35 @@ impl Lines {
         }
     }
 
-    /// An open line to `endpoint`, dialed if need be. A failure means that
+    /// An open connection to `endpoint`, dialed if need be. A failure means that
     /// nothing was sent.
     pub(crate) async fn open(
         &self,
         endpoint: &Endpoint,
         lane: Lane,
         within: Duration,
-    ) -> Result<Line, Failure> {
+    ) -> Result<Connection, Failure> {
         let slot = self.slot(endpoint, lane);
         let dialing = async {
-            let mut line = slot.lock().await;
-            match &*line {
-                Some(open) if !open.connection.is_closed() => Ok(open.clone()),
-                _ => Ok(line.insert(self.dial(endpoint).await?).clone()),
+            let mut current = slot.lock().await;
+            match &*current {
+                Some(open) if !open.sender.is_closed() => Ok(open.clone()),
+                _ => Ok(current.insert(self.dial(endpoint).await?).clone()),
             }
         };
         match tokio::time::timeout(self.connect_within.min(within), dialing).await {
-            Ok(line) => line,
+            Ok(connection) => connection,
             Err(_) => Err(unreachable(endpoint, "no answer in time")),
         }
     }
 
-    /// Lets go of a line that let a call down, unless somebody dialed anew
+    /// Lets go of a connection that let a call down, unless somebody dialed anew
     /// already. Calls still on it may finish.
-    pub(crate) fn discard(&self, endpoint: &Endpoint, lane: Lane, line: &Line) {
+    pub(crate) fn discard(&self, endpoint: &Endpoint, lane: Lane, let_down: &Connection) {
         let slot = self.slot(endpoint, lane);
         // Locked means that somebody is dialing: then it is gone already.
         if let Ok(mut current) = slot.try_lock()
-            && current.as_ref().is_some_and(|one| one.generation == line.generation)
+            && current.as_ref().is_some_and(|one| one.generation == let_down.generation)
         {
             *current = None;
         }
@@ -192,14 +192,14 @@ impl Lines {
         Arc::clone(slots.entry((endpoint.clone(), lane)).or_default())
     }
 
-    async fn dial(&self, endpoint: &Endpoint) -> Result<Line, Failure> {
+    async fn dial(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         let stream = self.connector.connect(endpoint).await.map_err(|error| {
             match find::<rustls::Error>(&error) {
                 Some(verdict) => mistrust(&verdict.to_string()),
                 None => unreachable(endpoint, &error.to_string()),
             }
         })?;
-        let (connection, driver) = http2::Builder::new(TokioExecutor::new())
+        let (sender, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE_EVERY)
             .keep_alive_timeout(KEEP_ALIVE_WITHIN)
@@ -208,7 +208,7 @@ impl Lines {
             .map_err(|error| unreachable(endpoint, &describe(&error)))?;
         let to = endpoint.clone();
         // Ends when the connection does, or when the last call on it is over
-        // and the line was let go.
+        // and the connection was let go.
         tokio::spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(endpoint = %to, error = %describe(&error), "connection ended");
@@ -216,7 +216,7 @@ impl Lines {
         });
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let authorization = self.authorization.clone();
-        Ok(Line { connection, authorization, answers: Arc::default(), generation })
+        Ok(Connection { sender, authorization, answers: Arc::default(), generation })
     }
 }
 
