@@ -1,4 +1,4 @@
-//! `cargo world`: plays the rehearsal of one seed in the simulator and prints
+//! `cargo chaos`: plays the rehearsal of one seed in the simulator and prints
 //! all that could be observed, with a digest of it as the last line.
 
 use chaos_tests::world::{Syncs, rehearse};
