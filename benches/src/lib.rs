@@ -1,1 +1,2 @@
-//! stub
+//! Benches: `benches/*.rs` run them, `RESULTS.md` keeps what was measured.
+#![forbid(unsafe_code)]
