@@ -17,8 +17,10 @@ use http::header::AUTHORIZATION;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::AlertDescription;
 use tonic::body::Body;
 
+use crate::admission::{AtTheDoor, TurnedAway};
 use crate::connect::Connector;
 use crate::endpoints::Endpoint;
 use crate::error::{Failure, Outcome, Reason, describe, find};
@@ -44,6 +46,9 @@ pub(crate) enum ConnectionError {
     /// The connection was closing; the request stayed here.
     #[error("the connection closed before the request was sent")]
     NotSent,
+    /// The server did not let us in; it read nothing of the request.
+    #[error("the server sent the alert {0:?}")]
+    TurnedAway(AlertDescription),
     /// The request was on its way.
     #[error("the connection broke before the answer came")]
     Broken(#[source] hyper::Error),
@@ -54,20 +59,15 @@ impl ConnectionError {
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::NotSent => Failure::new(Outcome::NotDone, Reason::Unreachable, self.to_string()),
-            // With TLS 1.3 the server judges our certificate after we believe
-            // the handshake done; its verdict comes where an answer should.
-            // Of an IO error HTTP/2 hands on only the text.
+            Self::TurnedAway(_) => mistrust(&self.to_string()),
             Self::Broken(_) => {
-                let text = describe(self);
-                match text.split_once("received fatal alert: ") {
-                    Some((_, alert)) => mistrust(alert),
-                    None => Failure::new(Outcome::Unknown, Reason::ConnectionLost, text),
-                }
+                Failure::new(Outcome::Unknown, Reason::ConnectionLost, describe(self))
             }
         }
     }
 }
 
+/// A certificate was judged, and nothing was sent or read before.
 fn mistrust(verdict: &str) -> Failure {
     let message = format!(
         "the server and this client do not accept each other's certificates: {verdict} \
@@ -83,6 +83,7 @@ pub(crate) struct Connection {
     authorization: Option<HeaderValue>,
     /// Answers so far: a connection that answers others is slow, not dead.
     answers: Arc<AtomicU64>,
+    turned_away: TurnedAway,
     generation: u64,
 }
 
@@ -99,7 +100,7 @@ impl tower::Service<http::Request<Body>> for Connection {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectionError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        self.sender.poll_ready(cx).map_err(|_| ConnectionError::NotSent)
+        self.sender.poll_ready(cx).map_err(|_| not_sent(&self.turned_away))
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
@@ -108,15 +109,24 @@ impl tower::Service<http::Request<Body>> for Connection {
         }
         let sending = self.sender.try_send_request(request);
         let answers = Arc::clone(&self.answers);
+        let turned_away = self.turned_away.clone();
         Box::pin(async move {
             let response = sending.await.map_err(|mut error| match error.take_message() {
-                Some(_) => ConnectionError::NotSent,
-                None => ConnectionError::Broken(error.into_error()),
+                Some(_) => not_sent(&turned_away),
+                None => match turned_away.why() {
+                    Some(alert) => ConnectionError::TurnedAway(alert),
+                    None => ConnectionError::Broken(error.into_error()),
+                },
             })?;
             answers.fetch_add(1, Ordering::Relaxed);
             Ok(response)
         })
     }
+}
+
+/// The request is still here; perhaps the server has said why.
+fn not_sent(turned_away: &TurnedAway) -> ConnectionError {
+    turned_away.why().map_or(ConnectionError::NotSent, ConnectionError::TurnedAway)
 }
 
 /// All connections of one client.
@@ -199,6 +209,8 @@ impl Connections {
                 None => unreachable(endpoint, &error.to_string()),
             }
         })?;
+        let stream = AtTheDoor::new(stream);
+        let turned_away = stream.turned_away();
         let (sender, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE_EVERY)
@@ -216,7 +228,7 @@ impl Connections {
         });
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let authorization = self.authorization.clone();
-        Ok(Connection { sender, authorization, answers: Arc::default(), generation })
+        Ok(Connection { sender, authorization, answers: Arc::default(), turned_away, generation })
     }
 }
 

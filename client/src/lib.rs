@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod acquire;
+mod admission;
 mod client;
 pub mod clock;
 pub mod connect;

@@ -4,8 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use pki::{Authority, ClientAuth, Credentials, Issued, Pem, UnixTime, Validity};
-use trine_client::testing::FakeCluster;
-use trine_client::{AcquireError, Client, Options, Reason};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use trine_client::testing::{FakeCluster, Fault};
+use trine_client::{AcquireError, Client, Endpoint, Options, Reason};
+
+use crate::support::comes_true;
 
 fn validity() -> Validity {
     Validity::starting(UnixTime::now(), Duration::from_secs(3_600))
@@ -33,7 +38,7 @@ async fn cluster(authority: &Authority, client_auth: ClientAuth) -> FakeCluster 
 /// The environment of an application, with its files in `dir`.
 fn environment(
     dir: &Path,
-    cluster: &FakeCluster,
+    host: &Endpoint,
     ca: &Authority,
     own: Option<Issued>,
     token: Option<&str>,
@@ -44,7 +49,7 @@ fn environment(
         path.to_str().unwrap().to_owned()
     };
     let mut vars = vec![
-        ("TRINE_HOST", cluster.endpoints()[0].to_string()),
+        ("TRINE_HOST", host.to_string()),
         ("TRINE_CA", file("ca.pem", &ca.pem().certificate_pem)),
     ];
     if let Some(own) = own {
@@ -64,7 +69,7 @@ async fn an_application_with_a_certificate_takes_a_seat() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
     let cluster = cluster(&authority, ClientAuth::Required).await;
     let own = authority.issue_application("press-4", validity()).unwrap();
-    let options = environment(dir.path(), &cluster, &authority, Some(own), None);
+    let options = environment(dir.path(), &cluster.endpoints()[0], &authority, Some(own), None);
     let client = Client::connect(options).await.unwrap();
     client.acquire("cad-pro").send().await.unwrap().release().await.unwrap();
 }
@@ -73,7 +78,8 @@ async fn an_application_with_a_certificate_takes_a_seat() {
 async fn a_bearer_token_goes_with_every_call() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
     let cluster = cluster(&authority, ClientAuth::Optional).await;
-    let options = environment(dir.path(), &cluster, &authority, None, Some("s3cret\n"));
+    let options =
+        environment(dir.path(), &cluster.endpoints()[0], &authority, None, Some("s3cret\n"));
     let client = Client::connect(options).await.unwrap();
     assert_eq!(client.whoami().await.unwrap().subject, "Bearer s3cret");
 }
@@ -82,7 +88,8 @@ async fn a_bearer_token_goes_with_every_call() {
 async fn a_server_of_another_ca_is_not_believed() {
     let (dir, authority, stranger) = (tempfile::tempdir().unwrap(), authority(), authority());
     let cluster = cluster(&stranger, ClientAuth::Optional).await;
-    let options = environment(dir.path(), &cluster, &authority, None, Some("s3cret"));
+    let options =
+        environment(dir.path(), &cluster.endpoints()[0], &authority, None, Some("s3cret"));
     let client = Client::connect(options).await.unwrap();
     let error = client.acquire("cad-pro").send().await.unwrap_err();
     assert!(matches!(error, AcquireError::NotDone(_)), "{error}");
@@ -94,9 +101,77 @@ async fn a_server_of_another_ca_is_not_believed() {
 async fn a_server_that_wants_a_certificate_says_so_at_once() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
     let cluster = cluster(&authority, ClientAuth::Required).await;
-    let options = environment(dir.path(), &cluster, &authority, None, None);
+    let options = environment(dir.path(), &cluster.endpoints()[0], &authority, None, None);
     let client = Client::connect(options).await.unwrap();
     let error = client.acquire("cad-pro").send().await.unwrap_err();
     assert!(matches!(error, AcquireError::NotDone(_)), "{error}");
     assert_eq!(error.reason(), Reason::Untrusted, "{error}");
+}
+
+/// Carries bytes between a client and `server`; while told to garble, slips
+/// what no key fits into what the client sends.
+async fn garbling_relay(server: Endpoint, garble: watch::Receiver<bool>) -> Endpoint {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let here = Endpoint::new("127.0.0.1", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect((server.host(), server.port())).await.unwrap();
+            tokio::spawn(relay(client, server, garble.clone()));
+        }
+    });
+    here
+}
+
+async fn relay(client: TcpStream, server: TcpStream, mut garble: watch::Receiver<bool>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let answers = tokio::io::copy(&mut from_server, &mut to_client);
+    let requests = async {
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => return,
+            _ = garbling(&mut garble) => {}
+        }
+        let record = [&[0x17, 3, 3, 0, 32][..], &[0xAA; 32]].concat();
+        let _ = to_server.write_all(&record).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = answers => {}
+        () = requests => {}
+    }
+}
+
+/// Resolves a while after the garbling has begun, when a request is on its way.
+async fn garbling(garble: &mut watch::Receiver<bool>) {
+    if garble.wait_for(|garble| *garble).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// The server cannot read on and sends an alert, after it took the seat. That
+/// is a doubt, not a closed door.
+#[tokio::test]
+async fn garbage_on_the_way_after_a_grant_leaves_a_doubt_and_no_seat() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
+    let cluster = cluster(&authority, ClientAuth::Required).await;
+    let garble = watch::Sender::new(false);
+    let host = garbling_relay(cluster.endpoints()[0].clone(), garble.subscribe()).await;
+    let own = authority.issue_application("press-4", validity()).unwrap();
+    let options = environment(dir.path(), &host, &authority, Some(own), None);
+    let client = Client::connect(options).await.unwrap();
+    client.whoami().await.unwrap();
+
+    cluster.always(0, Some(Fault::HangAfter));
+    let acquire = client.acquire("cad-pro").patience(Duration::from_secs(1));
+    let asking = tokio::spawn(acquire.send());
+    comes_true(|| cluster.seats_held("cad-pro") == 1).await;
+    garble.send_replace(true);
+    let error = asking.await.unwrap().unwrap_err();
+    assert!(matches!(error, AcquireError::Unknown { .. }), "{error:?}");
+
+    garble.send_replace(false);
+    cluster.always(0, None);
+    comes_true(|| cluster.seats_held("cad-pro") == 0).await;
+    assert_eq!(cluster.grants(), 1);
 }

@@ -1,0 +1,82 @@
+//! Waiting in the queue for a seat.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use trine_client::testing::Fault;
+use trine_client::{Place, Reason};
+
+use crate::support::{PRODUCT, client, cluster, comes_true};
+
+#[tokio::test]
+async fn a_waiting_request_hears_its_place_and_gets_the_seat() {
+    let cluster = cluster(2, 1).await;
+    let client = client(&cluster).await;
+    let held = client.acquire(PRODUCT).send().await.unwrap();
+    let places = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&places);
+    let waiting = tokio::spawn(
+        client
+            .acquire(PRODUCT)
+            .wait(Duration::from_secs(20))
+            .on_place(move |place| heard.lock().unwrap().push(place))
+            .send(),
+    );
+    comes_true(|| !places.lock().unwrap().is_empty()).await;
+    held.release().await.unwrap();
+    let seat = waiting.await.unwrap().unwrap();
+    assert!(seat.standing().is_usable());
+    assert_eq!(*places.lock().unwrap(), [Place { position: 1, length: 1 }]);
+    assert_eq!(cluster.waiting(PRODUCT), 0);
+}
+
+/// The node that holds the call open falls silent; the place is kept by asking
+/// another for the same request.
+#[tokio::test]
+async fn a_place_in_the_queue_survives_a_failover() {
+    let cluster = cluster(2, 1).await;
+    let client = client(&cluster).await;
+    let held = client.acquire(PRODUCT).send().await.unwrap();
+    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).wait(Duration::from_secs(20));
+    let waiting = tokio::spawn(wait.send());
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    cluster.always(0, Some(Fault::Hang));
+    held.release().await.unwrap();
+    let seat = waiting.await.unwrap().unwrap();
+    assert_eq!(seat.token(), 2);
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_is_refused() {
+    let cluster = cluster(1, 1).await;
+    let client = client(&cluster).await;
+    let _held = client.acquire(PRODUCT).send().await.unwrap();
+    let wait = client.acquire(PRODUCT).wait(Duration::from_millis(700));
+    let error = wait.send().await.unwrap_err();
+    assert_eq!(error.reason(), Reason::WaitedInVain);
+    assert_eq!(cluster.waiting(PRODUCT), 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_leaves_the_queue() {
+    let cluster = cluster(1, 1).await;
+    let client = client(&cluster).await;
+    let _held = client.acquire(PRODUCT).send().await.unwrap();
+    let waiting = tokio::spawn(client.acquire(PRODUCT).wait(Duration::from_secs(60)).send());
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    waiting.abort();
+    comes_true(|| cluster.waiting(PRODUCT) == 0).await;
+}
+
+/// A node that does not hold calls open must not be asked in a spin.
+#[tokio::test]
+async fn waiting_asks_seldom() {
+    let cluster = cluster(1, 1).await;
+    cluster.hold_open(false);
+    let client = client(&cluster).await;
+    let _held = client.acquire(PRODUCT).send().await.unwrap();
+    let before = cluster.calls(0);
+    let wait = client.acquire(PRODUCT).wait(Duration::from_secs(3));
+    assert_eq!(wait.send().await.unwrap_err().reason(), Reason::WaitedInVain);
+    assert!(cluster.calls(0) - before < 10);
+}
