@@ -114,12 +114,11 @@ impl Engine for Redb {
     fn scan(&self, entries: Range<u64>) -> usize {
         let (start, end) = (entries.start.to_be_bytes(), entries.end.to_be_bytes());
         let table = self.0.begin_read().expect("begin").open_table(TABLE).expect("table");
-        let bytes = table
+        table
             .range(&start[..]..&end[..])
             .expect("range")
             .map(|pair| pair.expect("pair").1.value().len())
-            .sum();
-        bytes
+            .sum()
     }
 }
 
