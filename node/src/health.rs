@@ -77,7 +77,8 @@ pub(crate) fn routes(service: Service, metrics: Arc<Metrics>) -> Router {
 
 /// The bounds of the health listener's connections.
 pub fn bounds(limits: &Limits) -> Bounds {
-    Bounds { streams: STREAMS_MAX, drain: Duration::ZERO, ..Bounds::from(limits) }
+    let drain = Duration::ZERO;
+    Bounds { streams: STREAMS_MAX, anonymous: None, drain, ..Bounds::from(limits) }
 }
 
 async fn livez(State(health): State<Health>) -> Response {

@@ -20,7 +20,7 @@ pub use plain::PlainIncoming;
 pub use slots::Slots;
 pub use tls::{Door, TlsIncoming};
 
-use slots::Slot;
+pub(crate) use slots::Slot;
 
 /// A source of connections.
 pub trait Incoming: Send {
@@ -54,7 +54,7 @@ impl<S> Connection<S> {
     }
 
     /// The parts: stream, other end, and what to keep until the stream ends.
-    pub(crate) fn into_parts(self) -> (S, Peer, impl Send + 'static) {
+    pub(crate) fn into_parts(self) -> (S, Peer, Option<Slot>) {
         (self.stream, self.peer, self.slot)
     }
 }

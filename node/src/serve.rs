@@ -3,6 +3,7 @@
 //! The caller owns the source of connections, the routes and the ending
 //! ([`Closing`]); nothing here knows what is served.
 
+mod admission;
 mod counted;
 
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::config::Limits;
-use crate::incoming::{Connection, Incoming};
+use crate::incoming::{Connection, Incoming, Slot};
+pub(crate) use admission::Admission;
 use counted::Counted;
 
 /// How often an HTTP/2 connection is asked for a sign of life.
@@ -27,6 +29,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// How long it may take to give one. Half-open connections end by it.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+
+/// From accepted to the first call that is let in, for a caller without a
+/// certificate. Until then it could be anyone, and holds a place of the few.
+const ANONYMOUS_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes after which a connection has said which HTTP it speaks.
 const PREFACE_BYTES: u64 = 24;
@@ -40,6 +46,9 @@ pub struct Bounds {
     pub header_bytes: u32,
     /// From accepted to speaking HTTP, and for the headers of an HTTP/1 request.
     pub header: Duration,
+    /// From accepted to the first call that is let in, for a caller that showed
+    /// no certificate; `None` where nobody need say who they are.
+    pub anonymous: Option<Duration>,
     /// How long a drain waits for calls that have begun.
     pub drain: Duration,
 }
@@ -50,6 +59,7 @@ impl From<&Limits> for Bounds {
             streams: limits.streams_per_connection,
             header_bytes: limits.header_bytes,
             header: limits.header,
+            anonymous: Some(ANONYMOUS_MAX),
             drain: limits.drain,
         }
     }
@@ -139,12 +149,17 @@ async fn serve_connection<S>(
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (stream, peer, _slot) = connection.into_parts();
+    let (stream, peer, mut slot) = connection.into_parts();
     let address = peer.address;
+    let anonymous = bounds.anonymous.filter(|_| peer.identity.is_none());
+    let admission = Admission::default();
+    let stays_a_stranger = stays_a_stranger(anonymous, admission.clone(), &mut slot);
+    tokio::pin!(stays_a_stranger);
     let read = Arc::new(AtomicU64::new(0));
     let stream = TokioIo::new(Counted::new(stream, read.clone()));
     let service = hyper::service::service_fn(move |mut request: Request<_>| {
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(admission.clone());
         routes.clone().oneshot(request)
     });
     let http = http(bounds);
@@ -165,18 +180,43 @@ async fn serve_connection<S>(
             tracing::debug!(%address, "connection closed: it never spoke HTTP");
             return;
         }
+        () = &mut stays_a_stranger => {
+            tracing::debug!(%address, "connection closed: its caller never said who it is");
+            // With a GOAWAY, so that a call just sent is sent again elsewhere.
+            serving.as_mut().graceful_shutdown();
+            drop(timeout(bounds.header, serving).await);
+            return;
+        }
         () = closing.until(|wish| wish.draining || wish.moves != moves) => {}
     }
     serving.as_mut().graceful_shutdown();
     // One that moves on takes its time; one that drains does not hold up the process.
     tokio::select! {
         result = &mut serving => return log_end(address, result),
+        () = &mut stays_a_stranger => return,
         () = closing.draining() => {}
     }
     match timeout(bounds.drain, serving).await {
         Ok(result) => log_end(address, result),
         Err(_) => tracing::info!(%address, "connection cut: its calls outlasted the drain"),
     }
+}
+
+/// Resolves when a caller without a certificate has had its time and no call of
+/// it was let in.
+async fn stays_a_stranger(limit: Option<Duration>, admission: Admission, slot: &mut Option<Slot>) {
+    if let Some(limit) = limit {
+        let was_let_in = timeout(limit, admission.noted()).await.is_ok();
+        match slot {
+            Some(slot) if was_let_in => slot.identified(),
+            Some(slot) => slot.refused("anonymous"),
+            None => {}
+        }
+        if !was_let_in {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn http(bounds: Bounds) -> auto::Builder<Executor> {

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use node::api::gate::Gate;
 use node::clock::{Clock, SystemClock};
 use node::config::{Config, Limits, Network};
-use node::identity::Peer;
+use node::identity::{Peer, application, token_digest};
 use node::incoming::{Door, Slots, TlsIncoming};
 use node::serve::{Bounds, Closer, closing, serve};
 use node::telemetry::{Listener, Metrics};
@@ -27,6 +27,9 @@ use wire::v1::licensing_server::{Licensing, LicensingServer};
 
 /// Long enough for anything here, so that a test that would hang fails instead.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The one bearer token there is.
+const SECRET: &str = "trine_0123456789abcdef";
 
 /// Answers a clock with the address its caller is taken for; grants nothing.
 struct Echo;
@@ -104,6 +107,11 @@ struct Served {
 
 impl Served {
     async fn start(limits: Limits, proxies: &[&str]) -> Self {
+        let bounds = Bounds::from(&limits);
+        Self::start_within(bounds, limits, proxies).await
+    }
+
+    async fn start_within(bounds: Bounds, limits: Limits, proxies: &[&str]) -> Self {
         let authority = Authority::create("works", validity()).expect("an authority");
         let issued = authority.issue_node(1, &[], validity()).expect("a certificate");
         let own = credentials(&authority, &issued);
@@ -124,10 +132,13 @@ impl Served {
         let service = LicensingServer::new(Echo)
             .max_decoding_message_size(limits.request_bytes.try_into().expect("a size"));
         let routes = tonic::service::Routes::new(service).into_axum_router();
-        let routes = Gate::new(&limits, metrics.clone(), |_| None).guard(routes);
+        let routes = Gate::new(&limits, metrics.clone(), |digest| {
+            let known = *digest == token_digest(SECRET);
+            known.then(|| application("robot").expect("a name"))
+        }).guard(routes);
         let (closer, closing) = closing();
         let incoming = TlsIncoming::new(listener, door);
-        let serving = node::raft::spawn(serve(incoming, routes, Bounds::from(&limits), closing));
+        let serving = node::raft::spawn(serve(incoming, routes, bounds, closing));
         Self { address, authority, metrics, closer, serving }
     }
 
@@ -169,6 +180,14 @@ impl Served {
     fn in_flight(&self) -> u32 {
         let text = self.metrics.text();
         let line = text.lines().find_map(|line| line.strip_prefix("trine_requests_in_flight "));
+        line.and_then(|figure| figure.parse().ok()).expect("the figure is shown")
+    }
+
+    /// Connections open.
+    fn connections(&self) -> u32 {
+        let text = self.metrics.text();
+        let prefix = "trine_connections{listener=\"client\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(prefix));
         line.and_then(|figure| figure.parse().ok()).expect("the figure is shown")
     }
 
@@ -250,6 +269,60 @@ fn without_certificate_or_token_a_caller_is_nobody() {
         let mut client = served.client(None, Vec::new()).await.expect("a connection");
         let status = client.clock(v1::ClockRequest {}).await.expect_err("nobody");
         assert_eq!(status.code(), Code::Unauthenticated);
+    });
+}
+
+/// A clock call that shows the bearer token.
+fn with_token() -> Request<v1::ClockRequest> {
+    let mut request = Request::new(v1::ClockRequest {});
+    let value = format!("Bearer {SECRET}").parse().expect("a header value");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// Neither an open connection nor calls that are turned away keep one who has
+/// not said who he is: not even while the connection is alive and well.
+#[test]
+fn who_never_says_who_he_is_is_shown_out() {
+    play(async {
+        let limits = limits();
+        let bounds =
+            Bounds { anonymous: Some(Duration::from_millis(300)), ..Bounds::from(&limits) };
+        let served = Served::start_within(bounds, limits, &[]).await;
+        let mut stranger = served.client(None, Vec::new()).await.expect("a connection");
+        let mut bearer = served.client(None, Vec::new()).await.expect("a connection");
+        let own = served.application();
+        let mut shown = served.client(Some(&own), Vec::new()).await.expect("a connection");
+        bearer.clock(with_token()).await.expect("an answer");
+        stranger.clock(v1::ClockRequest {}).await.expect_err("nobody");
+        served.refused("anonymous").await;
+        let gone = async {
+            while served.connections() != 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, gone).await.is_ok(), "the stranger's connection stays");
+        bearer.clock(with_token()).await.expect("an answer");
+        shown.clock(v1::ClockRequest {}).await.expect("an answer");
+    });
+}
+
+/// Three quarters are always left for callers who show a certificate.
+#[test]
+fn strangers_get_a_quarter_of_the_room() {
+    play(async {
+        let served = Served::start(Limits { connections: 8, ..limits() }, &[]).await;
+        let first = served.client(None, Vec::new()).await.expect("a connection");
+        let mut second = served.client(None, Vec::new()).await.expect("a connection");
+        let third = served.client(None, Vec::new()).await;
+        served.refused("anonymous_limit").await;
+        drop(third);
+        served.ask(&served.application(), Vec::new()).await.expect("room for who is known");
+        // Who has said who he is leaves his place to the next.
+        second.clock(with_token()).await.expect("an answer");
+        let mut fourth = served.client(None, Vec::new()).await.expect("a connection");
+        fourth.clock(with_token()).await.expect("an answer");
+        drop(first);
     });
 }
 

@@ -21,6 +21,7 @@ use super::roles::Call;
 use crate::answer::NotAnswered;
 use crate::config::Limits;
 use crate::identity::{NoCaller, Peer, caller_of};
+use crate::serve::Admission;
 use crate::telemetry::Metrics;
 
 /// A call that takes longer is ended. The longest that is meant to be so long
@@ -78,6 +79,9 @@ impl Gate {
         }
         let place = self.in_flight.clone().try_acquire_owned();
         let place = place.map_err(|_| error::not_answered(&NotAnswered::Overloaded))?;
+        if let Some(admission) = request.extensions().get::<Admission>() {
+            admission.note();
+        }
         // A secret that was used is kept no longer.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);

@@ -1,4 +1,5 @@
-//! How many connections there are, in all and per client address.
+//! How many connections there are: in all, per client address, and of callers
+//! that have not yet said who they are.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,33 +19,45 @@ struct Shared {
     metrics: Arc<Metrics>,
     total_max: u32,
     per_address_max: u32,
+    anonymous_max: u32,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     total: u32,
+    /// Invariant: as many as there are slots with `is_anonymous`.
+    anonymous: u32,
     /// Invariant: holds the addresses with a count above zero.
     by_address: BTreeMap<IpAddr, u32>,
 }
 
 /// One connection's place; dropping it frees the place.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     shared: Arc<Shared>,
     address: Option<IpAddr>,
+    is_anonymous: bool,
 }
 
 impl Slots {
-    /// Room for `total_max` connections, `per_address_max` of them from one address.
+    /// Room for `total_max` connections, `per_address_max` of them from one
+    /// address, and a quarter of them from callers who have not said who they are.
     pub fn new(
         listener: Listener,
         total_max: u32,
         per_address_max: u32,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let taken = Mutex::default();
-        Self { shared: Arc::new(Shared { listener, metrics, total_max, per_address_max, taken }) }
+        let shared = Shared {
+            listener,
+            metrics,
+            total_max,
+            per_address_max,
+            anonymous_max: (total_max / 4).max(1),
+            taken: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A place for a connection whose client is not known yet.
@@ -60,12 +73,12 @@ impl Slots {
             taken.total += 1;
         }
         shared.metrics.connection_opened(shared.listener);
-        Some(Slot { shared: shared.clone(), address: None })
+        Some(Slot { shared: shared.clone(), address: None, is_anonymous: false })
     }
 
     /// Counts a connection that was closed at the door.
     pub(super) fn refused(&self, reason: &'static str) {
-        self.shared.metrics.connection_refused(self.shared.listener, reason);
+        self.shared.refused(reason);
     }
 
     /// Which listener this is.
@@ -88,10 +101,36 @@ impl Slot {
         self.address = Some(station);
         true
     }
+
+    /// Counts the connection among those that showed no certificate, unless
+    /// they have their quarter already.
+    pub(super) fn count_anonymous(&mut self) -> bool {
+        let mut taken = self.shared.taken();
+        if taken.anonymous >= self.shared.anonymous_max {
+            return false;
+        }
+        taken.anonymous += 1;
+        drop(taken);
+        self.is_anonymous = true;
+        true
+    }
+
+    /// Its caller has shown who it is.
+    pub(crate) fn identified(&mut self) {
+        if std::mem::take(&mut self.is_anonymous) {
+            self.shared.taken().anonymous -= 1;
+        }
+    }
+
+    /// Counts that the connection was closed for `reason` after it was let in.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.shared.refused(reason);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.identified();
         let mut taken = self.shared.taken();
         taken.total -= 1;
         if let Some(address) = self.address
@@ -108,6 +147,10 @@ impl Drop for Slot {
 }
 
 impl Shared {
+    fn refused(&self, reason: &'static str) {
+        self.metrics.connection_refused(self.listener, reason);
+    }
+
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
         // Nothing panics under this lock, and counts would still be counts.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,6 +197,22 @@ mod tests {
         drop(first);
         let mut third = slots.take().expect("room");
         assert!(third.count_address([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn a_quarter_is_for_callers_who_have_not_said_who_they_are() {
+        let slots = slots(8, 8);
+        let mut held: Vec<Slot> = (0..4).map(|_| slots.take().expect("room")).collect();
+        assert!(held[0].count_anonymous());
+        assert!(held[1].count_anonymous());
+        assert!(!held[2].count_anonymous());
+        held[0].identified();
+        held[0].identified();
+        assert!(held[2].count_anonymous());
+        assert!(!held[3].count_anonymous());
+        drop(held.remove(1));
+        assert!(held[2].count_anonymous());
+        assert!(slots.take().is_some(), "others are let in all the while");
     }
 
     #[test]

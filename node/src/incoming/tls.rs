@@ -49,6 +49,8 @@ enum Refused {
     Proxy(#[from] ProxyError),
     #[error("its address has too many connections")]
     TooManyFromAddress,
+    #[error("it showed no certificate, and so have a quarter of all connections there may be")]
+    TooManyAnonymous,
     #[error("TLS handshake: {0}")]
     Handshake(std::io::Error),
     #[error(transparent)]
@@ -62,6 +64,7 @@ impl Refused {
             Self::TooSlow(_) => "timeout",
             Self::Proxy(_) => "proxy_header",
             Self::TooManyFromAddress => "address_limit",
+            Self::TooManyAnonymous => "anonymous_limit",
             Self::Handshake(_) => "handshake",
             Self::Identity(_) => "identity",
         }
@@ -128,6 +131,9 @@ impl Door {
         let stream =
             TlsAcceptor::from(self.tls.clone()).accept(stream).await.map_err(Refused::Handshake)?;
         let identity = pki::caller_of(stream.get_ref().1.peer_certificates())?;
+        if identity.is_none() && !slot.count_anonymous() {
+            return Err(Refused::TooManyAnonymous);
+        }
         Ok(Connection::counted(stream, Peer { address, identity }, slot))
     }
 }
