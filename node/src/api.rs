@@ -6,6 +6,7 @@
 
 pub mod gate;
 pub mod roles;
+pub mod room;
 
 mod cluster;
 mod convert;

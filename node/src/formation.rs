@@ -113,7 +113,7 @@ impl Formation {
         // The first election takes a moment; while there is no leader nothing is done.
         let mut attempt = 0;
         let reply = loop {
-            match self.service.submit(command.clone(), std::time::Duration::ZERO).await {
+            match self.service.submit(command.clone()).await {
                 Err(NotAnswered::NoQuorum { .. }) if attempt < 5 => attempt += 1,
                 answer => break answer?,
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ledger::Ledger;
-use ledger::command::{Acquire, Command, LeaseId, LogId, Outcome, Refusal, Reply};
+use ledger::command::{Command, LeaseId, LogId, Outcome, Refusal, Reply};
 use ledger::time::ClusterTime;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
@@ -24,7 +24,7 @@ use crate::raft::message::{pack, unpack};
 use crate::raft::{Raft, leader_hint};
 use crate::status::NodeStatus;
 use crate::store::machine::View;
-use crate::waiters::Waiters;
+use crate::waiters::{Waiter, Waiters};
 
 /// From a request's arrival to its answer, whatever happens: below the 2 s of L4.
 pub const ANSWER_MAX: Duration = Duration::from_millis(1_900);
@@ -77,36 +77,11 @@ impl Service {
     }
 
     /// An application's command: proposed here, or forwarded to the leader.
-    ///
-    /// If the answer is a place in the queue, the call is held open for up to
-    /// `hold_open`, to answer the moment a seat comes free.
+    /// Asks again while nothing was done and there is time for another leader.
     ///
     /// # Errors
     /// [`NotAnswered`], within [`ANSWER_MAX`].
-    pub async fn submit(
-        &self,
-        command: Command,
-        hold_open: Duration,
-    ) -> Result<Reply, NotAnswered> {
-        let waiter = match &command {
-            Command::Acquire(Acquire { lease, wait_until: Some(_), .. })
-                if !hold_open.is_zero() =>
-            {
-                Some(self.inner.waiters.wait_for(*lease))
-            }
-            _ => None,
-        };
-        let reply = self.ask_wherever_the_leader_is(command).await?;
-        match waiter {
-            Some(mut waiter) if matches!(reply.outcome, Outcome::Queued(_)) => {
-                Ok(waiter.settled(hold_open).await.unwrap_or(reply))
-            }
-            _ => Ok(reply),
-        }
-    }
-
-    /// Asks again while nothing was done and there is time for another leader.
-    async fn ask_wherever_the_leader_is(&self, command: Command) -> Result<Reply, NotAnswered> {
+    pub async fn submit(&self, command: Command) -> Result<Reply, NotAnswered> {
         let arrived = Instant::now();
         let deadline = arrived + ANSWER_MAX;
         loop {
@@ -129,6 +104,12 @@ impl Service {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Waits to hear how a queued request is settled. Begin before
+    /// [`Service::submit`], so that a seat that comes free at once is not missed.
+    pub(crate) fn wait_for(&self, lease: LeaseId) -> Waiter<'_> {
+        self.inner.waiters.wait_for(lease)
     }
 
     /// A command that only the leader takes.

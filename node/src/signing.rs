@@ -80,7 +80,7 @@ impl Refused {
 
 async fn prove(shares: &Shares, service: &Service, need: AttestationNeed) -> Result<(), String> {
     let attest = shares.prove(need)?;
-    match service.submit(Command::Attest(attest), Duration::ZERO).await.map(|reply| reply.outcome) {
+    match service.submit(Command::Attest(attest)).await.map(|reply| reply.outcome) {
         Ok(Outcome::Refused(refusal)) => Err(refusal.to_string()),
         // Unanswered, the need is still there at the next look.
         Ok(_) | Err(_) => Ok(()),

@@ -135,7 +135,8 @@ impl Served {
         let routes = Gate::new(&limits, metrics.clone(), |digest| {
             let known = *digest == token_digest(SECRET);
             known.then(|| application("robot").expect("a name"))
-        }).guard(routes);
+        })
+        .guard(routes);
         let (closer, closing) = closing();
         let incoming = TlsIncoming::new(listener, door);
         let serving = node::raft::spawn(serve(incoming, routes, bounds, closing));

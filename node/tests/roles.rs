@@ -9,6 +9,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use node::api::gate::Gate;
 use node::api::roles::CALLS;
+use node::api::room::Place;
 use node::config::{Config, Limits};
 use node::identity::{Caller, Peer, application, token_digest};
 use node::telemetry::Metrics;
@@ -159,4 +160,42 @@ async fn a_node_that_is_full_says_so() {
     let text = metrics.text();
     assert!(text.contains("trine_calls_turned_away_total{reason=\"OVERLOADED\"} 1"), "{text}");
     assert!(text.contains("trine_requests_in_flight 0"), "{text}");
+}
+
+/// A call that is held open gives its place back to others, and when those held
+/// open are as many as may be, the next is answered at once.
+#[tokio::test]
+async fn who_waits_for_a_seat_keeps_nobody_out() {
+    let limits = Limits { in_flight: 2, ..limits() };
+    let (holding, mut is_holding) = tokio::sync::mpsc::channel::<()>(1);
+    let wait = move |request: Request<Body>| {
+        let holding = holding.clone();
+        async move {
+            let place = request.extensions().get::<Place>().expect("the gate adds the place");
+            let Some(_held) = place.hold_open() else { return Response::new(Body::empty()) };
+            holding.send(()).await.expect("the test listens");
+            std::future::pending().await
+        }
+    };
+    let metrics = Arc::new(Metrics::new("embedded"));
+    let routes = Gate::new(&limits, metrics, |_| None).guard(Router::new().fallback(wait));
+    let call = || {
+        let mut request =
+            Request::post("/trine.v1.Licensing/Acquire").body(Body::empty()).expect("a request");
+        let identity = "trine://application/cad".parse().expect("an identity");
+        let peer = Peer { address: [127, 0, 0, 1].into(), identity: Some(identity) };
+        request.extensions_mut().insert(peer);
+        routes.clone().oneshot(request)
+    };
+    let first = tokio::spawn(call());
+    is_holding.recv().await.expect("the first call is held open");
+    for _ in 0..3 {
+        let answer = call().await.expect("an answer");
+        assert!(Status::from_header_map(answer.headers()).is_none(), "answered at once, and well");
+    }
+    first.abort();
+    assert!(first.await.is_err());
+    let again = tokio::spawn(call());
+    is_holding.recv().await.expect("there is room again");
+    again.abort();
 }

@@ -11,13 +11,13 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::header::AUTHORIZATION;
 use ledger::name::Subject;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 
 use super::Answers;
 use super::error::{self, No};
 use super::roles::Call;
+use super::room::{Place, Room};
 use crate::answer::NotAnswered;
 use crate::config::Limits;
 use crate::identity::{NoCaller, Peer, caller_of};
@@ -33,7 +33,7 @@ type FindToken = dyn Fn(&[u8; 32]) -> Option<Subject> + Send + Sync;
 /// The gate of the client listener.
 pub struct Gate {
     find_token: Box<FindToken>,
-    in_flight: Arc<Semaphore>,
+    room: Room,
     request_bytes: u32,
     metrics: Arc<Metrics>,
     answers: Answers,
@@ -41,7 +41,7 @@ pub struct Gate {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gate({} places free)", self.in_flight.available_permits())
+        write!(f, "Gate({:?})", self.room)
     }
 }
 
@@ -52,10 +52,9 @@ impl Gate {
         metrics: Arc<Metrics>,
         find_token: impl Fn(&[u8; 32]) -> Option<Subject> + Send + Sync + 'static,
     ) -> Self {
-        let places = usize::try_from(limits.in_flight).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             find_token: Box::new(find_token),
-            in_flight: Arc::new(Semaphore::new(places)),
+            room: Room::new(limits),
             request_bytes: limits.request_bytes,
             answers: Answers { metrics: metrics.clone() },
             metrics,
@@ -63,13 +62,13 @@ impl Gate {
     }
 
     /// Puts the gate before `routes`. What passes carries its
-    /// [`Caller`](crate::identity::Caller) in its extensions.
+    /// [`Caller`](crate::identity::Caller) and its [`Place`] in its extensions.
     pub fn guard(self, routes: Router) -> Router {
         routes.layer(middleware::from_fn_with_state(Arc::new(self), pass))
     }
 
     /// Lets the request in, with its caller, or says why not.
-    fn admit(&self, call: &Call, request: &mut Request) -> Result<OwnedSemaphorePermit, No> {
+    fn admit(&self, call: &Call, request: &mut Request) -> Result<Place, No> {
         let nobody = || error::no_caller(&NoCaller::Nobody);
         let peer = request.extensions().get::<Peer>().ok_or_else(nobody)?;
         let caller = caller_of(peer, request.headers(), |digest| (self.find_token)(digest))
@@ -77,14 +76,15 @@ impl Gate {
         if !call.allows(caller.role) {
             return Err(error::wrong_role(caller.role, call.name));
         }
-        let place = self.in_flight.clone().try_acquire_owned();
-        let place = place.map_err(|_| error::not_answered(&NotAnswered::Overloaded))?;
+        let overloaded = || error::not_answered(&NotAnswered::Overloaded);
+        let place = self.room.enter().ok_or_else(overloaded)?;
         if let Some(admission) = request.extensions().get::<Admission>() {
             admission.note();
         }
         // A secret that was used is kept no longer.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(place.clone());
         Ok(place)
     }
 
