@@ -39,6 +39,8 @@ pub enum Fault {
     Hang,
     /// It is carried out and never answered.
     HangAfter,
+    /// It is carried out, and answered after so long.
+    Slow(Duration),
     /// It is answered with this code, reason and outcome, and not carried out.
     Fail(Code, &'static str, Outcome),
     /// It is not carried out; the door with this number is said to lead.
@@ -52,6 +54,13 @@ pub const OUTCOME_UNKNOWN: Fault =
     Fault::Fail(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", Outcome::Unknown);
 /// The answer of a leader whose license is not signed for its term yet.
 pub const TERM_UNSIGNED: Fault = Fault::Fail(Code::Unavailable, "TERM_UNSIGNED", Outcome::Refused);
+
+/// The answer of a ledger that has no room, not even to remember the request.
+pub const LEDGER_FULL: Fault =
+    Fault::Fail(Code::ResourceExhausted, "LEDGER_FULL", Outcome::Refused);
+/// The answer to a request whose not-after is too far ahead; not remembered.
+pub const TOO_FAR_AHEAD: Fault =
+    Fault::Fail(Code::InvalidArgument, "TOO_FAR_AHEAD", Outcome::Refused);
 
 /// A cluster in memory behind any number of loopback addresses.
 pub struct FakeCluster {
@@ -276,6 +285,11 @@ impl Door {
             Some(Fault::HangAfter) => {
                 let _ = self.apply(apply);
                 std::future::pending().await
+            }
+            Some(Fault::Slow(span)) => {
+                let answer = self.apply(apply);
+                tokio::time::sleep(span).await;
+                answer
             }
             Some(Fault::Fail(code, reason, outcome)) => {
                 Err(status(code, reason, outcome, "a fault of the test", None))

@@ -69,6 +69,18 @@ async fn a_license_not_signed_for_the_term_yet_is_asked_again() {
     assert_eq!(cluster.calls(0), 4);
 }
 
+/// A node answers within 1.9 s even when all it can say is "unknown". By
+/// default that answer is waited for, not run away from.
+#[tokio::test]
+async fn an_answer_that_takes_as_long_as_a_node_may_is_heard() {
+    let cluster = cluster(1, 1).await;
+    let client = connect(cluster.options()).await;
+    client.whoami().await.unwrap();
+    cluster.once(0, Fault::Slow(Duration::from_millis(1_900)));
+    let _seat = client.acquire(PRODUCT).send().await.unwrap();
+    assert_eq!(cluster.calls(0), 2);
+}
+
 #[tokio::test]
 async fn a_leader_hint_is_followed() {
     let cluster = cluster(3, 1).await;
