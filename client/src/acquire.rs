@@ -8,22 +8,24 @@ use std::time::Duration;
 use wire::v1::{self, acquire_reply, standing};
 
 use crate::clock::Moment;
-use crate::connection::Lane;
-use crate::core::{Answered, Core, Terms};
-use crate::error::{AcquireError, CallError, Failure, Reason};
+use crate::core::Core;
+use crate::error::{AcquireError, CallError, Failure, Outcome, Reason};
 use crate::hold::Hold;
 use crate::lease::{Grant, InvalidRequest, LeaseId, Place};
-use crate::observe::{Call, Reply};
+use crate::observe::Reply;
+use crate::patience::Patience;
 use crate::seat::Seat;
 use crate::time::millis;
+
+mod waiting;
+mod withdrawal;
+
+use waiting::Waiting;
+use withdrawal::Withdrawal;
 
 /// How far ahead of cluster time a request's not-after is set. Half of what the
 /// ledger allows, so that an estimate may be wrong by as much either way.
 const NOT_AFTER_AHEAD_MS: u64 = 30_000;
-/// The longest a node holds a queued call open.
-const HOLD_OPEN_MAX: Duration = Duration::from_secs(5);
-/// How often a waiting request is asked again when it cannot be held open.
-const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often the time may turn out wrong before that is the answer.
 const BODIES_MAX: u32 = 3;
 
@@ -136,23 +138,33 @@ impl Acquire {
     /// No seat is held, except possibly in [`AcquireError::Unknown`].
     pub async fn send(self) -> Result<Seat, AcquireError> {
         self.validate()?;
-        let terms = Terms {
-            until: self.core.now() + self.patience,
-            fail_fast: self.fail_fast,
-            repeat: true,
-        };
-        let mut bodies = 1;
+        let patience = Patience::until(self.core.now() + self.patience).fail_fast(self.fail_fast);
+        // Cluster time stands still in an outage; the caller's does not.
+        let end = patience.end() + self.wait;
+        let mut bodies = 0;
         loop {
-            let body = self.body(terms).await?;
-            match self.ask(body, terms).await {
-                Err(AcquireError::Refused(failure)) if self.is_time_wrong(&failure) => {
-                    self.core.forget_time();
-                    if bodies == BODIES_MAX || self.core.now() >= terms.until {
-                        return Err(AcquireError::Refused(failure));
-                    }
-                    bodies += 1;
+            bodies += 1;
+            let (lease, body) = self.body(patience).await?;
+            let mut withdrawal = Withdrawal::due(&self.core, lease);
+            let error = match self.ask(lease, &body, patience, end).await {
+                Ok(seat) => {
+                    withdrawal.waive();
+                    return seat.when_held(end).await;
                 }
-                outcome => return outcome,
+                Err(error) => error,
+            };
+            if !matches!(error, AcquireError::Unknown { .. }) {
+                withdrawal.waive();
+            }
+            if !self.is_time_wrong(&error) {
+                return Err(error);
+            }
+            self.core.forget_time();
+            let over = bodies == BODIES_MAX || self.core.now() >= patience.end();
+            // A copy of this request may still be on its way; it must find its
+            // id taken before another asks for a seat.
+            if over || withdrawal.carry_out(patience).await.is_err() {
+                return Err(error);
             }
         }
     }
@@ -178,104 +190,106 @@ impl Acquire {
         Ok(())
     }
 
-    /// Whether a refusal is the fault of our estimate of cluster time. The
-    /// request is over then, and another may be made; not if the caller chose
-    /// the time.
-    fn is_time_wrong(&self, failure: &Failure) -> bool {
+    /// Whether an error is the fault of our estimate of cluster time, so that
+    /// another request may be made; not if the caller chose the time.
+    fn is_time_wrong(&self, error: &AcquireError) -> bool {
+        let failure = match error {
+            AcquireError::Refused(failure) => failure,
+            // Withdrawn before the next: no use if that must have the same id.
+            AcquireError::Unknown { failure, .. } if self.lease.is_none() => failure,
+            _ => return false,
+        };
         self.not_after_ms.is_none()
             && matches!(failure.reason, Reason::TooFarAhead | Reason::TooLate)
     }
 
-    async fn body(&self, terms: Terms) -> Result<v1::AcquireRequest, AcquireError> {
-        let wait_ms = millis(self.wait);
-        let now_ms = match self.not_after_ms {
-            Some(not_after_ms) if wait_ms == 0 => not_after_ms,
-            _ => self.core.cluster_time(terms).await.map_err(never_asked)?,
-        };
-        Ok(v1::AcquireRequest {
-            lease: self.lease.unwrap_or_else(|| self.core.mint()).to_wire(),
+    async fn body(
+        &self,
+        patience: Patience,
+    ) -> Result<(LeaseId, v1::AcquireRequest), AcquireError> {
+        let (not_after_ms, wait_until_ms) = self.times(patience).await.map_err(never_asked)?;
+        let lease = self.lease.unwrap_or_else(|| self.core.mint());
+        let body = v1::AcquireRequest {
+            lease: lease.to_wire(),
             product: self.product.clone(),
             holder: self.holder.clone(),
             version: self.version.clone(),
             ttl_ms: millis(self.ttl),
-            not_after_ms: self.not_after_ms.unwrap_or(now_ms.saturating_add(NOT_AFTER_AHEAD_MS)),
-            wait_until_ms: if wait_ms == 0 { 0 } else { now_ms.saturating_add(wait_ms) },
+            not_after_ms,
+            wait_until_ms,
             hold_ms: 0,
-        })
+        };
+        Ok((lease, body))
+    }
+
+    /// Not-after and the end of the wait (0 for none), in milliseconds of
+    /// cluster time; that is asked for only if one of them depends on it.
+    async fn times(&self, patience: Patience) -> Result<(u64, u64), CallError> {
+        let wait_ms = millis(self.wait);
+        if let (Some(chosen), 0) = (self.not_after_ms, wait_ms) {
+            return Ok((chosen, 0));
+        }
+        let now_ms = self.core.cluster_time(patience).await?;
+        let not_after_ms = self.not_after_ms.unwrap_or(now_ms.saturating_add(NOT_AFTER_AHEAD_MS));
+        let wait_until_ms = if wait_ms == 0 { 0 } else { now_ms.saturating_add(wait_ms) };
+        Ok((not_after_ms, wait_until_ms))
     }
 
     /// Asks with one body until it is granted, refused, or time is up.
-    async fn ask(&self, body: v1::AcquireRequest, terms: Terms) -> Result<Seat, AcquireError> {
-        let lease = LeaseId::from_wire(&body.lease).unwrap_or(LeaseId(0));
-        let mut withdrawal = Withdrawal { core: &self.core, lease, due: true };
-        // Cluster time stands still in an outage; the caller's does not.
-        let end = terms.until + self.wait;
-        let mut terms = terms;
+    async fn ask(
+        &self,
+        lease: LeaseId,
+        body: &v1::AcquireRequest,
+        mut patience: Patience,
+        end: Moment,
+    ) -> Result<Seat, AcquireError> {
+        let unknown = |failure| AcquireError::Unknown { lease, failure };
         let mut waiting = Waiting::new(self);
         loop {
-            let answered = match waiting.ask(&body, terms).await {
+            let answered = match waiting.ask(body, patience).await {
                 Ok(answered) => answered,
-                Err(error) => {
-                    let error = self.failed(lease, error, waiting.place.is_some());
-                    withdrawal.due = matches!(error, AcquireError::Unknown { .. });
-                    return Err(error);
-                }
+                Err(error) => return Err(failed(lease, error, waiting.is_queued())),
             };
             let Reply::Acquire(reply) = answered.reply else {
-                return Err(self.unknown(lease, Failure::bad_answer("another call's reply")));
+                return Err(unknown(Failure::bad_answer("another call's reply")));
             };
             match (reply.outcome, reply.envelope) {
                 (Some(acquire_reply::Outcome::Granted(granted)), Some(envelope)) => {
-                    let Some(grant) = Grant::from_wire(lease, &granted) else {
-                        return Err(self.unknown(lease, Failure::bad_answer("half a grant")));
-                    };
-                    if let Some(how) = ending(&granted) {
-                        withdrawal.due = false;
-                        return Err(AcquireError::Ended { how });
-                    }
-                    let deadline_ms = granted
-                        .standing
-                        .map_or(granted.deadline_ms, |standing| standing.deadline_ms);
-                    let hold = Hold::counted(answered.sent, envelope.stamp_ms, deadline_ms);
-                    let seat = Seat::take(Arc::clone(&self.core), grant, hold);
-                    withdrawal.due = false;
-                    return seat.when_held(end).await;
+                    return self.granted(lease, &granted, envelope.stamp_ms, answered.sent);
                 }
                 (Some(acquire_reply::Outcome::Queued(queued)), Some(envelope)) => {
                     waiting.queued(&queued, envelope.stamp_ms);
                     let now = self.core.now();
                     if now >= end {
-                        let message = "no seat came free in time, by this machine's clock";
-                        return Err(self.unknown(
-                            lease,
-                            Failure::new(
-                                crate::error::Outcome::Unknown,
-                                Reason::WaitedInVain,
-                                message,
-                            ),
-                        ));
+                        return Err(unknown(waited_in_vain()));
                     }
                     // Patience is with silence: an answer renews it.
-                    terms.until = (now + self.patience).min(end);
+                    patience = patience.extended((now + self.patience).min(end));
                 }
-                _ => return Err(self.unknown(lease, Failure::bad_answer("neither seat nor place"))),
+                _ => return Err(unknown(Failure::bad_answer("neither seat nor place"))),
             }
         }
     }
 
-    fn failed(&self, lease: LeaseId, error: CallError, queued: bool) -> AcquireError {
-        match error {
-            CallError::Refused(failure) => AcquireError::Refused(failure),
-            // Once queued, only the ledger's word ends it.
-            CallError::NotDone(failure) if !queued => AcquireError::NotDone(failure),
-            CallError::NotDone(failure) | CallError::Unknown(failure) => {
-                self.unknown(lease, failure)
-            }
+    /// The seat of a grant, unless its lease is over already.
+    fn granted(
+        &self,
+        lease: LeaseId,
+        granted: &v1::Granted,
+        stamp_ms: u64,
+        sent: Moment,
+    ) -> Result<Seat, AcquireError> {
+        let Some(grant) = Grant::from_wire(lease, granted) else {
+            let failure = Failure::bad_answer("half a grant");
+            return Err(AcquireError::Unknown { lease, failure });
+        };
+        if let Some(how) = ending(granted) {
+            return Err(AcquireError::Ended { how });
         }
-    }
-
-    fn unknown(&self, lease: LeaseId, failure: Failure) -> AcquireError {
-        AcquireError::Unknown { lease, failure }
+        let standing = granted.standing.as_ref();
+        let deadline_ms = standing.map_or(granted.deadline_ms, |standing| standing.deadline_ms);
+        let hold = Hold::counted(sent, stamp_ms, deadline_ms);
+        Ok(Seat::take(Arc::clone(&self.core), grant, hold))
     }
 }
 
@@ -295,90 +309,27 @@ fn never_asked(error: CallError) -> AcquireError {
     AcquireError::NotDone(error.failure().clone())
 }
 
+fn failed(lease: LeaseId, error: CallError, queued: bool) -> AcquireError {
+    match error {
+        CallError::Refused(failure) => AcquireError::Refused(failure),
+        // Once queued, only the ledger's word ends it.
+        CallError::NotDone(failure) if !queued => AcquireError::NotDone(failure),
+        CallError::NotDone(failure) | CallError::Unknown(failure) => {
+            AcquireError::Unknown { lease, failure }
+        }
+    }
+}
+
+fn waited_in_vain() -> Failure {
+    let message = "no seat came free in time, by this machine's clock";
+    Failure::new(Outcome::Unknown, Reason::WaitedInVain, message)
+}
+
 fn ending(granted: &v1::Granted) -> Option<&'static str> {
     match granted.standing.as_ref()?.state() {
         standing::State::Released => Some("released"),
         standing::State::Expired => Some("expired"),
         standing::State::Revoked => Some("revoked"),
         standing::State::Live | standing::State::Unspecified => None,
-    }
-}
-
-/// Withdraws the request when dropped while due: the future was dropped, or
-/// nobody will ever know what became of it.
-struct Withdrawal<'a> {
-    core: &'a Arc<Core>,
-    lease: LeaseId,
-    due: bool,
-}
-
-impl Drop for Withdrawal<'_> {
-    fn drop(&mut self) {
-        if self.due {
-            self.core.courtesy(Call::Cancel(v1::CancelRequest { lease: self.lease.to_wire() }));
-        }
-    }
-}
-
-/// How a waiting request is asked again: held open by the node if possible.
-struct Waiting<'a> {
-    acquire: &'a Acquire,
-    place: Option<Place>,
-    hold_open: Duration,
-    asked: Moment,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(acquire: &'a Acquire) -> Self {
-        // A hold is counted from before the send, so a call held open for long
-        // would use up a short lease before it is granted.
-        let hold_open = HOLD_OPEN_MAX.min(acquire.ttl / 3);
-        Self { acquire, place: None, hold_open, asked: acquire.core.now() }
-    }
-
-    async fn ask(
-        &mut self,
-        body: &v1::AcquireRequest,
-        terms: Terms,
-    ) -> Result<Answered, CallError> {
-        let core = &self.acquire.core;
-        // The first answer comes at once: it tells the place.
-        let turn = match self.place {
-            None => None,
-            Some(_) => core.waits.try_acquire().ok(),
-        };
-        let hold_open = if turn.is_some() { self.hold_open } else { Duration::ZERO };
-        if self.place.is_some() {
-            // A node that does not hold the call open must not be asked in a spin.
-            let early = ASK_EVERY.min(self.hold_open).saturating_sub(core.now().since(self.asked));
-            if turn.is_none() || self.answered_early() {
-                tokio::time::sleep(early).await;
-            }
-        }
-        self.asked = core.now();
-        let lane = if turn.is_some() { Lane::Waiting } else { Lane::Short };
-        let hold_ms = u32::try_from(hold_open.as_millis()).unwrap_or(u32::MAX);
-        let call = &Call::Acquire(v1::AcquireRequest { hold_ms, ..body.clone() });
-        core.persist(terms, |endpoint, within| async move {
-            core.send(call, &endpoint, lane, within + hold_open).await
-        })
-        .await
-    }
-
-    fn answered_early(&self) -> bool {
-        self.acquire.core.now().since(self.asked) < self.hold_open / 2
-    }
-
-    fn queued(&mut self, queued: &v1::Queued, stamp_ms: u64) {
-        let place = Place { position: queued.position, length: queued.length };
-        if self.place != Some(place) {
-            self.place = Some(place);
-            if let Some(hear) = &self.acquire.on_place {
-                hear(place);
-            }
-        }
-        // Come back well before the place is lost.
-        let session = Duration::from_millis(queued.ask_before_ms.saturating_sub(stamp_ms));
-        self.hold_open = self.hold_open.min(session / 3);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::Status;
 use wire::v1::licensing_client::LicensingClient;
 
@@ -18,6 +18,7 @@ use crate::error::{CallError, Failure, Outcome, Reason};
 use crate::lease::LeaseId;
 use crate::observe::{Attempt, Call, Observer, Reply};
 use crate::options::{Options, OptionsError};
+use crate::patience::Patience;
 use crate::random::Random;
 use crate::retry::{self, Next};
 use crate::time::ClusterTime;
@@ -53,15 +54,6 @@ pub(crate) struct Core {
 pub(crate) struct Answered {
     pub(crate) reply: Reply,
     pub(crate) sent: Moment,
-}
-
-/// How long to go on asking, and whether to bear with a lack of quorum.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    pub(crate) until: Moment,
-    pub(crate) fail_fast: bool,
-    /// Whether a call whose outcome is unknown may be sent again.
-    pub(crate) repeat: bool,
 }
 
 impl Core {
@@ -105,24 +97,24 @@ impl Core {
         LeaseId((u128::from(self.random.bits()) << 64) | u128::from(self.random.bits()))
     }
 
-    /// The usual terms: patience counted from now.
-    pub(crate) fn patiently(&self) -> Terms {
-        Terms { until: self.now() + self.patience, fail_fast: false, repeat: true }
+    /// The usual patience, counted from now.
+    pub(crate) fn patiently(&self) -> Patience {
+        Patience::until(self.now() + self.patience)
     }
 
-    /// Sends one call until its answer is definite or the terms end.
-    pub(crate) async fn ask(&self, call: &Call, terms: Terms) -> Result<Answered, CallError> {
-        self.persist(terms, |endpoint, within| async move {
+    /// Sends one call until its answer is definite or patience ends.
+    pub(crate) async fn ask(&self, call: &Call, patience: Patience) -> Result<Answered, CallError> {
+        self.persist(patience, |endpoint, within| async move {
             self.send(call, &endpoint, Lane::Short, within).await
         })
         .await
     }
 
     /// Tries `once` at one endpoint after another, with pauses, until it gives
-    /// a definite answer or the terms end.
+    /// a definite answer or patience ends.
     pub(crate) async fn persist<T, F>(
         &self,
-        terms: Terms,
+        patience: Patience,
         once: impl Fn(Endpoint, Duration) -> F,
     ) -> Result<T, CallError>
     where
@@ -136,7 +128,7 @@ impl Core {
             let Some(endpoint) = picked else {
                 return Err(CallError::NotDone(no_endpoint()));
             };
-            let within = self.answer_within.min(terms.until.since(self.now()));
+            let within = self.answer_within.min(patience.left(self.now()));
             let failure = match once(endpoint.clone(), within).await {
                 Ok(answer) => {
                     self.endpoints().answered(&endpoint);
@@ -147,7 +139,7 @@ impl Core {
             doubt |= failure.outcome == Outcome::Unknown;
             let next = retry::after(&failure, failures, self.bits());
             let pause = match next {
-                Next::Stop => return Err(verdict(failure, doubt)),
+                Next::Stop => return Err(retry::verdict(failure, doubt)),
                 Next::Again(pause) => pause,
                 Next::Elsewhere(pause) => {
                     self.turn_away(&endpoint, &failure);
@@ -155,10 +147,8 @@ impl Core {
                     pause
                 }
             };
-            let hopeless = terms.fail_fast && failure.reason == Reason::NoQuorum;
-            let barred = doubt && !terms.repeat;
-            if hopeless || barred || self.now() + pause >= terms.until {
-                return Err(verdict(failure, doubt));
+            if !patience.bears(&failure, doubt, self.now() + pause) {
+                return Err(retry::verdict(failure, doubt));
             }
             failures = failures.saturating_add(1);
             tokio::time::sleep(pause).await;
@@ -259,12 +249,12 @@ impl Core {
     }
 
     /// Cluster time in milliseconds, asked for if it is not known well enough.
-    pub(crate) async fn cluster_time(&self, terms: Terms) -> Result<u64, CallError> {
+    pub(crate) async fn cluster_time(&self, patience: Patience) -> Result<u64, CallError> {
         let known = self.time().estimate(self.now());
         if let Some(known) = known {
             return Ok(known);
         }
-        match self.ask(&Call::Clock(wire::v1::ClockRequest {}), terms).await?.reply {
+        match self.ask(&Call::Clock(wire::v1::ClockRequest {}), patience).await?.reply {
             Reply::Clock(clock) => Ok(clock.cluster_time_ms),
             _ => Err(Failure::bad_answer("another call's reply").into()),
         }
@@ -283,9 +273,8 @@ impl Core {
         };
         let core = Arc::clone(self);
         let task = async move {
-            let until = core.now() + COURTESY_PATIENCE;
-            let terms = Terms { until, fail_fast: false, repeat: true };
-            if let Err(error) = core.ask(&call, terms).await {
+            let patience = Patience::until(core.now() + COURTESY_PATIENCE);
+            if let Err(error) = core.ask(&call, patience).await {
                 tracing::debug!(%error, "a seat is left to its TTL");
             }
             drop(permit);
@@ -301,8 +290,12 @@ impl Core {
         settled
     }
 
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
-        Task(self.runtime.spawn(task))
+    /// Starts a task that ends with its owner.
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.runtime.spawn(task))
     }
 
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
@@ -311,28 +304,6 @@ impl Core {
 
     fn time(&self) -> MutexGuard<'_, ClusterTime> {
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A background task that ends with its owner.
-#[derive(Debug)]
-pub(crate) struct Task(tokio::task::JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What all the tries together came to. The ledger's word settles every doubt,
-/// because it knows the id; that a later try was not done says nothing of an
-/// earlier one.
-fn verdict(last: Failure, doubt: bool) -> CallError {
-    let open = last.reason == Reason::TermUnsigned || last.reason == Reason::LeaderChanged;
-    match last.outcome {
-        Outcome::Refused if !(doubt && open) => CallError::Refused(last),
-        Outcome::NotDone if !doubt => CallError::NotDone(last),
-        _ => CallError::Unknown(last),
     }
 }
 

@@ -67,6 +67,7 @@ mod lease;
 pub mod observe;
 mod operator;
 mod options;
+mod patience;
 pub mod random;
 pub mod retry;
 mod seat;

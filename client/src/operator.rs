@@ -11,9 +11,10 @@ use tonic::{Response, Status};
 use wire::v1::{self, cluster_client::ClusterClient};
 
 use crate::connection::Connection;
-use crate::core::{Core, Terms, origin};
+use crate::core::{Core, origin};
 use crate::endpoints::Endpoint;
 use crate::error::CallError;
+use crate::patience::Patience;
 
 /// Long listings: a hundred thousand seats are some ten megabytes.
 const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -140,8 +141,8 @@ impl Operator {
     ) -> Result<v1::IssueTokenReply, CallError> {
         let lifetime_ms = crate::time::millis(lifetime);
         let request = v1::IssueTokenRequest { subject: subject.to_owned(), lifetime_ms };
-        let terms = Terms { repeat: false, ..self.core.patiently() };
-        self.ask_under(terms, |mut cluster| {
+        let patience = self.core.patiently().without_repeats();
+        self.ask_with(patience, |mut cluster| {
             let request = request.clone();
             async move { cluster.issue_token(request).await }
         })
@@ -174,12 +175,12 @@ impl Operator {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.ask_under(self.core.patiently(), call).await
+        self.ask_with(self.core.patiently(), call).await
     }
 
-    async fn ask_under<T, F>(
+    async fn ask_with<T, F>(
         &self,
-        terms: Terms,
+        patience: Patience,
         call: impl Fn(Cluster) -> F,
     ) -> Result<T, CallError>
     where
@@ -187,7 +188,7 @@ impl Operator {
     {
         let call = &call;
         self.core
-            .persist(terms, |endpoint, within| async move {
+            .persist(patience, |endpoint, within| async move {
                 self.core
                     .exchange(&endpoint, within, |connection| async move {
                         call(cluster(connection)).await.map(Response::into_inner)

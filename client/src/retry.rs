@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Failure, Outcome, Reason};
+use crate::error::{CallError, Failure, Outcome, Reason};
 
 /// The first pause; doubles with each further failure.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
@@ -44,6 +44,28 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
             _ => Next::Stop,
         },
     }
+}
+
+/// What all the tries of one call together came to: the `last` failure, and
+/// whether some earlier try left a doubt.
+///
+/// The ledger's word settles every doubt, because it knows the id; that a later
+/// try was not done says nothing of an earlier one.
+pub(crate) fn verdict(last: Failure, doubt: bool) -> CallError {
+    match last.outcome {
+        Outcome::Refused if !(doubt && leaves_id_open(last.reason)) => CallError::Refused(last),
+        Outcome::NotDone if !doubt => CallError::NotDone(last),
+        _ => CallError::Unknown(last),
+    }
+}
+
+/// Whether the ledger refuses for this reason without settling what becomes of
+/// the id: an earlier copy that is still on its way may yet take a seat.
+fn leaves_id_open(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::TermUnsigned | Reason::LeaderChanged | Reason::TooFarAhead | Reason::LedgerFull
+    )
 }
 
 /// A pause after `failures` failures: between half and the whole of a span that
@@ -93,6 +115,26 @@ mod tests {
         assert_eq!(next(Outcome::NotDone, Reason::WrongRole, 0), Next::Stop);
         assert!(matches!(next(Outcome::NotDone, Reason::Untrusted, 0), Next::Elsewhere(_)));
         assert_eq!(next(Outcome::NotDone, Reason::Untrusted, MISTRUST_MAX), Next::Stop);
+    }
+
+    #[test]
+    fn a_refusal_settles_a_doubt_only_if_the_ledger_remembers_it() {
+        let said = |outcome, reason, doubt| verdict(Failure::new(outcome, reason, ""), doubt);
+        for reason in
+            [Reason::TermUnsigned, Reason::LeaderChanged, Reason::TooFarAhead, Reason::LedgerFull]
+        {
+            let refused = said(Outcome::Refused, reason, false);
+            assert!(matches!(refused, CallError::Refused(_)), "{reason}");
+            let open = said(Outcome::Refused, reason, true);
+            assert!(matches!(open, CallError::Unknown(_)), "{reason}");
+        }
+        // After a too-late every copy is too late: cluster time does not turn back.
+        for reason in [Reason::NoSeatFree, Reason::TooLate, Reason::Withdrawn] {
+            let settled = said(Outcome::Refused, reason, true);
+            assert!(matches!(settled, CallError::Refused(_)), "{reason}");
+        }
+        let not_done = said(Outcome::NotDone, Reason::NoQuorum, true);
+        assert!(matches!(not_done, CallError::Unknown(_)));
     }
 
     proptest! {

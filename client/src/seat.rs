@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 use wire::v1;
 
 use crate::clock::Moment;
-use crate::core::{Core, Task, Terms};
+use crate::core::Core;
 use crate::error::{AcquireError, CallError, Failure, Reason};
 use crate::hold::Hold;
 use crate::lease::{Grant, LeaseId};
 use crate::observe::{Call, Reply};
+use crate::patience::Patience;
 use crate::retry;
 
 /// The longest sleep of a keeper. A sleep stands still while the machine does;
@@ -97,7 +99,7 @@ pub struct Seat {
     core: Arc<Core>,
     grant: Grant,
     standing: watch::Receiver<Standing>,
-    keeper: Option<Task>,
+    keeper: Option<AbortOnDropHandle<()>>,
     /// Whether dropping it gives it back.
     owed: bool,
 }
@@ -234,8 +236,12 @@ impl fmt::Debug for Seat {
 }
 
 /// Releases a seat; that it is over already is as good.
-pub(crate) async fn release(core: &Core, ticket: Ticket, terms: Terms) -> Result<(), CallError> {
-    match core.ask(&Call::Release(ticket.to_release()), terms).await {
+pub(crate) async fn release(
+    core: &Core,
+    ticket: Ticket,
+    patience: Patience,
+) -> Result<(), CallError> {
+    match core.ask(&Call::Release(ticket.to_release()), patience).await {
         Ok(_) => Ok(()),
         Err(CallError::Refused(failure)) if failure.reason == Reason::LeaseEnded => Ok(()),
         Err(error) => Err(error),
@@ -299,9 +305,12 @@ impl Keeper {
         let until = if self.hold.is_safe(now) { tries.min(self.hold.until()) } else { tries };
         let request =
             v1::RenewRequest { lease: self.ticket.lease.to_wire(), token: self.ticket.token };
-        let terms = Terms { until, fail_fast: true, repeat: true };
-        let answered =
-            self.core.ask(&Call::Renew(request), terms).await.map_err(|e| e.failure().clone())?;
+        let patience = Patience::until(until).fail_fast(true);
+        let answered = self
+            .core
+            .ask(&Call::Renew(request), patience)
+            .await
+            .map_err(|e| e.failure().clone())?;
         let Reply::Renew(v1::RenewReply { envelope: Some(envelope), deadline_ms }) = answered.reply
         else {
             return Err(Failure::bad_answer("another call's reply"));
