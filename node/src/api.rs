@@ -51,8 +51,9 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
     )
     .add_service(ClusterServer::new(cluster).max_decoding_message_size(bytes_max))
     .into_axum_router();
-    let find_token = move |digest: &[u8; 32]| service.peek(|ledger| ledger.find_token(digest));
-    Gate::new(limits, metrics, find_token).guard(routes)
+    let tokens = service.clone();
+    let find_token = move |digest: &[u8; 32]| tokens.peek(|ledger| ledger.find_token(digest));
+    Gate::new(limits, metrics, find_token).waiting_while(move || !service.leads()).guard(routes)
 }
 
 /// How answers that are not a success are told and counted.

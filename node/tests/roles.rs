@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,6 +14,7 @@ use node::api::room::Place;
 use node::config::{Config, Limits};
 use node::identity::{Caller, Peer, application, token_digest};
 use node::telemetry::Metrics;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::ServiceExt;
@@ -198,4 +200,34 @@ async fn who_waits_for_a_seat_keeps_nobody_out() {
     let again = tokio::spawn(call());
     is_holding.recv().await.expect("there is room again");
     again.abort();
+}
+
+/// A token issued a moment ago works at a node that has not applied that yet;
+/// at one that has, an unknown token is refused at once.
+#[tokio::test(start_paused = true)]
+async fn a_token_on_its_way_is_waited_for() {
+    let nod = |_: Request<Body>| async { Response::new(Body::empty()) };
+    let ask = async |lag: Duration, may_lag: bool| {
+        let issued = Instant::now();
+        let find_token = move |_: &[u8; 32]| {
+            (issued.elapsed() >= lag).then(|| application("robot").expect("a name"))
+        };
+        let metrics = Arc::new(Metrics::new("embedded"));
+        let gate = Gate::new(&limits(), metrics, find_token).waiting_while(move || may_lag);
+        let mut request =
+            Request::post("/trine.v1.Licensing/Clock").body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(Peer { address: [127, 0, 0, 1].into(), identity: None });
+        let value = format!("Bearer {SECRET}").parse().expect("a header value");
+        request.headers_mut().insert("authorization", value);
+        let routes = gate.guard(Router::new().fallback(nod));
+        let response = routes.oneshot(request).await.expect("an answer");
+        (Status::from_header_map(response.headers()).map(|status| status.code()), issued.elapsed())
+    };
+    let (refused, took) = ask(Duration::from_millis(300), false).await;
+    assert_eq!((refused, took), (Some(Code::Unauthenticated), Duration::ZERO));
+    let (answered, _) = ask(Duration::from_millis(300), true).await;
+    assert_eq!(answered, None, "it came while the node waited");
+    let (refused, took) = ask(Duration::from_secs(60), true).await;
+    assert_eq!(refused, Some(Code::Unauthenticated));
+    assert!(took < Duration::from_secs(1), "the wait is a short one: {took:?}");
 }

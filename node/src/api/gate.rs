@@ -10,8 +10,10 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use ledger::name::Subject;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 use super::Answers;
@@ -20,7 +22,7 @@ use super::roles::Call;
 use super::room::{Place, Room};
 use crate::answer::NotAnswered;
 use crate::config::Limits;
-use crate::identity::{NoCaller, Peer, caller_of};
+use crate::identity::{Caller, NoCaller, Peer, caller_of};
 use crate::serve::Admission;
 use crate::telemetry::Metrics;
 
@@ -28,11 +30,25 @@ use crate::telemetry::Metrics;
 /// holds a queued acquire open for 5 s; this ends those whose body never comes.
 const CALL_MAX: Duration = Duration::from_secs(30);
 
+/// A token that this node does not know may have been issued a moment ago, on a
+/// leader whose log it has not applied so far: it looks again for this long.
+const TOKEN_LAG_MAX: Duration = Duration::from_millis(500);
+
+/// Between two looks for a token.
+const TOKEN_PAUSE: Duration = Duration::from_millis(25);
+
+/// Calls that may have their token looked for again at once; beyond these an
+/// unknown token is refused at the first look.
+const TOKENS_SOUGHT_MAX: usize = 256;
+
 type FindToken = dyn Fn(&[u8; 32]) -> Option<Subject> + Send + Sync;
 
 /// The gate of the client listener.
 pub struct Gate {
     find_token: Box<FindToken>,
+    /// Whether a token may be there that `find_token` does not find yet.
+    may_lag: Box<dyn Fn() -> bool + Send + Sync>,
+    tokens_sought: Semaphore,
     room: Room,
     request_bytes: u32,
     metrics: Arc<Metrics>,
@@ -54,11 +70,19 @@ impl Gate {
     ) -> Self {
         Self {
             find_token: Box::new(find_token),
+            may_lag: Box::new(|| false),
+            tokens_sought: Semaphore::new(TOKENS_SOUGHT_MAX),
             room: Room::new(limits),
             request_bytes: limits.request_bytes,
             answers: Answers { metrics: metrics.clone() },
             metrics,
         }
+    }
+
+    /// Has an unknown token looked for again, for a moment, while `may_lag`.
+    pub fn waiting_while(mut self, may_lag: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.may_lag = Box::new(may_lag);
+        self
     }
 
     /// Puts the gate before `routes`. What passes carries its
@@ -68,24 +92,42 @@ impl Gate {
     }
 
     /// Lets the request in, with its caller, or says why not.
-    fn admit(&self, call: &Call, request: &mut Request) -> Result<Place, No> {
-        let nobody = || error::no_caller(&NoCaller::Nobody);
-        let peer = request.extensions().get::<Peer>().ok_or_else(nobody)?;
-        let caller = caller_of(peer, request.headers(), |digest| (self.find_token)(digest))
-            .map_err(|why| error::no_caller(&why))?;
+    async fn admit(&self, call: &Call, request: &mut Parts) -> Result<Place, No> {
+        let caller = self.caller(request).await.map_err(|why| error::no_caller(&why))?;
         if !call.allows(caller.role) {
             return Err(error::wrong_role(caller.role, call.name));
         }
         let overloaded = || error::not_answered(&NotAnswered::Overloaded);
         let place = self.room.enter().ok_or_else(overloaded)?;
-        if let Some(admission) = request.extensions().get::<Admission>() {
+        if let Some(admission) = request.extensions.get::<Admission>() {
             admission.note();
         }
         // A secret that was used is kept no longer.
-        request.headers_mut().remove(AUTHORIZATION);
-        request.extensions_mut().insert(caller);
-        request.extensions_mut().insert(place.clone());
+        request.headers.remove(AUTHORIZATION);
+        request.extensions.insert(caller);
+        request.extensions.insert(place.clone());
         Ok(place)
+    }
+
+    /// Who asks. Waits a moment for a token that may be on its way to this node.
+    async fn caller(&self, request: &Parts) -> Result<Caller, NoCaller> {
+        let peer = request.extensions.get::<Peer>().ok_or(NoCaller::Nobody)?;
+        let look = || caller_of(peer, &request.headers, |digest| (self.find_token)(digest));
+        let mut found = look();
+        let first = Instant::now();
+        let mut turn = None;
+        while matches!(found, Err(NoCaller::UnknownToken))
+            && (self.may_lag)()
+            && first.elapsed() < TOKEN_LAG_MAX
+        {
+            if turn.is_none() {
+                let Ok(permit) = self.tokens_sought.try_acquire() else { break };
+                turn = Some(permit);
+            }
+            sleep(TOKEN_PAUSE).await;
+            found = look();
+        }
+        found
     }
 
     fn say(&self, no: No) -> Response {
@@ -110,15 +152,16 @@ impl Gate {
     }
 }
 
-async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let Some(call) = Call::of_path(request.uri().path()) else {
         let _counted = Counted::begin("unknown", &gate.metrics, Code::Unimplemented);
         return gate.say(error::no_such_call(request.uri().path()));
     };
     // Until it is answered, a call that ends was canceled by its caller.
     let mut counted = Counted::begin(call.name, &gate.metrics, Code::Cancelled);
-    let response = match gate.admit(call, &mut request) {
-        Ok(_place) => match timeout(CALL_MAX, next.run(request)).await {
+    let (mut parts, body) = request.into_parts();
+    let response = match gate.admit(call, &mut parts).await {
+        Ok(_place) => match timeout(CALL_MAX, next.run(Request::from_parts(parts, body))).await {
             Ok(response) => gate.reworded(response),
             Err(_) => {
                 let detail = format!("no answer within {} s", CALL_MAX.as_secs());
