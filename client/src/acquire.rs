@@ -153,7 +153,8 @@ impl Acquire {
                 }
                 Err(error) => error,
             };
-            if !matches!(error, AcquireError::Unknown { .. }) {
+            let in_doubt = matches!(error, AcquireError::Unknown { .. });
+            if !in_doubt {
                 withdrawal.waive();
             }
             if !self.is_time_wrong(&error) {
@@ -161,9 +162,11 @@ impl Acquire {
             }
             self.core.forget_time();
             let over = bodies == BODIES_MAX || self.core.now() >= patience.end();
+            // An id of the caller's own is spent once it is withdrawn.
+            let id_is_spent = in_doubt && self.lease.is_some();
             // A copy of this request may still be on its way; it must find its
             // id taken before another asks for a seat.
-            if over || withdrawal.carry_out(patience).await.is_err() {
+            if over || id_is_spent || withdrawal.carry_out(patience).await.is_err() {
                 return Err(error);
             }
         }
@@ -193,14 +196,8 @@ impl Acquire {
     /// Whether an error is the fault of our estimate of cluster time, so that
     /// another request may be made; not if the caller chose the time.
     fn is_time_wrong(&self, error: &AcquireError) -> bool {
-        let failure = match error {
-            AcquireError::Refused(failure) => failure,
-            // Withdrawn before the next: no use if that must have the same id.
-            AcquireError::Unknown { failure, .. } if self.lease.is_none() => failure,
-            _ => return false,
-        };
         self.not_after_ms.is_none()
-            && matches!(failure.reason, Reason::TooFarAhead | Reason::TooLate)
+            && matches!(error.reason(), Reason::TooFarAhead | Reason::TooLate)
     }
 
     async fn body(
