@@ -129,7 +129,8 @@ impl Acquire {
         self
     }
 
-    /// Asks, with one request id, as often as it takes.
+    /// Asks, with one request id, as often as it takes. If our idea of cluster
+    /// time was wrong, a new request takes its place, once it can have no effect.
     ///
     /// Returns within the wait plus the patience, whatever happens. Dropping
     /// the future withdraws the request in the background.

@@ -41,7 +41,8 @@
 //! dropped, is withdrawn in the background.
 //!
 //! # What it promises
-//! - One request id per acquire, however often it is sent.
+//! - One request id per acquire, however often it is sent; another only after a
+//!   wrong idea of cluster time, when the first is refused or withdrawn for certain.
 //! - No call outlives its patience (and wait) by more than one try.
 //! - At most two connections per server address, 100 calls held open, and 4,096
 //!   seats being given back in the background.
