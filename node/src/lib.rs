@@ -27,3 +27,4 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 mod waiters;
+mod walls;

@@ -31,7 +31,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, health, heartbeat, signing};
+use crate::{api, health, heartbeat, signing, walls};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -190,6 +190,7 @@ where
     background.spawn(within(proposer.run()));
     background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
     background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));
+    background.spawn(within(walls::run(setup.id, service.clone(), clock.clone(), metrics.clone())));
     background.spawn(within(heartbeat::run(
         setup.id,
         boot,

@@ -80,9 +80,7 @@ impl Listener {
 pub enum ClockAlarm {
     /// The boot-time clock moved more than two ticks in one.
     Jump,
-    /// Its rate differs from both followers' by more than 1 %.
-    Drift,
-    /// The wall clocks of the nodes disagree by more than five minutes.
+    /// Another node's wall clock is more than five minutes from this node's.
     WallDisagreement,
 }
 
@@ -90,7 +88,6 @@ impl ClockAlarm {
     fn name(self) -> &'static str {
         match self {
             Self::Jump => "jump",
-            Self::Drift => "drift",
             Self::WallDisagreement => "wall_disagreement",
         }
     }
