@@ -6,6 +6,7 @@
 
 mod check;
 mod file;
+mod tables;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

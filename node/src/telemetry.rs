@@ -41,10 +41,12 @@
 //! | `trine_commit_duration_seconds` | histogram | | node | proposal to applied, on the leader |
 //! | `trine_clock_alarms_total` | counter | kind | node | clock jumps and disagreements seen |
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+mod labels;
+mod reading;
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -52,6 +54,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use labels::{
+    Build, Call, CallCode, Kind, License, ListenerLabel, ListenerReason, Product, Reason,
+};
+pub(crate) use reading::{Counts, LicenseReading, PoolReading, Reading};
 
 /// Which listener a figure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,47 +262,6 @@ impl Metrics {
         self.refused.get_or_create(&ListenerReason { listener: listener.name(), reason }).inc();
     }
 
-    /// Takes over what a scrape reads from the node.
-    pub(crate) fn set(&self, reading: &Reading) {
-        let Reading { counts, pools, licenses, .. } = reading;
-        let store = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
-        store(&self.seats_granted, counts.granted);
-        store(&self.seats_released, counts.released);
-        store(&self.seats_expired, counts.expired);
-        store(&self.seats_revoked, counts.revoked);
-        store(&self.renewals, counts.renewed);
-        store(&self.queued, counts.queued);
-        for (reason, total) in &counts.refused {
-            let label = Reason { reason };
-            store(&self.refusals.get_or_create(&label), *total);
-        }
-        // What is no longer installed must no longer be shown.
-        self.seats_capacity.clear();
-        self.seats_held.clear();
-        self.waiting.clear();
-        for pool in pools {
-            let label = Product { product: pool.product.clone() };
-            self.seats_capacity.get_or_create(&label).set(figure(pool.capacity));
-            self.seats_held.get_or_create(&label).set(figure(pool.held));
-            self.waiting.get_or_create(&label).set(figure(pool.waiting));
-        }
-        self.shares_live.clear();
-        self.serving.clear();
-        for license in licenses {
-            let label = License { license: license.license.clone() };
-            self.shares_live.get_or_create(&label).set(figure(license.shares_live));
-            self.serving.get_or_create(&label).set(i64::from(license.serving));
-        }
-        self.cluster_time.set(reading.cluster_time.as_secs_f64());
-        self.is_leader.set(i64::from(reading.is_leader));
-        self.has_quorum.set(i64::from(reading.has_quorum));
-        self.ready.set(i64::from(reading.ready));
-        self.term.set(figure(reading.term));
-        self.last_log.set(figure(reading.last_log_index));
-        self.applied.set(figure(reading.applied_index));
-        self.snapshot.set(figure(reading.snapshot_index));
-    }
-
     /// Every figure, in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -304,58 +270,9 @@ impl Metrics {
     }
 }
 
-/// What is read from ledger and Raft when Prometheus asks, rather than kept up to date.
-#[derive(Debug, Default)]
-pub(crate) struct Reading {
-    pub(crate) counts: Counts,
-    pub(crate) pools: Vec<PoolReading>,
-    pub(crate) licenses: Vec<LicenseReading>,
-    pub(crate) cluster_time: Duration,
-    pub(crate) is_leader: bool,
-    pub(crate) has_quorum: bool,
-    pub(crate) ready: bool,
-    pub(crate) term: u64,
-    pub(crate) last_log_index: u64,
-    pub(crate) applied_index: u64,
-    pub(crate) snapshot_index: u64,
-}
-
-/// What happened since the cluster was formed.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) granted: u64,
-    pub(crate) released: u64,
-    pub(crate) expired: u64,
-    pub(crate) revoked: u64,
-    pub(crate) renewed: u64,
-    pub(crate) queued: u64,
-    pub(crate) refused: Vec<(&'static str, u64)>,
-}
-
-/// One product.
-#[derive(Debug)]
-pub(crate) struct PoolReading {
-    pub(crate) product: String,
-    pub(crate) capacity: u64,
-    pub(crate) held: u64,
-    pub(crate) waiting: u64,
-}
-
-/// One license.
-#[derive(Debug)]
-pub(crate) struct LicenseReading {
-    pub(crate) license: String,
-    pub(crate) shares_live: u64,
-    pub(crate) serving: bool,
-}
-
 /// From 50 µs, a sync of a fast disk, to 26 s.
 fn latency_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
-}
-
-fn figure(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn named<M>(registry: &mut Registry, name: &str, help: &str) -> M
@@ -379,54 +296,6 @@ where
 {
     registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-    engine: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Product {
-    product: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct License {
-    license: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Call {
-    call: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallCode {
-    call: &'static str,
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabel {
-    listener: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerReason {
-    listener: &'static str,
-    reason: &'static str,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The configuration file as it is written, and the rule of every key.
+//! The rule of every key of the configuration file.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -6,102 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use license::product::NodeId;
-use serde::{Deserialize, Serialize};
 
+use super::tables::{
+    File, LimitsTable, ListenTable, LogTable, ProxyTable, StorageTable, TlsTable, TrustTable,
+};
 use super::{
     Config, ConfigError, Format, Level, Limits, Listen, Log, MemberConfig, Network, Pair, Tls,
 };
 use crate::raft::Endpoints;
 use crate::store::EngineKind;
-
-/// The file, key by key. An optional key is an `Option`, so that the test over
-/// the example file can tell an absent key from a default.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    id: u64,
-    data: PathBuf,
-    listen: ListenTable,
-    members: Vec<MemberTable>,
-    tls: TlsTable,
-    proxy: Option<ProxyTable>,
-    storage: Option<StorageTable>,
-    trust: TrustTable,
-    limits: Option<LimitsTable>,
-    log: Option<LogTable>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListenTable {
-    client: String,
-    peer: String,
-    health: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemberTable {
-    id: u64,
-    peer: String,
-    client: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsTable {
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-    peer: Option<PairTable>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PairTable {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ProxyTable {
-    trusted: Vec<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StorageTable {
-    engine: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrustTable {
-    vendor_roots: Vec<PathBuf>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitsTable {
-    connections: Option<u64>,
-    connections_per_address: Option<u64>,
-    streams_per_connection: Option<u64>,
-    in_flight: Option<u64>,
-    request_bytes: Option<u64>,
-    header_bytes: Option<u64>,
-    handshake_ms: Option<u64>,
-    header_ms: Option<u64>,
-    drain_ms: Option<u64>,
-    health_connections: Option<u64>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogTable {
-    level: Option<String>,
-    format: Option<String>,
-}
 
 pub(super) fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
     let read: File = toml::from_str(text).map_err(|error| ConfigError::Syntax {
