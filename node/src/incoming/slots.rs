@@ -19,7 +19,6 @@ struct Shared {
     metrics: Arc<Metrics>,
     total_max: u32,
     per_address_max: u32,
-    anonymous_max: u32,
     taken: Mutex<Taken>,
 }
 
@@ -29,7 +28,19 @@ struct Taken {
     /// Invariant: as many as there are slots with `is_anonymous`.
     anonymous: u32,
     /// Invariant: holds the addresses with a count above zero.
-    by_address: BTreeMap<IpAddr, u32>,
+    by_address: BTreeMap<IpAddr, Held>,
+}
+
+/// The connections of one address.
+#[derive(Debug, Default)]
+struct Held {
+    all: u32,
+    anonymous: u32,
+}
+
+/// How many of so many connections may be anonymous.
+fn quarter(connections: u32) -> u32 {
+    (connections / 4).max(1)
 }
 
 /// One connection's place; dropping it frees the place.
@@ -42,21 +53,16 @@ pub(crate) struct Slot {
 
 impl Slots {
     /// Room for `total_max` connections, `per_address_max` of them from one
-    /// address, and a quarter of them from callers who have not said who they are.
+    /// address. A quarter of either may be from callers who have not said who
+    /// they are, so that one address cannot keep out all who show a token.
     pub fn new(
         listener: Listener,
         total_max: u32,
         per_address_max: u32,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let shared = Shared {
-            listener,
-            metrics,
-            total_max,
-            per_address_max,
-            anonymous_max: (total_max / 4).max(1),
-            taken: Mutex::default(),
-        };
+        let shared =
+            Shared { listener, metrics, total_max, per_address_max, taken: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -87,16 +93,23 @@ impl Slots {
     }
 }
 
+impl Taken {
+    /// What the slot of that address is counted under.
+    fn of(&mut self, address: Option<IpAddr>) -> Option<&mut Held> {
+        address.and_then(|address| self.by_address.get_mut(&address))
+    }
+}
+
 impl Slot {
     /// Counts the connection under its client's address, unless that has too many.
     pub(super) fn count_address(&mut self, address: IpAddr) -> bool {
         let station = station(address);
         let mut taken = self.shared.taken();
-        let count = taken.by_address.entry(station).or_default();
-        if *count >= self.shared.per_address_max {
+        let held = taken.by_address.entry(station).or_default();
+        if held.all >= self.shared.per_address_max {
             return false;
         }
-        *count += 1;
+        held.all += 1;
         drop(taken);
         self.address = Some(station);
         true
@@ -106,8 +119,14 @@ impl Slot {
     /// they have their quarter already.
     pub(super) fn count_anonymous(&mut self) -> bool {
         let mut taken = self.shared.taken();
-        if taken.anonymous >= self.shared.anonymous_max {
+        if taken.anonymous >= quarter(self.shared.total_max) {
             return false;
+        }
+        if let Some(held) = taken.of(self.address) {
+            if held.anonymous >= quarter(self.shared.per_address_max) {
+                return false;
+            }
+            held.anonymous += 1;
         }
         taken.anonymous += 1;
         drop(taken);
@@ -118,7 +137,11 @@ impl Slot {
     /// Its caller has shown who it is.
     pub(crate) fn identified(&mut self) {
         if std::mem::take(&mut self.is_anonymous) {
-            self.shared.taken().anonymous -= 1;
+            let mut taken = self.shared.taken();
+            taken.anonymous -= 1;
+            if let Some(held) = taken.of(self.address) {
+                held.anonymous -= 1;
+            }
         }
     }
 
@@ -134,10 +157,10 @@ impl Drop for Slot {
         let mut taken = self.shared.taken();
         taken.total -= 1;
         if let Some(address) = self.address
-            && let Some(count) = taken.by_address.get_mut(&address)
+            && let Some(held) = taken.by_address.get_mut(&address)
         {
-            *count -= 1;
-            if *count == 0 {
+            held.all -= 1;
+            if held.all == 0 {
                 taken.by_address.remove(&address);
             }
         }
@@ -213,6 +236,22 @@ mod tests {
         drop(held.remove(1));
         assert!(held[2].count_anonymous());
         assert!(slots.take().is_some(), "others are let in all the while");
+    }
+
+    #[test]
+    fn one_address_cannot_take_the_quarter_either() {
+        let slots = slots(100, 8);
+        let mut held: Vec<Slot> = (0..4).map(|_| slots.take().expect("room")).collect();
+        for slot in &mut held[..3] {
+            assert!(slot.count_address([10, 0, 0, 1].into()));
+        }
+        assert!(held[3].count_address([10, 0, 0, 2].into()));
+        assert!(held[0].count_anonymous());
+        assert!(held[1].count_anonymous());
+        assert!(!held[2].count_anonymous());
+        assert!(held[3].count_anonymous());
+        drop(held.remove(0));
+        assert!(held[1].count_anonymous(), "its place is free for the next of the address");
     }
 
     #[test]
