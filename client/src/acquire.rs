@@ -215,7 +215,7 @@ impl Acquire {
             ttl_ms: millis(self.ttl),
             not_after_ms,
             wait_until_ms,
-            hold_ms: 0,
+            hold_open_ms: 0,
         };
         Ok((lease, body))
     }

@@ -326,7 +326,7 @@ impl Licensing for Door {
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireReply>, Status> {
         let request = request.into_inner();
-        let hold = Duration::from_millis(request.hold_ms.into());
+        let hold = Duration::from_millis(request.hold_open_ms.into());
         let open = tokio::time::sleep(hold);
         tokio::pin!(open);
         let mut reply = self.meet(|ledger| ledger.acquire(&request)).await?;

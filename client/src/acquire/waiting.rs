@@ -55,8 +55,8 @@ impl<'a> Waiting<'a> {
         }
         self.asked = core.now();
         let lane = if turn.is_some() { Lane::Waiting } else { Lane::Short };
-        let hold_ms = u32::try_from(hold_open.as_millis()).unwrap_or(u32::MAX);
-        let call = &Call::Acquire(v1::AcquireRequest { hold_ms, ..body.clone() });
+        let hold_open_ms = u32::try_from(hold_open.as_millis()).unwrap_or(u32::MAX);
+        let call = &Call::Acquire(v1::AcquireRequest { hold_open_ms, ..body.clone() });
         core.persist(patience, |endpoint, within| async move {
             core.send(call, &endpoint, lane, within + hold_open).await
         })

@@ -96,7 +96,7 @@ impl FakeLedger {
 
     pub(super) fn acquire(&mut self, request: &v1::AcquireRequest) -> Answer<v1::AcquireReply> {
         let envelope = self.advance();
-        let body = v1::AcquireRequest { hold_ms: 0, ..request.clone() };
+        let body = v1::AcquireRequest { hold_open_ms: 0, ..request.clone() };
         let now_ms = envelope.stamp_ms;
         match self.requests.get_mut(&body.lease) {
             Some(asked) if asked.body != body => {

@@ -17,7 +17,7 @@ use super::error::{self, No};
 use crate::service::AsOf;
 
 /// Longest time for which a call may be held open for a seat, in milliseconds.
-pub(super) const HOLD_MILLIS_MAX: u32 = 5_000;
+pub(super) const HOLD_OPEN_MILLIS_MAX: u32 = 5_000;
 
 /// Shortest and longest life of a bearer token, in milliseconds: 1 min, 365 days.
 const TOKEN_LIFETIME_MILLIS: std::ops::RangeInclusive<i64> = 60_000..=365 * 24 * 60 * 60 * 1_000;
@@ -30,11 +30,11 @@ pub(super) fn acquire(
     request: v1::AcquireRequest,
     subject: Subject,
 ) -> Result<(Acquire, Duration), No> {
-    if request.hold_ms > HOLD_MILLIS_MAX {
+    if request.hold_open_ms > HOLD_OPEN_MILLIS_MAX {
         return Err(wrong(format!(
-            "hold_ms {} is too long: a call is held open for at most {HOLD_MILLIS_MAX} ms; ask \
+            "hold_open_ms {} is too long: a call is held open for at most {HOLD_OPEN_MILLIS_MAX} ms; ask \
              again with the same lease to keep the place",
-            request.hold_ms
+            request.hold_open_ms
         )));
     }
     let version = match request.version.as_str() {
@@ -51,7 +51,7 @@ pub(super) fn acquire(
         not_after: ClusterTime(request.not_after_ms),
         wait_until: (request.wait_until_ms != 0).then_some(ClusterTime(request.wait_until_ms)),
     };
-    Ok((acquire, Duration::from_millis(u64::from(request.hold_ms))))
+    Ok((acquire, Duration::from_millis(u64::from(request.hold_open_ms))))
 }
 
 /// A renewal.
@@ -186,7 +186,7 @@ mod tests {
             ttl_ms: 10_000,
             not_after_ms: 90_000,
             wait_until_ms: 0,
-            hold_ms: 0,
+            hold_open_ms: 0,
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
             |r| r.product = "p".repeat(64),
             |r| r.holder = "h".repeat(128),
             |r| r.holder.clear(),
-            |r| r.hold_ms = 5_000,
+            |r| r.hold_open_ms = 5_000,
             |r| r.version = "4294967295.4294967295".into(),
         ];
         for (at, change) in within.into_iter().enumerate() {
@@ -239,7 +239,7 @@ mod tests {
             (|r| r.lease = vec![7; 15], "16 random bytes"),
             (|r| r.lease = vec![7; 17], "16 random bytes"),
             (|r| r.lease.clear(), "16 random bytes"),
-            (|r| r.hold_ms = 5_001, "at most 5000 ms"),
+            (|r| r.hold_open_ms = 5_001, "at most 5000 ms"),
         ];
         for (at, (change, rule)) in beyond.into_iter().enumerate() {
             let error = parsed(change).expect_err("it breaks a rule");
