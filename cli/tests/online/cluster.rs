@@ -38,18 +38,22 @@ pub(crate) fn shared() -> &'static Cluster {
         let dir = home.join("online");
         // What an earlier run left, if anything.
         let _ = std::fs::remove_dir_all(&dir);
-        (Cluster::start(dir, None), turn)
+        (Cluster::start(prepared(&dir), None), turn)
     });
     &SHARED.0
 }
 
 /// A development cluster that has been made, with nothing running.
 pub(crate) fn prepared(dir: &Path) -> DevCluster {
+    prepared_on(None, dir)
+}
+
+fn prepared_on(engine: Option<&str>, dir: &Path) -> DevCluster {
     let plan = Plan {
         dir: dir.to_owned(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_trine")),
         ports: Some(Ports::free().expect("free ports")),
-        engine: None,
+        engine: engine.map(str::to_owned),
     };
     DevCluster::prepare(plan, WORLD).expect("a development cluster")
 }
@@ -58,16 +62,21 @@ impl Cluster {
     /// A cluster for one story alone.
     pub(crate) fn alone() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self::start(dir.path().join("cluster"), Some(dir))
+        Self::start(prepared(&dir.path().join("cluster")), Some(dir))
     }
 
-    fn start(dir: PathBuf, keep: Option<TempDir>) -> Self {
+    /// One on this storage engine, whichever is the build's default.
+    pub(crate) fn alone_on(engine: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start(prepared_on(Some(engine), &dir.path().join("cluster")), Some(dir))
+    }
+
+    fn start(mut cluster: DevCluster, keep: Option<TempDir>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime");
-        let mut cluster = prepared(&dir);
         runtime.block_on(async {
             cluster.start_all().expect("five servers");
             cluster.until_healthy(&Server::NODES, "/livez", PATIENCE).await.expect("live nodes");
