@@ -28,3 +28,4 @@ pub mod store;
 pub mod telemetry;
 mod waiters;
 mod walls;
+mod watch;

@@ -12,7 +12,6 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::agreement::{self, Agreement};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::entropy::Entropy;
@@ -31,13 +30,10 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, health, heartbeat, signing, walls};
+use crate::{api, health, heartbeat, signing, walls, watch};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// How often the others' state hashes are compared with ours.
-const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Entries between two snapshots.
 const SNAPSHOT_INTERVAL: u64 = 20_000;
@@ -231,10 +227,10 @@ where
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
-        reason = raft_stopped(&raft) => Err(NodeError::Raft(reason)),
-        error = stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
-        error = contradicted(&view, setup.id) => Err(error),
-        error = part_ended(&mut background) => Err(error),
+        reason = watch::raft_stopped(&raft) => Err(NodeError::Raft(reason)),
+        error = watch::stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
+        error = watch::contradicted(&view, setup.id) => Err(error),
+        error = watch::part_ended(&mut background) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
     };
     tracing::info!(node = %setup.id, "draining");
@@ -282,15 +278,6 @@ where
     AbortOnDropHandle::new(spawn(future))
 }
 
-/// Resolves when a part ends that should not: better to stop than to limp on.
-async fn part_ended(background: &mut JoinSet<Result<(), JoinError>>) -> NodeError {
-    let reason = match background.join_next().await {
-        Some(Ok(Err(error)) | Err(error)) => error.to_string(),
-        Some(Ok(Ok(()))) | None => "it returned".to_owned(),
-    };
-    NodeError::Part(reason)
-}
-
 /// Answers those who wait for a queued request at this node.
 async fn tell_waiters(service: Service, view: View, mut events: broadcast::Receiver<Happened>) {
     loop {
@@ -308,59 +295,6 @@ async fn tell_waiters(service: Service, view: View, mut events: broadcast::Recei
                 events = view.events();
             }
             Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
-async fn raft_stopped(raft: &Raft) -> String {
-    let mut metrics = raft.metrics();
-    loop {
-        if let Err(fatal) = &metrics.borrow_watched().running_state {
-            return fatal.to_string();
-        }
-        if metrics.changed().await.is_err() {
-            return "its core is gone".into();
-        }
-    }
-}
-
-/// Resolves when the ledger turns out to be of a cluster this node is not part of.
-async fn stranger(
-    view: &View,
-    ca_digest: [u8; 32],
-    node: NodeId,
-    ours: &license::container::ContainerIdentity,
-) -> NodeError {
-    let mut progress = view.progress();
-    loop {
-        let found = view.look(|ledger| {
-            let genesis = ledger.genesis()?;
-            let known = genesis.members.iter().find(|member| member.node == node);
-            Some((genesis.ca_digest, known.map(|member| member.container == *ours)))
-        });
-        match found {
-            Some((digest, _)) if digest != ca_digest => return NodeError::OtherCa,
-            Some((_, Some(false) | None)) => return NodeError::OtherContainer { node },
-            Some(_) => return std::future::pending().await,
-            None if progress.changed().await.is_err() => return std::future::pending().await,
-            None => {}
-        }
-    }
-}
-
-/// Resolves when two others agree that this node's ledger is wrong (S18).
-async fn contradicted(view: &View, node: NodeId) -> NodeError {
-    loop {
-        tokio::time::sleep(COMPARE_INTERVAL).await;
-        match view.look(|ledger| agreement::of(ledger, node)) {
-            Agreement::Contradicted { index } => return NodeError::Contradicted { node, index },
-            Agreement::Confirmed { wrong } => {
-                tracing::error!(%wrong, "a node's ledger differs from the two others'; it should have stopped");
-            }
-            Agreement::Undecided { with, index } => {
-                tracing::error!(%with, index, "two ledgers differ and no third is heard: nothing is granted");
-            }
-            Agreement::Whole => {}
         }
     }
 }

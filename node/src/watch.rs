@@ -1,0 +1,80 @@
+//! What makes a running node stop by itself.
+//!
+//! Each function resolves when it has found a reason; a node without one runs on.
+
+use std::time::Duration;
+
+use license::container::ContainerIdentity;
+use license::product::NodeId;
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::agreement::{self, Agreement};
+use crate::node::NodeError;
+use crate::raft::Raft;
+use crate::store::machine::View;
+
+/// How often the others' state hashes are compared with ours.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Resolves when a part ends that should not: better to stop than to limp on.
+pub(crate) async fn part_ended(background: &mut JoinSet<Result<(), JoinError>>) -> NodeError {
+    let reason = match background.join_next().await {
+        Some(Ok(Err(error)) | Err(error)) => error.to_string(),
+        Some(Ok(Ok(()))) | None => "it returned".to_owned(),
+    };
+    NodeError::Part(reason)
+}
+
+pub(crate) async fn raft_stopped(raft: &Raft) -> String {
+    let mut metrics = raft.metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            return fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            return "its core is gone".into();
+        }
+    }
+}
+
+/// Resolves when the ledger turns out to be of a cluster this node is not part of.
+pub(crate) async fn stranger(
+    view: &View,
+    ca_digest: [u8; 32],
+    node: NodeId,
+    ours: &ContainerIdentity,
+) -> NodeError {
+    let mut progress = view.progress();
+    loop {
+        let found = view.look(|ledger| {
+            let genesis = ledger.genesis()?;
+            let known = genesis.members.iter().find(|member| member.node == node);
+            Some((genesis.ca_digest, known.map(|member| member.container == *ours)))
+        });
+        match found {
+            Some((digest, _)) if digest != ca_digest => return NodeError::OtherCa,
+            Some((_, Some(false) | None)) => return NodeError::OtherContainer { node },
+            Some(_) => return std::future::pending().await,
+            None if progress.changed().await.is_err() => return std::future::pending().await,
+            None => {}
+        }
+    }
+}
+
+/// Resolves when two others agree that this node's ledger is wrong (S18).
+pub(crate) async fn contradicted(view: &View, node: NodeId) -> NodeError {
+    loop {
+        tokio::time::sleep(COMPARE_INTERVAL).await;
+        match view.look(|ledger| agreement::of(ledger, node)) {
+            Agreement::Contradicted { index } => return NodeError::Contradicted { node, index },
+            Agreement::Confirmed { wrong } => {
+                tracing::error!(%wrong, "a node's ledger differs from the two others'; it should have stopped");
+            }
+            Agreement::Undecided { with, index } => {
+                tracing::error!(%with, index, "two ledgers differ and no third is heard: nothing is granted");
+            }
+            Agreement::Whole => {}
+        }
+    }
+}
