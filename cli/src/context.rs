@@ -94,21 +94,37 @@ impl Target {
         purpose: Purpose,
         environment: Environment<'_>,
     ) -> Result<Self, Failure> {
-        let context = read_context(global, environment)?;
+        let mut context = read_context(global, environment)?;
+        if global.host.is_some() || SERVERS.into_iter().any(|name| environment(name).is_some()) {
+            // Other servers than the context's, so other nodes too.
+            (context.nodes, context.development) = (Vec::new(), None);
+        }
+        if environment("TRINE_CA").is_some() {
+            // Another cluster, which the context's identities are unknown to.
+            (context.application, context.operator, context.token_file) = (None, None, None);
+        }
         let path = |name: &str| environment(name).map(PathBuf::from);
         let ca = path("TRINE_CA").or_else(|| context.ca.clone()).ok_or_else(|| {
             Failure::usage("no cluster CA is named, so no server can be believed")
                 .next(HOW_TO_CONNECT)
         })?;
+        let hosts = hosts(global, &context, environment)?;
+        let nodes = match &context.nodes[..] {
+            [] => hosts.clone(),
+            nodes => endpoints("the context's nodes", &nodes.join(","))?,
+        };
         Ok(Self {
-            hosts: hosts(global, &context, environment)?,
-            nodes: endpoints("the context's nodes", &context.nodes.join(","))?,
+            hosts,
+            nodes,
             ca,
             credential: credential(&context, purpose, environment)?,
             development: context.development,
         })
     }
 }
+
+/// The variables that name servers, the first that is set counts.
+const SERVERS: [&str; 2] = ["TRINE_HOST", "CODEMETER_HOST"];
 
 const HOW_TO_CONNECT: &str = "run `trine up` for a development cluster, or set TRINE_HOST, TRINE_CA, \
      and TRINE_CERT with TRINE_KEY or TRINE_TOKEN_FILE";
@@ -121,7 +137,7 @@ fn hosts(
     if let Some(hosts) = &global.host {
         return endpoints("--host", hosts);
     }
-    for name in ["TRINE_HOST", "CODEMETER_HOST"] {
+    for name in SERVERS {
         if let Some(hosts) = environment(name) {
             return endpoints(name, &hosts.to_string_lossy());
         }
@@ -265,6 +281,28 @@ application = { cert = "pki/app.pem", key = "pki/app.key" }
         let pair =
             Pair { cert: dir.path().join("pki/app.pem"), key: dir.path().join("pki/app.key") };
         assert_eq!(target.credential, Credential::Certificate(pair));
+    }
+
+    #[test]
+    fn servers_named_elsewhere_are_asked_and_not_the_contexts_nodes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("context.toml");
+        std::fs::write(&file, CONTEXT).expect("the context");
+        let variables = [("TRINE_HOST", "elsewhere:7")];
+        let target = resolve(&global(Some(&file), None), Purpose::Application, &variables);
+        let target = target.expect("a target");
+        assert_eq!(target.nodes, target.hosts);
+        assert_eq!(target.development, None);
+    }
+
+    #[test]
+    fn another_clusters_ca_takes_no_identity_of_the_context() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("context.toml");
+        std::fs::write(&file, CONTEXT).expect("the context");
+        let variables = [("TRINE_HOST", "elsewhere"), ("TRINE_CA", "ca")];
+        let refused = resolve(&global(Some(&file), None), Purpose::Application, &variables);
+        assert_eq!(refused.expect_err("no identity").exit(), Exit::NotAllowed);
     }
 
     #[test]

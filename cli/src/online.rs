@@ -11,6 +11,10 @@ use crate::args::Global;
 use crate::context::{Credential, Purpose, Target};
 use crate::failure::Failure;
 
+/// How long the shares of a new license may take to be proved and to sign. They
+/// take a fraction of a second when the nodes are up.
+pub const SERVING_MAX: Duration = Duration::from_secs(15);
+
 /// The runtime of a command that is not a server.
 pub fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread()
@@ -60,6 +64,33 @@ impl Connection {
     /// What operators may do.
     pub fn operator(&self) -> Operator {
         self.client.operator()
+    }
+
+    /// Waits until this very update of a license serves: until two shares of it
+    /// have been proved and have signed for the term. Gives the reason if it
+    /// does not within `patience`.
+    pub async fn serving(
+        &self,
+        license: &str,
+        serial: u64,
+        patience: Duration,
+    ) -> Result<Option<String>, Failure> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let status = self.operator().status().await.map_err(|error| self.failed(&error))?;
+            let reason = match status.licenses.into_iter().find(|found| found.id == license) {
+                Some(found) if found.serving && found.serial == serial => return Ok(None),
+                Some(found) if found.serial != serial => {
+                    format!("serial {} still does", found.serial)
+                }
+                Some(found) => found.reason,
+                None => "it is not listed".to_owned(),
+            };
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(Some(reason));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A failed call as a failed command, with what to do next.

@@ -69,6 +69,8 @@ fn is_about_identity(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
+            // A certificate of another CA of the same name.
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied
     )
 }

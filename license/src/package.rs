@@ -46,7 +46,7 @@ pub enum PackageRefusal {
     Undecodable(#[from] DecodeError),
     /// Another vendor's, or one that was never trusted here.
     #[error(
-        "the license of {vendor:?} is certified by vendor root {root}, which this cluster does not trust; check whom you bought from, or have the root added by an operator"
+        "the license of {vendor:?} is certified by vendor root {root}, which this cluster does not trust; check whom you bought from; the vendors a cluster trusts are those its nodes' configuration named when it was formed"
     )]
     UnknownRoot {
         /// The vendor's name, as the file says.

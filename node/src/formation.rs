@@ -1,6 +1,7 @@
 //! Forming the cluster: three containers under one new identity, once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal};
 use license::container::VirtualSerial;
@@ -8,6 +9,7 @@ use license::product::{ClusterId, NodeId};
 use license::request::{ClusterRequest, ContainerRequest};
 use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
+use tokio::time::Instant;
 
 use crate::answer::NotAnswered;
 use crate::clock::Clock;
@@ -18,7 +20,13 @@ use crate::service::Service;
 use crate::shares::Shares;
 
 /// How long a member may take to show its container.
-const MEMBER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const MEMBER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long the first election may take.
+const ELECTION_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Between two tries to write genesis.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a node knows of the cluster it belongs to before that is formed.
 pub(crate) struct Formation {
@@ -111,10 +119,14 @@ impl Formation {
         };
         let command = Command::Genesis(genesis);
         // The first election takes a moment; while there is no leader nothing is done.
-        let mut attempt = 0;
+        let give_up = Instant::now() + ELECTION_WAIT_MAX;
         let reply = loop {
             match self.service.submit(command.clone()).await {
-                Err(NotAnswered::NoQuorum { .. }) if attempt < 5 => attempt += 1,
+                Err(NotAnswered::NoQuorum { .. } | NotAnswered::NotFormed)
+                    if Instant::now() < give_up =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 answer => break answer?,
             }
         };

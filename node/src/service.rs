@@ -90,6 +90,7 @@ impl Service {
                     self.forward(leader, &command, deadline).await
                 }
                 Some(_) => self.enqueue(command.clone(), false, deadline).await,
+                None if !self.is_formed() => return Err(NotAnswered::NotFormed),
                 None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
             };
             let not_done = match answer {
@@ -221,6 +222,7 @@ impl Service {
                     Some(hint) if hint.node == self.inner.id => {
                         NotAnswered::NoQuorum { detail: "leadership is not confirmed".into() }
                     }
+                    None if !self.is_formed() => NotAnswered::NotFormed,
                     leader => NotAnswered::NotLeader { leader },
                 });
             }
@@ -262,6 +264,14 @@ impl Service {
     /// Tells whoever is held open for `lease` that it is settled.
     pub(crate) fn tell_waiters(&self, lease: LeaseId, reply: &Reply) {
         self.inner.waiters.tell(lease, reply);
+    }
+
+    /// Whether Raft has members: it has from the first step of forming on, so
+    /// that genesis itself may look for a leader.
+    fn is_formed(&self) -> bool {
+        let metrics = self.inner.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().next().is_some()
     }
 
     /// Whether this node leads, as far as it knows.

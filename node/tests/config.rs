@@ -168,8 +168,7 @@ impl Folder {
         let text = EXAMPLE
             .replace("/var/lib/trine/node", "data")
             .replace("tls/ca.pem", "ca.pem")
-            .replace("tls/node", "node")
-            .replace("tls/peer", "node");
+            .replace("tls/node", "node");
         let file = self.folder.path().join("node.toml");
         fs::write(&file, change(text)).expect("a file");
         Config::load(&file).expect("the text holds")

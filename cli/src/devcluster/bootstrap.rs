@@ -11,14 +11,11 @@ use wire::v1;
 use super::{DevCluster, FIRM, PASSPHRASE, Server};
 use crate::context::Purpose;
 use crate::failure::Failure;
-use crate::online::Connection;
+use crate::online::{Connection, SERVING_MAX};
 use crate::vendor_dir::{self, VendorDir};
 
 /// How long one answer may take while a cluster forms and elects.
 const FORMING_MAX: Duration = Duration::from_secs(15);
-
-/// How long the shares of a new license may take to be proved and to sign.
-const SERVING_MAX: Duration = Duration::from_secs(15);
 
 /// A license that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,35 +71,13 @@ impl DevCluster {
             (Some(license), Some(seats)) if license.seats == u64::from(seats) => license.into(),
             (_, seats) => self.issue(&connection, product, seats.unwrap_or(otherwise)).await?,
         };
-        self.until_serving(&connection, &installed).await?;
-        Ok(installed)
-    }
-
-    /// Waits until the shares of this very update have been proved and have
-    /// signed for the term.
-    async fn until_serving(
-        &self,
-        connection: &Connection,
-        installed: &Installed,
-    ) -> Result<(), Failure> {
-        let deadline = tokio::time::Instant::now() + SERVING_MAX;
-        loop {
-            let listed = connection.operator().list_licenses().await;
-            let listed = listed.map_err(|error| connection.failed(&error))?;
-            let license =
-                listed.licenses.into_iter().find(|license| license.id == installed.license);
-            let reason = match license {
-                Some(license) if license.serving && license.serial == installed.serial => {
-                    return Ok(());
-                }
-                Some(license) => license.reason,
-                None => "it is not listed".to_owned(),
-            };
-            if tokio::time::Instant::now() >= deadline {
-                let what = format!("license {} does not serve: {reason}", installed.license);
-                return Err(Failure::refused("LICENSE_NOT_SERVING", what));
+        let Installed { license, serial, .. } = &installed;
+        match connection.serving(license, *serial, SERVING_MAX).await? {
+            None => Ok(installed),
+            Some(reason) => {
+                let what = format!("license {license} does not serve: {reason}");
+                Err(Failure::refused("LICENSE_NOT_SERVING", what))
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

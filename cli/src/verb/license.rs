@@ -12,7 +12,7 @@ use crate::context::Purpose;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files::{self, Access, Existing};
-use crate::online::{self, Connection};
+use crate::online::{self, Connection, SERVING_MAX};
 use crate::report;
 use crate::vendor_dir::FILE_BYTES_MAX;
 
@@ -130,6 +130,8 @@ struct Requested {
 /// `trine license install --json`
 #[derive(Debug, Serialize)]
 struct Installed {
+    /// Whether two shares of it serve already.
+    serving: bool,
     /// FIRM:PRODUCT:TMR
     license: String,
     /// Which update.
@@ -221,12 +223,16 @@ impl Install {
         let package = files::read("license package", &self.file, FILE_BYTES_MAX)?;
         let installed = connection.operator().install_license(package).await;
         let installed = installed.map_err(|error| connection.failed(&error))?;
-        let installed = Installed { license: installed.license, serial: installed.serial };
+        let reason = connection.serving(&installed.license, installed.serial, SERVING_MAX).await?;
+        let (license, serial) = (installed.license, installed.serial);
+        let installed = Installed { license, serial, serving: reason.is_none() };
         call.console.result(&installed, |page| {
-            page.line(format_args!(
-                "License {} serial {} is installed",
-                installed.license, installed.serial
-            ));
+            let Installed { license, serial, .. } = &installed;
+            page.line(format_args!("License {license} serial {serial} is installed"));
+            page.line(match &reason {
+                None => "and serves".to_owned(),
+                Some(reason) => format!("and does not serve yet: {reason}"),
+            });
         })?;
         Ok(Exit::Done)
     }
