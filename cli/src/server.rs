@@ -1,12 +1,59 @@
-//! What both kinds of server need around them: logs on stderr, and an end.
+//! What both kinds of server need around them: flags, a runtime, logs on stderr,
+//! and an end.
 
 use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
+use clap::Args;
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::console::Page;
 use crate::context::environment;
 use crate::failure::Failure;
+
+/// The flags of every server.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The configuration; deploy/ has an example that explains every key
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Check the configuration and what it names, say what is wrong, and exit
+    #[arg(long)]
+    pub check: bool,
+    /// End when stdin does: for a parent that starts servers
+    #[arg(long, hide = true)]
+    pub while_stdin_open: bool,
+}
+
+/// `trine node --check --json`, and `trine balancer --check --json`
+#[derive(Debug, Serialize)]
+pub struct Checked {
+    /// The configuration file.
+    config: PathBuf,
+    /// Always true: a wrong one is an error with exit code 2.
+    valid: bool,
+}
+
+impl Checked {
+    pub fn of(config: &Path) -> Self {
+        Self { config: config.to_owned(), valid: true }
+    }
+
+    pub fn show(&self, page: &mut Page) {
+        page.line(format_args!("{} is valid", self.config.display()));
+    }
+}
+
+/// The runtime of a server: as many threads as the machine has cores.
+pub fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
+}
 
 /// How a server logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

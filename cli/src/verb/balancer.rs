@@ -1,7 +1,6 @@
 //! `trine balancer`: one balancer in the foreground.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use balancer::Parts;
 use balancer::net::{TcpConnector, TcpIncoming};
@@ -12,7 +11,7 @@ use super::Call;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files;
-use crate::server::{self, Ending, LogStyle};
+use crate::server::{self, Checked, Ending, LogStyle, ServerArgs};
 
 /// Run one balancer in the foreground
 ///
@@ -26,32 +25,26 @@ Examples:
   trine balancer --config /etc/trine/balancer.toml --check
   trine balancer --config /etc/trine/balancer.toml")]
 pub struct Balancer {
-    /// The configuration; deploy/balancer.example.toml explains every key
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration, say what is wrong, and exit
-    #[arg(long)]
-    check: bool,
-    /// End when stdin does: for a parent that starts servers
-    #[arg(long, hide = true)]
-    while_stdin_open: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl Balancer {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
-        let bytes = files::read("configuration", &self.config, 1 << 20)?;
+        let bytes = files::read("configuration", &self.server.config, 1 << 20)?;
         let text = String::from_utf8_lossy(&bytes);
-        let config = balancer::config::Config::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", self.config.display())))?;
-        if self.check {
-            let checked = super::node::Checked::of(&self.config);
+        let config = balancer::config::Config::parse(&text).map_err(|error| {
+            Failure::usage(format!("{}: {error}", self.server.config.display()))
+        })?;
+        if self.server.check {
+            let checked = Checked::of(&self.server.config);
             call.console.result(&checked, |page| checked.show(page))?;
             return Ok(Exit::Done);
         }
         server::log_to_stderr(LogStyle { level: "info", json: call.console.json() })?;
-        let runtime = super::node::server_runtime()?;
+        let runtime = server::runtime()?;
         runtime.block_on(async {
-            let ending = Ending::listen(self.while_stdin_open)?;
+            let ending = Ending::listen(self.server.while_stdin_open)?;
             let parts = Parts {
                 clients: TcpIncoming(listen("listen", config.listen).await?),
                 health: TcpIncoming(listen("health", config.health).await?),

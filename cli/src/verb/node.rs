@@ -1,6 +1,5 @@
 //! `trine node`: one node in the foreground.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,14 +8,11 @@ use node::config::{Config, Format};
 use node::entropy::Entropy;
 use node::host::Machine;
 use rand::TryRng;
-use serde::Serialize;
-use tokio::runtime::{Builder, Runtime};
 
 use super::Call;
-use crate::console::Page;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::server::{self, Ending, LogStyle};
+use crate::server::{self, Checked, Ending, LogStyle, ServerArgs};
 
 /// Run one node of a cluster in the foreground
 ///
@@ -30,67 +26,33 @@ Examples:
   trine node --config /etc/trine/node.toml --check
   trine node --config /etc/trine/node.toml")]
 pub struct Node {
-    /// The configuration; deploy/node.example.toml explains every key
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check configuration, certificates and directories, say what is wrong, and exit
-    #[arg(long)]
-    check: bool,
-    /// End when stdin does: for a parent that starts servers
-    #[arg(long, hide = true)]
-    while_stdin_open: bool,
-}
-
-/// `trine node --check --json`, and `trine balancer --check --json`
-#[derive(Debug, Serialize)]
-pub(super) struct Checked {
-    /// The configuration file.
-    config: PathBuf,
-    /// Always true: a wrong one is an error with exit code 2.
-    valid: bool,
-}
-
-impl Checked {
-    pub(super) fn of(config: &Path) -> Self {
-        Self { config: config.to_owned(), valid: true }
-    }
-
-    pub(super) fn show(&self, page: &mut Page) {
-        page.line(format_args!("{} is valid", self.config.display()));
-    }
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl Node {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
-        let config = Config::load(&self.config).map_err(Failure::usage)?;
-        if self.check {
+        let config = Config::load(&self.server.config).map_err(Failure::usage)?;
+        if self.server.check {
             config.check(call.world.wall_time()).map_err(|wrong| {
                 let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 Failure::usage(wrong.join("\n"))
             })?;
-            let checked = Checked::of(&self.config);
+            let checked = Checked::of(&self.server.config);
             call.console.result(&checked, |page| checked.show(page))?;
             return Ok(Exit::Done);
         }
         let json = config.log.format == Format::Json;
         server::log_to_stderr(LogStyle { level: config.log.level.name(), json })?;
-        let runtime = server_runtime()?;
+        let runtime = server::runtime()?;
         runtime.block_on(async {
-            let ending = Ending::listen(self.while_stdin_open)?;
+            let ending = Ending::listen(self.server.while_stdin_open)?;
             let machine =
                 Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
             node::host::run(config, machine, ending.wanted()).await.map_err(Failure::failed)
         })?;
         Ok(Exit::Done)
     }
-}
-
-/// The runtime of a server: as many threads as the machine has cores.
-pub(super) fn server_runtime() -> Result<Runtime, Failure> {
-    Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
 }
 
 /// The operating system's randomness, asked each time.
