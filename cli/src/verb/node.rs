@@ -6,7 +6,7 @@ use clap::Args;
 use node::clock::SystemClock;
 use node::config::{Config, Format};
 use node::entropy::Entropy;
-use node::host::Machine;
+use node::host::{HostError, Machine};
 use rand::TryRng;
 
 use super::Call;
@@ -49,7 +49,11 @@ impl Node {
             let ending = Ending::listen(self.server.while_stdin_open)?;
             let machine =
                 Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
-            node::host::run(config, machine, ending.wanted()).await.map_err(Failure::failed)
+            node::host::run(config, machine, ending.wanted()).await.map_err(|error| match error {
+                // What --check would have said, with its exit code.
+                HostError::Config { .. } => Failure::usage(error),
+                _ => Failure::failed(error),
+            })
         })?;
         Ok(Exit::Done)
     }

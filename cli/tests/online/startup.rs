@@ -96,7 +96,7 @@ fn a_data_directory_is_made_unless_a_file_is_in_the_way() {
     assert!(bench.home.join("deep/down/data").is_dir());
     fs::write(bench.home.join("file"), "").expect("a file");
     bench.configure("\"deep/down/data\"", "\"file/data\"");
-    for refusal in [bench.refused(1), bench.check_refused()] {
+    for refusal in [bench.refused(2), bench.check_refused()] {
         refusal.says(&["data", "file", "name another"]);
     }
 }
@@ -153,7 +153,7 @@ fn a_certificate_of_another_ca_is_refused_before_anything_is_made() {
     bench.caller.json(&["pki", "init", "--dir", "own"]);
     bench.caller.json(&["pki", "issue", "node", "1", "--dir", "own"]);
     bench.configure("../pki/node-1", "own/node-1");
-    for refusal in [bench.refused(1), bench.check_refused()] {
+    for refusal in [bench.refused(2), bench.check_refused()] {
         refusal.says(&["tls.cert", "CA"]);
     }
     bench.configure("own/node-1", "../pki/node-2");
@@ -169,7 +169,7 @@ fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     let key = bench.pki("node-1.key");
     let mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("a mode");
     mode(0o644);
-    for refusal in [bench.refused(1), bench.check_refused()] {
+    for refusal in [bench.refused(2), bench.check_refused()] {
         refusal.says(&["tls.key", "chmod o="]);
     }
     mode(0o640);
