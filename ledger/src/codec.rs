@@ -55,8 +55,8 @@ pub enum CodecError {
 
 /// Where a file's version stands, and where its body begins.
 const HEADER_BYTES: usize = 6;
-const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 1 };
-const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 1 };
+const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 2 };
+const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 2 };
 
 struct Format {
     what: &'static str,

@@ -122,7 +122,7 @@ impl Ledger {
     fn run(&mut self, command: &Command, log_id: LogId, entry: &mut Entry) -> Outcome {
         let answer = match command {
             Command::Genesis(genesis) => return done(self.form(genesis)),
-            _ if self.genesis().is_none() => Err(Refusal::Genesis(GenesisRefusal::NotFormed)),
+            _ if self.charter().is_none() => Err(Refusal::Genesis(GenesisRefusal::NotFormed)),
             Command::Acquire(body) => self.acquire(body, log_id, entry),
             Command::Renew(body) => self.renew(body, entry),
             Command::Release(body) => self.release(body, entry),

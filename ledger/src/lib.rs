@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bearer;
+pub mod charter;
 pub mod codec;
 pub mod command;
 pub mod counters;

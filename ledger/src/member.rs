@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use license::container::{Heartbeat, SignedHeartbeat};
 use license::product::NodeId;
 
+use crate::charter::Charter;
 use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
 use crate::ledger::{Entry, Ledger};
 use crate::state::Vitals;
@@ -12,29 +13,30 @@ use crate::wall::{WallFloor, agreed, moved_on};
 
 impl Ledger {
     pub(crate) fn form(&mut self, genesis: &Genesis) -> Result<(), Refusal> {
-        if self.state.scalars.genesis.is_some() {
+        if self.state.scalars.charter.is_some() {
             return Err(Refusal::Genesis(GenesisRefusal::AlreadyFormed));
         }
         let members = &genesis.members;
         let nodes: BTreeSet<_> = members.iter().map(|member| member.node).collect();
         let containers: BTreeSet<_> = members.iter().map(|m| m.container.serial()).collect();
         let acts: BTreeSet<_> = members.iter().map(|member| member.container.act()).collect();
-        if (members.len(), nodes.len(), containers.len(), acts.len()) != (3, 3, 3, 1) {
-            return Err(Refusal::Genesis(GenesisRefusal::NotThree));
+        match (members.len(), nodes.len(), containers.len(), acts.len(), acts.first()) {
+            (3, 3, 3, 1, Some(act)) => {
+                self.state.scalars.charter = Some(Charter::of(genesis, *act));
+                Ok(())
+            }
+            _ => Err(Refusal::Genesis(GenesisRefusal::NotThree)),
         }
-        self.state.scalars.genesis = Some(genesis.clone());
-        Ok(())
     }
 
-    /// How the cluster was formed; commands before genesis are refused.
-    pub(crate) fn formed(&self) -> Result<&Genesis, Refusal> {
-        self.genesis().ok_or(Refusal::Genesis(GenesisRefusal::NotFormed))
+    /// The charter; commands before genesis are refused.
+    pub(crate) fn chartered(&self) -> Result<&Charter, Refusal> {
+        self.charter().ok_or(Refusal::Genesis(GenesisRefusal::NotFormed))
     }
 
     /// A member by its node.
     pub(crate) fn member(&self, node: NodeId) -> Result<&Member, Refusal> {
-        let members = &self.formed()?.members;
-        members.iter().find(|member| member.node == node).ok_or(Refusal::UnknownNode { node })
+        self.chartered()?.member(node).ok_or(Refusal::UnknownNode { node })
     }
 
     /// Notes a sign of life, each once: a leader that kept an old one cannot
@@ -47,7 +49,7 @@ impl Ledger {
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
         let said = &signed.heartbeat;
-        let ours = self.formed()?.cluster == said.cluster;
+        let ours = self.chartered()?.cluster == said.cluster;
         if !ours || !signed.verify(&self.member(said.node)?.container) {
             return Err(Refusal::ProofInvalid { what: ProofKind::Heartbeat, node: said.node });
         }

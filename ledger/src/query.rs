@@ -2,7 +2,8 @@
 
 use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
-use crate::command::{Genesis, LeaseId};
+use crate::charter::Charter;
+use crate::command::LeaseId;
 use crate::counters::Counters;
 use crate::ledger::Ledger;
 use crate::memory::RequestState;
@@ -41,9 +42,9 @@ impl Ledger {
         self.state.scalars.epoch
     }
 
-    /// How the cluster was formed.
-    pub fn genesis(&self) -> Option<&Genesis> {
-        self.state.scalars.genesis.as_ref()
+    /// Who belongs to the cluster and whom it trusts; `None` before genesis.
+    pub fn charter(&self) -> Option<&Charter> {
+        self.state.scalars.charter.as_ref()
     }
 
     /// What has happened so far.
@@ -78,7 +79,7 @@ impl Ledger {
 
     /// The members.
     pub fn members(&self) -> Vec<MemberView> {
-        let members = self.genesis().into_iter().flat_map(|genesis| &genesis.members);
+        let members = self.charter().into_iter().flat_map(|charter| &charter.members);
         let view = |member: &crate::command::Member| {
             let vitals = self.state.vitals.get(&member.node);
             MemberView {
@@ -239,7 +240,7 @@ impl Ledger {
     /// How the last checkpoint of every member but `asking` compares with this
     /// ledger's own last checkpoints (S18), by node.
     pub fn comparisons(&self, asking: NodeId) -> Vec<(NodeId, Comparison)> {
-        let members = self.genesis().into_iter().flat_map(|genesis| &genesis.members);
+        let members = self.charter().into_iter().flat_map(|charter| &charter.members);
         let others = members.map(|member| member.node).filter(|node| *node != asking);
         others.map(|node| (node, self.compare(node))).collect()
     }

@@ -91,17 +91,17 @@ impl Ledger {
     }
 
     fn believed(&self, package: &[u8]) -> Result<License, Refusal> {
-        let genesis = self.formed()?;
-        let containers: Vec<_> = genesis.members.iter().map(|m| m.container.clone()).collect();
+        let charter = self.chartered()?;
+        let containers: Vec<_> = charter.members.iter().map(|m| m.container.clone()).collect();
         Package::decode(package)
             .and_then(|package| {
-                package.verify(&genesis.vendor_roots, &genesis.cluster, &containers)
+                package.verify(&charter.vendor_roots, &charter.cluster, &containers)
             })
             .map_err(Refusal::Package)
     }
 
     pub(crate) fn attest(&mut self, body: &Attest, entry: &mut Entry) -> Result<(), Refusal> {
-        let cluster = self.formed()?.cluster;
+        let cluster = self.chartered()?.cluster;
         let container = self.member(body.node)?.container.serial();
         let edition = self.edition(body.license, body.serial)?;
         let holds = edition.license.verify_attestation(&cluster, body.node, container, &body.proof);
@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     pub(crate) fn sign_term(&mut self, body: &SignTerm, entry: &mut Entry) -> Result<(), Refusal> {
-        let cluster = self.formed()?.cluster;
+        let cluster = self.chartered()?.cluster;
         let edition = self.edition(body.license, body.serial)?;
         let holds = body.term == self.term()
             && edition.license.verify_term(&cluster, body.term, &body.signature);
@@ -275,7 +275,7 @@ impl Ledger {
 impl State {
     /// How an edition stands at the ledger's clock, in its term.
     pub(crate) fn standing(&self, edition: &Edition) -> LicenseStanding {
-        let members = self.scalars.genesis.iter().flat_map(|genesis| &genesis.members);
+        let members = self.scalars.charter.iter().flat_map(|charter| &charter.members);
         let shares: Vec<_> =
             members.map(|member| (member.node, self.share(edition, member.node))).collect();
         let live = shares.iter().filter(|(_, state)| *state == ShareState::Live).count();

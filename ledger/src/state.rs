@@ -6,7 +6,8 @@ use license::package::License;
 use license::product::{LicenseId, LicenseSerial, NodeId, WallTime};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Genesis, LeaseId};
+use crate::charter::Charter;
+use crate::command::LeaseId;
 use crate::counters::Counters;
 use crate::memory::Request;
 use crate::name::Subject;
@@ -34,7 +35,8 @@ pub(crate) struct Scalars {
     pub(crate) term: u64,
     /// Index of the last batch that had an effect.
     pub(crate) applied: u64,
-    pub(crate) genesis: Option<Genesis>,
+    /// `None` before genesis.
+    pub(crate) charter: Option<Charter>,
     pub(crate) wall: Option<WallFloor>,
     /// The last fencing token given out; never goes back (S5).
     pub(crate) last_token: u64,

@@ -43,7 +43,7 @@ impl Cluster {
 
     /// Applies an entry after every node was heard.
     fn apply(&mut self, time: u64, mut commands: Vec<Command>) -> Vec<Outcome> {
-        if self.ledger.genesis().is_some() {
+        if self.ledger.charter().is_some() {
             let beats = (1..=3).map(|node| self.world.beat(node, ISSUED, (0, [0; 32])));
             commands.splice(0..0, beats);
         }

@@ -360,7 +360,7 @@ impl Teller {
     fn apply_all(&mut self, commands: Vec<Command>, entry_term: u64) -> String {
         let stamp = Stamp { time: ClusterTime(self.now), term: self.term };
         let mut said = String::new();
-        if self.ledger.genesis().is_some() && entry_term == self.term {
+        if self.ledger.charter().is_some() && entry_term == self.term {
             let wall = |ahead: i64| WallTime(ISSUED.0 + self.now as i64 + ahead);
             for (node, ahead) in &self.walls {
                 let beat = self.world.beat(*node, wall(*ahead), (0, [0; 32]));

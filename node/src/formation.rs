@@ -90,7 +90,7 @@ impl Formation {
     /// # Errors
     /// [`FormationError`]; nothing is formed unless it returns the cluster.
     pub(crate) async fn form(&self) -> Result<Formed, FormationError> {
-        if self.service.peek(|ledger| ledger.genesis().is_some()) {
+        if self.service.peek(|ledger| ledger.charter().is_some()) {
             return Err(FormationError::AlreadyFormed);
         }
         let mut cluster = [0; 16];
@@ -144,19 +144,19 @@ impl Formation {
     /// # Errors
     /// [`FormationError`] when a member does not show its container.
     pub(crate) async fn request_license(&self) -> Result<ClusterRequest, FormationError> {
-        let genesis = self
+        let charter = self
             .service
-            .peek(|ledger| ledger.genesis().cloned())
+            .peek(|ledger| ledger.charter().cloned())
             .ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
-        let requests = self.containers(genesis.cluster).await?;
+        let requests = self.containers(charter.cluster).await?;
         for request in &requests {
-            let known = genesis.members.iter().find(|member| member.node == request.node());
+            let known = charter.member(request.node());
             if known.is_none_or(|member| member.container != *request.identity()) {
                 let what = format!("{} shows another than it was formed with", request.node());
                 return Err(FormationError::Containers(what));
             }
         }
-        ClusterRequest::new(genesis.cluster, genesis.ca_digest, requests)
+        ClusterRequest::new(charter.cluster, self.ca_digest, requests)
             .map_err(|refusal| FormationError::Containers(refusal.to_string()))
     }
 

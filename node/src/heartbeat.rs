@@ -32,7 +32,7 @@ pub(crate) async fn run(
     loop {
         beats.tick().await;
         let Some((cluster, logged, checkpoint)) = service.peek(|ledger| {
-            let cluster = ledger.genesis()?.cluster;
+            let cluster = ledger.charter()?.cluster;
             Some((cluster, logged_count(ledger, node), ledger.checkpoint().unwrap_or_default()))
         }) else {
             continue;

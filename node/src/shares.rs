@@ -105,7 +105,7 @@ impl Shares {
     /// Refused, with the reason, for a cluster that is not this node's.
     pub(crate) fn container_request(&self, cluster: ClusterId) -> Result<ContainerRequest, String> {
         let inner = &self.inner;
-        let ours = inner.view.look(|ledger| ledger.genesis().map(|genesis| genesis.cluster));
+        let ours = inner.view.look(|ledger| ledger.charter().map(|charter| charter.cluster));
         if let Some(ours) = ours.filter(|ours| *ours != cluster) {
             return Err(format!("{} belongs to cluster {ours}, not {cluster}", inner.node));
         }
@@ -239,18 +239,18 @@ impl Shares {
         if let Some(opened) = self.opened_shares().get(&edition) {
             return Ok(opened.clone());
         }
-        let (genesis, packages) = self.inner.view.look(|ledger| {
+        let (charter, packages) = self.inner.view.look(|ledger| {
             let packages: Vec<Vec<u8>> =
                 ledger.packages(edition.0).into_iter().map(<[u8]>::to_vec).collect();
-            (ledger.genesis().cloned(), packages)
+            (ledger.charter().cloned(), packages)
         });
-        let genesis = genesis.ok_or(Unusable::NotFormed)?;
+        let charter = charter.ok_or(Unusable::NotFormed)?;
         let members: Vec<_> =
-            genesis.members.iter().map(|member| member.container.clone()).collect();
+            charter.members.iter().map(|member| member.container.clone()).collect();
         for package in packages {
             let license = Package::decode(&package)?.verify(
-                &genesis.vendor_roots,
-                &genesis.cluster,
+                &charter.vendor_roots,
+                &charter.cluster,
                 &members,
             )?;
             if license.terms().serial != edition.1 {

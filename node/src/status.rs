@@ -67,7 +67,7 @@ impl RaftRole {
 impl NodeStatus {
     /// Of node `id`, now.
     pub(crate) fn of(id: u64, raft: &Raft, view: &View, is_draining: bool) -> Self {
-        let is_formed = view.look(|ledger| ledger.genesis().is_some());
+        let is_formed = view.look(|ledger| ledger.charter().is_some());
         let applied_index = view.read(|applied| index(applied.last));
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -48,12 +48,13 @@ pub(crate) async fn stranger(
     let mut progress = view.progress();
     loop {
         let found = view.look(|ledger| {
-            let genesis = ledger.genesis()?;
-            let known = genesis.members.iter().find(|member| member.node == node);
-            Some((genesis.ca_digest, known.map(|member| member.container == *ours)))
+            let charter = ledger.charter()?;
+            let known = charter.member(node);
+            let trusted = charter.ca_digests.contains(&ca_digest);
+            Some((trusted, known.map(|member| member.container == *ours)))
         });
         match found {
-            Some((digest, _)) if digest != ca_digest => return NodeError::OtherCa,
+            Some((false, _)) => return NodeError::OtherCa,
             Some((_, Some(false) | None)) => return NodeError::OtherContainer { node },
             Some(_) => return std::future::pending().await,
             None if progress.changed().await.is_err() => return std::future::pending().await,

@@ -32,8 +32,8 @@ pub(super) fn status(
         as_of: None,
         cluster_id: cluster_id(ledger),
         virtual_container: ledger
-            .genesis()
-            .map(|genesis| VirtualSerial::of(&genesis.cluster).to_string())
+            .charter()
+            .map(|charter| VirtualSerial::of(&charter.cluster).to_string())
             .unwrap_or_default(),
         term: own.term,
         leader: own.id,
@@ -104,7 +104,7 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         state_hash: hex(&ledger.hash()),
         cluster_id: cluster_id(ledger),
         container: String::new(),
-        formed: ledger.genesis().is_some() && own.role != RaftRole::Down,
+        formed: ledger.charter().is_some() && own.role != RaftRole::Down,
         snapshot_index: own.snapshot_index,
     }
 }
@@ -236,5 +236,5 @@ fn counting(counting: Counting) -> &'static str {
 }
 
 fn cluster_id(ledger: &Ledger) -> String {
-    ledger.genesis().map(|genesis| genesis.cluster.to_string()).unwrap_or_default()
+    ledger.charter().map(|charter| charter.cluster.to_string()).unwrap_or_default()
 }
