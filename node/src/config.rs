@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use license::product::NodeId;
+use license::product::{ActId, NodeId};
 
 use crate::raft::Endpoints;
 use crate::store::EngineKind;
@@ -29,6 +29,9 @@ pub struct Config {
     pub id: NodeId,
     /// Where it keeps its log, its snapshots and its container.
     pub data: PathBuf,
+    /// The act id to make its container with; `None` derives it from the
+    /// cluster CA, as nodes do that form a cluster.
+    pub act: Option<ActId>,
     /// Where it listens.
     pub listen: Listen,
     /// The three members, this one among them, by rising id.

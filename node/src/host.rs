@@ -3,24 +3,22 @@
 //! `trine node` calls [`run`]; the simulator calls [`crate::node::run`] with a
 //! world of its own.
 
+mod container;
+
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use license::container::Container;
-use license::product::ActId;
 use license::trust::VendorRoot;
 use pki::{Ca, ClientAuth};
-use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::clock::Clock;
 use crate::config::{Checked, Config, ConfigError};
-use crate::entropy::{Entropy, EntropyRng};
+use crate::entropy::Entropy;
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
 use crate::peers::{Dial, Dialing, Stream};
@@ -91,7 +89,8 @@ pub async fn run(
     // The lock on the directory comes first: a second process changes nothing.
     let disk = store::open(&config.data, config.engine)?;
     let is_new = disk.get(keys::vote()).await.map_err(store::OpenError::from)?.is_none();
-    let container = container(&config.data, act_id(&setup), is_new, &machine.entropy)?;
+    let act = config.act.unwrap_or_else(|| container::first_act(clients.ca()));
+    let container = container::open(&config.data, act, is_new, &machine.entropy)?;
     let metrics = Arc::new(Metrics::new(setup.engine));
 
     let limits = &config.limits;
@@ -142,65 +141,6 @@ fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
         limits: config.limits,
         engine: config.engine.name(),
     }
-}
-
-/// The act id that the three containers have in common: three nodes that never
-/// spoke agree on it, because they have the CA and the member list in common.
-fn act_id(setup: &Setup) -> ActId {
-    let mut digest = Sha256::new_with_prefix(setup.ca_digest);
-    for (node, endpoints) in &setup.members {
-        digest.update(node.0.to_be_bytes());
-        digest.update(endpoints.peer.as_bytes());
-        digest.update([0]);
-    }
-    let digest: [u8; 32] = digest.finalize().into();
-    ActId(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
-}
-
-/// The node's container, made at its first start.
-fn container(
-    data: &Path,
-    act: ActId,
-    is_new: bool,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<Container, HostError> {
-    let path = data.join("container");
-    let failed = |reason: String| HostError::Container { path: path.clone(), reason };
-    match fs::read(&path) {
-        Ok(bytes) => Container::decode(&bytes)
-            .map_err(|error| failed(format!("{error}; restore it from this node's own backup"))),
-        // A node that has voted had one, and its shares are sealed to it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_new => Err(failed(
-            "it is gone, though the log beside it is not; restore it from this node's own backup"
-                .into(),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let container = Container::create(act, &mut EntropyRng(entropy.clone()));
-            keep(&path, &container.encode()).map_err(|error| {
-                failed(format!(
-                    "cannot write it: {error}; see to space and permissions there and start the node again"
-                ))
-            })?;
-            Ok(container)
-        }
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
-/// Writes a secret file so that after a crash it is there whole or not at all.
-fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("part");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(directory)?.sync_all()
 }
 
 /// Which boot of the machine this is, as its kernel says; zeros where it does not.

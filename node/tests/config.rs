@@ -33,6 +33,7 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!(config.own().endpoints.peer, "10.0.0.11:22451");
     assert_eq!(config.tls.ca, Path::new("/etc/trine/tls/ca.pem"));
     assert_eq!(config.data, Path::new("/var/lib/trine/node"));
+    assert_eq!(config.act, Some(license::product::ActId(1_234_567_890)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use license::product::NodeId;
+use license::product::{ActId, NodeId};
 
 use super::tables::{
     File, LimitsTable, ListenTable, LogTable, ProxyTable, StorageTable, TlsTable, TrustTable,
@@ -45,6 +45,7 @@ impl Reader<'_> {
             file: self.file.to_owned(),
             id: NodeId(file.id),
             data: self.path("data", file.data)?,
+            act: file.act.map(ActId),
             listen,
             members,
             tls: self.tls(file.tls)?,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct File {
     pub(super) id: u64,
     pub(super) data: PathBuf,
+    pub(super) act: Option<u32>,
     pub(super) listen: ListenTable,
     pub(super) members: Vec<MemberTable>,
     pub(super) tls: TlsTable,

@@ -57,6 +57,8 @@ struct Whole {
     id: String,
     /// The container that users see, 131-…
     virtual_container: String,
+    /// What the members' containers have in common; a node that joins is given it.
+    activation_id: u32,
     /// The leading node.
     leader: u64,
     /// Raft's term.
@@ -150,6 +152,7 @@ impl Report {
         let whole = Whole {
             id: status.cluster_id,
             virtual_container: status.virtual_container,
+            activation_id: status.act,
             leader: status.leader,
             term: status.term,
             cluster_time_ms: status.as_of.map_or(0, |as_of| as_of.stamp_ms),
@@ -229,6 +232,7 @@ impl Whole {
         page.facts(&[
             ("cluster", self.id.clone()),
             ("virtual container", self.virtual_container.clone()),
+            ("activation id", self.activation_id.to_string()),
             ("leader", format!("node-{} in term {}", self.leader, self.term)),
             ("cluster time", show_millis(self.cluster_time_ms)),
             ("license clock", self.wall_floor.clone()),

@@ -35,6 +35,7 @@ pub(super) fn status(
             .charter()
             .map(|charter| VirtualSerial::of(&charter.cluster).to_string())
             .unwrap_or_default(),
+        act: ledger.charter().map_or(0, |charter| charter.act.0),
         term: own.term,
         leader: own.id,
         wall_floor_ms: ledger.wall().map_or(0, |wall| wall.0),
