@@ -11,6 +11,8 @@ pub mod keys;
 pub mod log;
 pub mod machine;
 pub mod mem;
+pub mod memory;
+pub mod promise;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod snapshots;

@@ -5,6 +5,7 @@
 //! | `01`                         | the vote                                | before it is answered |
 //! | `02`                         | last log id known to be committed       | with the next entry  |
 //! | `03`                         | last log id purged                      | with the next entry  |
+//! | `04` node (u64)              | what that node was seen to promise      | with the next entry  |
 //! | `10` index (u64)             | one log entry                           | before it is answered |
 //! | `20` snapshot (u64)          | what the snapshot covers, chunks, bytes | after its chunks     |
 //! | `21` snapshot (u64) # (u32)  | one chunk of the snapshot               | before its header    |
@@ -16,6 +17,7 @@ use std::ops::{Bound, Range, RangeBounds};
 
 use super::Key;
 
+const MEMORY: u8 = 0x04;
 const ENTRY: u8 = 0x10;
 const SNAPSHOT: u8 = 0x20;
 const CHUNK: u8 = 0x21;
@@ -33,6 +35,21 @@ pub fn committed() -> Key {
 /// The last log id purged.
 pub fn purged() -> Key {
     vec![0x03]
+}
+
+/// What `node` was seen to promise.
+pub fn memory(node: u64) -> Key {
+    numbered(MEMORY, node)
+}
+
+/// What all nodes were seen to promise.
+pub fn memories() -> Range<Key> {
+    vec![MEMORY]..vec![MEMORY + 1]
+}
+
+/// The node of such a key.
+pub fn memory_of(key: &[u8]) -> Option<u64> {
+    number(MEMORY, key)
 }
 
 /// The log entry at `index`.
@@ -100,6 +117,9 @@ pub fn describe(key: &[u8]) -> String {
         ([0x02], ..) => "the committed log id".to_owned(),
         ([0x03], ..) => "the purged log id".to_owned(),
         (_, Some(index), _) => format!("log entry {index}"),
+        _ if memory_of(key).is_some() => {
+            format!("the memory of node-{}", memory_of(key).unwrap_or_default())
+        }
         (_, _, Some(id)) => format!("the header of snapshot {id}"),
         ([CHUNK, rest @ ..], ..) if rest.len() == 12 => {
             let (id, number) = rest.split_at(8);
@@ -155,5 +175,6 @@ mod tests {
     fn a_key_says_what_it_is() {
         assert_eq!(describe(&entry(17)), "log entry 17");
         assert_eq!(describe(&chunk(2, 3)), "chunk 3 of snapshot 2");
+        assert_eq!(describe(&memory(2)), "the memory of node-2");
     }
 }

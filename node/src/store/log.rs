@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use self::flusher::{Done, Pending, Progress};
 use self::window::Window;
 use super::frame::Damaged;
+use super::memory::Memory;
+use super::promise::Promise;
 use super::{Disk, Key, Limit, Writes, entry, keys};
 use crate::raft::{Entry, LogId, TypeConfig, Vote};
 
@@ -50,6 +52,7 @@ pub struct LogReader(Arc<Shared>);
 struct Shared {
     disk: Arc<dyn Disk>,
     progress: Arc<Progress>,
+    memory: Memory,
     state: Mutex<State>,
 }
 
@@ -96,18 +99,36 @@ impl Log {
         };
         state.last = state.purged;
         load(&*disk, &mut state).await?;
+        let memory = Memory::load(&*disk).await?;
+        // What was written before the process died may not be on the disk yet,
+        // and from here on counts as held.
+        disk.sync().await?;
         let progress = Arc::new(Progress::default());
+        progress.reach(state.last);
         tokio::spawn(flusher::run(
             Arc::clone(&disk),
             pending,
             Arc::clone(&progress),
+            memory.clone(),
             Box::new(observe),
         ));
         if let Some(purged) = state.purged {
             // A crash may have come between the mark and the deletion.
-            state.send(delete(..=purged.index), false, Done::Nobody, 0)?;
+            state.send(delete(..=purged.index), false, Done::Nobody)?;
         }
-        Ok(Self(Arc::new(Shared { disk, progress, state: Mutex::new(state) })))
+        Ok(Self(Arc::new(Shared { disk, progress, memory, state: Mutex::new(state) })))
+    }
+
+    /// How far this node's disk has promised, as of what is durable now.
+    pub fn promise(&self) -> Promise {
+        let term = self.0.state().vote.map_or(0, |vote| vote.leader_id().term);
+        Promise::new(term, self.0.progress.durable())
+    }
+
+    /// What this node remembers of the others' promises. Its notes reach the
+    /// disk behind whatever the log writes next.
+    pub fn memory(&self) -> Memory {
+        self.0.memory.clone()
     }
 }
 
@@ -182,9 +203,13 @@ impl State {
     }
 
     /// Queues `writes` behind all earlier changes.
-    fn send(&self, writes: Writes, sync: bool, done: Done, append: u64) -> io::Result<()> {
+    fn send(&self, writes: Writes, sync: bool, done: Done) -> io::Result<()> {
+        self.queue_up(Pending { writes, sync, done, append: 0, last: None })
+    }
+
+    fn queue_up(&self, pending: Pending) -> io::Result<()> {
         self.queue
-            .send(Pending { writes, sync, done, append })
+            .send(pending)
             .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log's flusher has stopped"))
     }
 }
@@ -225,7 +250,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         writes.put(key.clone(), entry::encode_record(&key, vote)?);
         let (done, saved) = oneshot::channel();
         self.0.progress.check()?;
-        self.0.state().send(writes, true, Done::Answer(done), 0)?;
+        self.0.state().send(writes, true, Done::Answer(done))?;
         saved.await.map_err(|_| {
             io::Error::new(io::ErrorKind::BrokenPipe, "the log's flusher has stopped")
         })??;
@@ -246,7 +271,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         self.0.progress.check()?;
         let mut state = self.0.state();
         state.committed = committed;
-        state.send(writes, false, Done::Nobody, 0)
+        state.send(writes, false, Done::Nobody)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -286,7 +311,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         }
         state.last = last;
         state.window.trim(self.0.progress.appended());
-        state.send(writes, true, Done::Flushed(callback), append)
+        let done = Done::Flushed(callback);
+        state.queue_up(Pending { writes, sync: true, done, append, last })
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
@@ -298,7 +324,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         state.first = state.first.filter(|first| *first < from);
         // Nothing is cut off when the log ends before that already.
         state.last = state.last.min(last).max(state.purged);
-        state.send(delete(from..), false, Done::Nobody, 0)
+        state.send(delete(from..), false, Done::Nobody)
     }
 
     async fn purge(&mut self, id: LogId) -> io::Result<()> {
@@ -308,6 +334,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         // The mark comes first: a crash in between leaves entries too many, never too few.
         writes.put(key.clone(), entry::encode_record(&key, &id)?);
         writes.append(delete(..=id.index));
+        // What is purged is in a snapshot, which is durable before the purge.
+        self.0.progress.reach(Some(id));
         let mut state = self.0.state();
         state.purged = Some(id);
         state.window.purge(id.index);
@@ -317,7 +345,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         } else {
             state.first = state.first.map(|first| first.max(id.index + 1));
         }
-        state.send(writes, false, Done::Nobody, 0)
+        state.send(writes, false, Done::Nobody)
     }
 }
 

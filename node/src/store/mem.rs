@@ -81,6 +81,26 @@ impl Platter {
         state.opening += 1;
     }
 
+    /// A copy of what a crash now would leave, as an operator's backup of the
+    /// data directory is.
+    pub fn copy(&self) -> Self {
+        let durable = self.state().durable.clone();
+        let visible = durable.clone();
+        Self(Arc::new(Mutex::new(State { durable, visible, ..State::default() })))
+    }
+
+    /// Puts what `copy` holds in the place of all that is here. Whoever had it
+    /// open can use it no longer.
+    pub fn restore(&self, copy: &Self) {
+        let durable = copy.state().durable.clone();
+        let mut state = self.state();
+        state.settled += state.unsynced.len();
+        state.unsynced.clear();
+        state.visible = durable.clone();
+        state.durable = durable;
+        state.opening += 1;
+    }
+
     /// How many single changes a crash now could lose.
     pub fn unsynced(&self) -> usize {
         self.state().unsynced.len()

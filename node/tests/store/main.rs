@@ -4,4 +4,5 @@ mod bench;
 mod crash;
 mod directory;
 mod history;
+mod promise;
 mod suite;

@@ -1,14 +1,15 @@
 //! The one writer of the log: drains the queue, writes and syncs once, answers in order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Flush;
-use crate::raft::TypeConfig;
+use crate::raft::{LogId, TypeConfig};
+use crate::store::memory::Memory;
 use crate::store::{Disk, DiskError, Writes};
 
 /// Changes that share one sync at most, so that the first does not wait for a flood.
@@ -22,6 +23,8 @@ pub(super) struct Pending {
     pub(super) done: Done,
     /// Number of the append, 0 for other changes.
     pub(super) append: u64,
+    /// The last entry that an append brings.
+    pub(super) last: Option<LogId>,
 }
 
 /// Who is told.
@@ -48,6 +51,9 @@ impl Done {
 #[derive(Default)]
 pub(super) struct Progress {
     appended: AtomicU64,
+    /// The greatest log id that was ever durable. Entries may have been cut off
+    /// since; those of the current term never are, and only they are promised.
+    durable: Mutex<Option<LogId>>,
     failed: OnceLock<DiskError>,
 }
 
@@ -55,6 +61,17 @@ impl Progress {
     /// Number of the last append that is on the disk.
     pub(super) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
+    }
+
+    /// The greatest log id that was ever durable.
+    pub(super) fn durable(&self) -> Option<LogId> {
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything up to `last` is durable.
+    pub(super) fn reach(&self, last: Option<LogId>) {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        *durable = (*durable).max(last);
     }
 
     /// Refuses once the disk has failed: nothing after that can be promised.
@@ -68,16 +85,18 @@ pub(super) async fn run(
     disk: Arc<dyn Disk>,
     mut queue: mpsc::UnboundedReceiver<Pending>,
     progress: Arc<Progress>,
+    memory: Memory,
     observe: Box<dyn Fn(Flush) + Send + Sync>,
 ) {
     let mut pending = Vec::new();
     while queue.recv_many(&mut pending, MERGED_MAX).await > 0 {
         let result = match progress.check() {
-            Ok(()) => flush(&*disk, &mut pending, &*observe).await,
+            Ok(()) => flush(&*disk, &mut pending, &memory, &*observe).await,
             failed => failed,
         };
         match &result {
             Ok(()) => {
+                progress.reach(pending.iter().filter_map(|change| change.last).max());
                 if let Some(append) = pending.iter().map(|change| change.append).max() {
                     progress.appended.fetch_max(append, Ordering::Release);
                 }
@@ -95,12 +114,14 @@ pub(super) async fn run(
 async fn flush(
     disk: &dyn Disk,
     pending: &mut [Pending],
+    memory: &Memory,
     observe: &(dyn Fn(Flush) + Send + Sync),
 ) -> Result<(), DiskError> {
     let mut writes = Writes::new();
     for change in pending.iter_mut() {
         writes.append(std::mem::take(&mut change.writes));
     }
+    memory.write_behind(&mut writes);
     if !pending.iter().any(|change| change.sync) {
         return disk.write(writes).await;
     }
