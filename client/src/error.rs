@@ -100,6 +100,12 @@ reasons! {
     NotFormed "NOT_FORMED",
     /// The cluster is formed already.
     AlreadyFormed "ALREADY_FORMED",
+    /// A backup is being restored into the cluster.
+    Restoring "RESTORING",
+    /// The cluster was restored from a backup and grants nothing yet.
+    Restored "RESTORED",
+    /// A backup is not restored, or not here.
+    RestoreRefused "RESTORE_REFUSED",
     /// No seat came free in time.
     WaitedInVain "WAITED_IN_VAIN",
     /// The request arrived after its own not-after.

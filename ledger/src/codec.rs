@@ -58,14 +58,14 @@ const HEADER_BYTES: usize = 6;
 const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 2 };
 const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 2 };
 
-struct Format {
-    what: &'static str,
-    magic: [u8; 4],
-    version: u16,
+pub(crate) struct Format {
+    pub(crate) what: &'static str,
+    pub(crate) magic: [u8; 4],
+    pub(crate) version: u16,
 }
 
 impl Format {
-    fn encode(&self, body: &impl Serialize) -> Vec<u8> {
+    pub(crate) fn encode(&self, body: &impl Serialize) -> Vec<u8> {
         let mut bytes = self.magic.to_vec();
         bytes.extend_from_slice(&self.version.to_le_bytes());
         postcard::to_extend(body, bytes)
@@ -73,7 +73,7 @@ impl Format {
     }
 
     /// The body of a file of this format and version.
-    fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
+    pub(crate) fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
         let magic = CodecError::Magic { what: self.what };
         let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Err(magic);
@@ -88,7 +88,7 @@ impl Format {
         Ok(body)
     }
 
-    fn decode<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CodecError> {
+    pub(crate) fn decode<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CodecError> {
         match postcard::take_from_bytes(body) {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(self.damaged(format!("{} bytes follow its end", rest.len()))),
@@ -96,7 +96,7 @@ impl Format {
         }
     }
 
-    fn damaged(&self, detail: String) -> CodecError {
+    pub(crate) fn damaged(&self, detail: String) -> CodecError {
         CodecError::Damaged { what: self.what, detail }
     }
 }

@@ -3,6 +3,8 @@
 //! These types are the log format: a rule never changes under an old command,
 //! so a changed rule is a new variant at the end (design.md, Versions).
 
+mod restore;
+
 use std::fmt;
 
 use license::container::SignedHeartbeat;
@@ -14,6 +16,7 @@ use license::terms::Feature;
 use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
 
+pub use self::restore::{Blob, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal};
 use crate::name::{HolderName, Subject};
 pub use crate::refusal::{Bound, GenesisRefusal, ProofKind, Refusal, ShareState};
 use crate::time::{ClusterTime, Stamp, Ttl};
@@ -96,6 +99,8 @@ pub enum Command {
     IssueToken(IssueToken),
     /// Ends a bearer token.
     RevokeToken(RevokeToken),
+    /// One step of restoring a backup into a cluster that is not formed.
+    Restore(Restore),
 }
 
 /// Who forms the cluster, and whom it trusts.

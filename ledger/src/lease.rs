@@ -41,9 +41,11 @@ impl Ledger {
                 self.put(body.lease, request);
                 Ok(told)
             }
-            Err(Refusal::TermUnsigned { .. } | Refusal::NoSeatFree { .. })
-                if body.wait_until.is_some_and(|until| until > self.clock()) =>
-            {
+            Err(
+                Refusal::TermUnsigned { .. }
+                | Refusal::NoSeatFree { .. }
+                | Refusal::Restored { .. },
+            ) if body.wait_until.is_some_and(|until| until > self.clock()) => {
                 self.enqueue(body, wanted)
             }
             Err(unsettled @ Refusal::TermUnsigned { .. }) => {
@@ -105,7 +107,14 @@ impl Ledger {
             let (subject, limit) = (body.subject.clone(), SUBJECT_SEATS_MAX);
             return Err(Refusal::TooManySeats { subject, limit });
         }
-        self.admit(&body.product, &body.subject, body.version)
+        let admitted = self.admit(&body.product, &body.subject, body.version);
+        match admitted {
+            // A seat, or a matter of waiting for one: then of waiting for the quiet to end.
+            Ok(_) | Err(Refusal::NoSeatFree { .. } | Refusal::TermUnsigned { .. }) => {
+                self.check_not_quiet().and(admitted)
+            }
+            Err(never) => Err(never),
+        }
     }
 
     fn wanted(&self, body: &Acquire) -> Wanted {

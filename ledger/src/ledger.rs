@@ -55,6 +55,12 @@ impl Entry {
         log_id
     }
 
+    /// A restore took effect: what is answered from here on is of its epoch and time.
+    pub(crate) fn enter(&mut self, restored: &State) {
+        self.next.epoch = restored.scalars.epoch;
+        self.stamp = restored.scalars.clock;
+    }
+
     /// An answer at its place.
     pub(crate) fn reply(&self, log_id: LogId, outcome: Outcome) -> Reply {
         Reply { log_id, stamp: self.stamp, outcome }
@@ -79,10 +85,12 @@ impl Ledger {
         if batch.stamp.term != entry_term {
             return self.refuse_stale(index, batch);
         }
+        let was_quiet = self.quiet_until().is_some();
         let mut entry = self.advance(index, batch.stamp);
         self.end_due(&mut entry);
         self.forget_due();
         self.refresh_service(&mut entry);
+        self.end_quiet(was_quiet, &mut entry);
         self.hand_on(&mut entry);
         let replies =
             batch.commands.iter().map(|command| self.answer(command, &mut entry)).collect();
@@ -122,6 +130,7 @@ impl Ledger {
     fn run(&mut self, command: &Command, log_id: LogId, entry: &mut Entry) -> Outcome {
         let answer = match command {
             Command::Genesis(genesis) => return done(self.form(genesis)),
+            Command::Restore(step) => return done(self.restore_step(step, entry)),
             _ if self.charter().is_none() => Err(Refusal::Genesis(GenesisRefusal::NotFormed)),
             Command::Acquire(body) => self.acquire(body, log_id, entry),
             Command::Renew(body) => self.renew(body, entry),

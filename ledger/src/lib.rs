@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod bearer;
 pub mod charter;
 pub mod codec;
@@ -24,6 +25,7 @@ mod query;
 mod queue;
 pub mod reason;
 mod refusal;
+mod restore;
 mod share;
 mod state;
 mod table;

@@ -17,7 +17,19 @@
 //! | memories dropped in one entry | 8,192 | the next entry goes on |
 //! | commands in one batch | 4,096 | does not encode or decode |
 //! | bytes of one batch | 8 MiB | does not encode or decode |
+//! | bytes of a backup to restore | 4 GiB | `Restore` |
 
+/// Bytes of a backed-up ledger: as many as of a snapshot for a peer.
+pub const RESTORE_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of each part of a backup but the last: the shortest message that
+/// every node's door lets in holds one.
+pub const RESTORE_PART_BYTES: usize = 48 << 10;
+/// Fencing tokens from one restore epoch to the next. Epochs are seconds (see
+/// [`crate::backup::next_epoch`]), and no cluster grants a million seats in one.
+pub const TOKENS_PER_EPOCH: u64 = 1 << 20;
+/// The highest restore epoch: its tokens stay below 2^53, so that readers of
+/// JSON that know only doubles read them right.
+pub const EPOCH_MAX: u64 = (1 << 33) - 1;
 /// Live and waiting requests in all.
 pub const LEASES_MAX: u64 = 2_000_000;
 /// Requests known by id: live, waiting and remembered.

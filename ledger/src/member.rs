@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use license::container::{Heartbeat, SignedHeartbeat};
-use license::product::NodeId;
+use license::product::{ActId, NodeId};
 
 use crate::charter::Charter;
 use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
@@ -11,22 +11,30 @@ use crate::ledger::{Entry, Ledger};
 use crate::state::Vitals;
 use crate::wall::{WallFloor, agreed, moved_on};
 
+/// The act id of three distinct nodes with three distinct containers that have
+/// it in common; `None` when they are anything else.
+pub(crate) fn act_of(members: &[Member]) -> Option<ActId> {
+    let nodes: BTreeSet<_> = members.iter().map(|member| member.node).collect();
+    let containers: BTreeSet<_> = members.iter().map(|m| m.container.serial()).collect();
+    let acts: BTreeSet<_> = members.iter().map(|member| member.container.act()).collect();
+    match (members.len(), nodes.len(), containers.len(), acts.len(), acts.first()) {
+        (3, 3, 3, 1, Some(act)) => Some(*act),
+        _ => None,
+    }
+}
+
 impl Ledger {
     pub(crate) fn form(&mut self, genesis: &Genesis) -> Result<(), Refusal> {
         if self.state.scalars.charter.is_some() {
             return Err(Refusal::Genesis(GenesisRefusal::AlreadyFormed));
         }
-        let members = &genesis.members;
-        let nodes: BTreeSet<_> = members.iter().map(|member| member.node).collect();
-        let containers: BTreeSet<_> = members.iter().map(|m| m.container.serial()).collect();
-        let acts: BTreeSet<_> = members.iter().map(|member| member.container.act()).collect();
-        match (members.len(), nodes.len(), containers.len(), acts.len(), acts.first()) {
-            (3, 3, 3, 1, Some(act)) => {
-                self.state.scalars.charter = Some(Charter::of(genesis, *act));
-                Ok(())
-            }
-            _ => Err(Refusal::Genesis(GenesisRefusal::NotThree)),
+        // A backup half restored must not end as an empty cluster.
+        if self.state.scalars.restoring.is_some() {
+            return Err(Refusal::Genesis(GenesisRefusal::Restoring));
         }
+        let act = act_of(&genesis.members).ok_or(Refusal::Genesis(GenesisRefusal::NotThree))?;
+        self.state.scalars.charter = Some(Charter::of(genesis, act));
+        Ok(())
     }
 
     /// The charter; commands before genesis are refused.

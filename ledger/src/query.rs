@@ -3,7 +3,7 @@
 use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
 use crate::charter::Charter;
-use crate::command::LeaseId;
+use crate::command::{LeaseId, RestorePlan};
 use crate::counters::Counters;
 use crate::ledger::Ledger;
 use crate::memory::RequestState;
@@ -42,6 +42,20 @@ impl Ledger {
         self.state.scalars.epoch
     }
 
+    /// The restore under way, and the first of its parts that has not arrived.
+    pub fn restoring(&self) -> Option<(&RestorePlan, u32)> {
+        let plan = self.state.scalars.restoring.as_ref()?;
+        let missing =
+            self.state.parts.iter().zip(0..).find(|((held, _), number)| **held != *number);
+        let held = u32::try_from(self.state.parts.len()).unwrap_or(u32::MAX);
+        Some((plan, missing.map_or(held, |(_, number)| number)))
+    }
+
+    /// The clock of the backup that this history began with, if it began so.
+    pub fn restored_from(&self) -> Option<ClusterTime> {
+        self.state.scalars.restored.as_ref().map(|restored| restored.from)
+    }
+
     /// Who belongs to the cluster and whom it trusts; `None` before genesis.
     pub fn charter(&self) -> Option<&Charter> {
         self.state.scalars.charter.as_ref()
@@ -64,11 +78,13 @@ impl Ledger {
 
     /// The earliest time at which a lease, a wait or a memory is due.
     ///
-    /// The leader logs a stamp then. A share's silence and license dates are
+    /// The leader logs a stamp then. The end of the quiet after a restore is
+    /// such a time too. A share's silence and license dates are
     /// not in it: the stamp of every second finds those.
     pub fn next_deadline(&self) -> Option<ClusterTime> {
         let firsts = [self.index.ends.first(), self.index.forgets.first()];
-        firsts.into_iter().flatten().map(|(time, _)| *time).min()
+        let firsts = firsts.into_iter().flatten().map(|(time, _)| *time);
+        firsts.chain(self.quiet_until()).min()
     }
 
     /// Whether something was due and is left over: the next entry goes on with

@@ -151,6 +151,9 @@ impl Ledger {
             self.settle(id, entry);
             return Served::Settled;
         }
+        if self.quiet_until().is_some() {
+            return Served::PassedOver;
+        }
         let wanted = &waiting.wanted;
         let Ok(license) = self.admit(&wanted.product, &known.subject, wanted.version) else {
             return Served::PassedOver;
@@ -170,6 +173,9 @@ impl Ledger {
 
     /// Whether no request in the queue can be served, whoever asks.
     fn is_dry(&self, product: &ProductName) -> bool {
+        if self.quiet_until().is_some() {
+            return true;
+        }
         let Some(pool) = self.index.pools.get(product) else { return true };
         let shared = |id: &_| self.counting(*id) == Some(Counting::PerStation);
         !self.any_serves(&pool.licenses)

@@ -64,4 +64,6 @@ reasons! {
     TokenInUse "token_in_use" Self::TokenInUse { .. },
     TermSignatureInvalid "term_signature_invalid" Self::TermSignatureInvalid { .. },
     HeartbeatStale "heartbeat_stale" Self::HeartbeatStale { .. },
+    Restored "restored" Self::Restored { .. },
+    Restore "restore" Self::Restore(_),
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Ending, Token};
+use crate::command::{Ending, RestoreRefusal, Token};
 use crate::limits;
 use crate::name::Subject;
 use crate::time::ClusterTime;
@@ -250,6 +250,20 @@ pub enum Refusal {
         /// The count of the last that was noted.
         last: u64,
     },
+    /// Leases granted after the backup are unknown, so nothing is granted until they have ended.
+    #[error(
+        "the cluster was restored from a backup and grants nothing before {until} (in {} s), because seats granted after the backup may still be in use; seats held before it are renewed (see `trine cluster status`)",
+        until.millis_since(*now).div_ceil(1_000)
+    )]
+    Restored {
+        /// When grants begin again.
+        until: ClusterTime,
+        /// Cluster time.
+        now: ClusterTime,
+    },
+    /// A step of a restore.
+    #[error("{0}")]
+    Restore(Box<RestoreRefusal>),
 }
 
 /// A share's state on one node, as operators and refusals name it.
@@ -288,6 +302,11 @@ pub enum GenesisRefusal {
     /// Not three distinct nodes with distinct containers of one act id.
     #[error("a TMR cluster has exactly three nodes, with three distinct containers of one act id")]
     NotThree,
+    /// A restore has begun.
+    #[error(
+        "a backup is being restored here: finish it with `trine cluster restore`, or stop all three nodes and start them with empty data directories"
+    )]
+    Restoring,
 }
 
 /// What kind of proof failed.

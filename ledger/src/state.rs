@@ -7,7 +7,7 @@ use license::product::{LicenseId, LicenseSerial, NodeId, WallTime};
 use serde::{Deserialize, Serialize};
 
 use crate::charter::Charter;
-use crate::command::LeaseId;
+use crate::command::{Blob, LeaseId, RestorePlan};
 use crate::counters::Counters;
 use crate::memory::Request;
 use crate::name::Subject;
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) licenses: Table<LicenseId, Installed, 2>,
     pub(crate) bearers: Table<[u8; 32], Bearer, 3>,
     pub(crate) requests: Table<LeaseId, Request, 4>,
+    /// What has arrived of the backup that is being restored.
+    pub(crate) parts: Table<u32, Blob, 5>,
 }
 
 /// All that there is one of.
@@ -44,6 +46,21 @@ pub(crate) struct Scalars {
     pub(crate) counters: Counters,
     /// The last few (index, hash), oldest first.
     pub(crate) checkpoints: Vec<(u64, [u8; 32])>,
+    /// The restore under way; only before the cluster is formed.
+    pub(crate) restoring: Option<RestorePlan>,
+    /// The last restore.
+    pub(crate) restored: Option<Restored>,
+}
+
+/// The restore that this history began with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    /// SHA-256 of the backed-up ledger.
+    pub(crate) backup: [u8; 32],
+    /// The backup's clock, which went on from there.
+    pub(crate) from: ClusterTime,
+    /// Before this nothing is granted.
+    pub(crate) quiet_until: ClusterTime,
 }
 
 /// What a node's last heartbeat said.
@@ -123,14 +140,21 @@ impl State {
             self.licenses.recomputed(),
             self.bearers.recomputed(),
             self.requests.recomputed(),
+            self.parts.recomputed(),
         ])
     }
 
-    fn sums(&self) -> [Sum; 4] {
-        [self.vitals.sum(), self.licenses.sum(), self.bearers.sum(), self.requests.sum()]
+    fn sums(&self) -> [Sum; 5] {
+        [
+            self.vitals.sum(),
+            self.licenses.sum(),
+            self.bearers.sum(),
+            self.requests.sum(),
+            self.parts.sum(),
+        ]
     }
 
-    fn hash_of(&self, sums: [Sum; 4]) -> [u8; 32] {
+    fn hash_of(&self, sums: [Sum; 5]) -> [u8; 32] {
         table::digest(&("trine ledger 1", &self.scalars, sums))
     }
 

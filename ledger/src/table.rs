@@ -138,6 +138,15 @@ impl<K: Ord + Serialize, V: Serialize, const KIND: u8> Table<K, V, KIND> {
     }
 }
 
+impl<K, V, const KIND: u8> IntoIterator for Table<K, V, KIND> {
+    type Item = (K, V);
+    type IntoIter = std::collections::btree_map::IntoIter<K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
 impl<K: Serialize, V: Serialize, const KIND: u8> Serialize for Table<K, V, KIND> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(&self.entries)

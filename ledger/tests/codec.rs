@@ -9,8 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use ledger::command::{
-    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Release, Renew, Revoke, RevokeToken,
-    Token, WithdrawShare,
+    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Release, Renew, Restore, RestoreFinish,
+    Revoke, RevokeToken, Token, WithdrawShare,
 };
 use ledger::limits::BATCH_COMMANDS_MAX;
 use ledger::name::HolderName;
@@ -62,6 +62,9 @@ fn batch() -> Batch {
         Command::IssueToken(IssueToken { digest, subject: subject("line-7"), expires, by: ops() }),
         Command::RevokeToken(RevokeToken { subject: subject("line-9"), by: ops() }),
         Command::WithdrawShare(WithdrawShare { license, node: NodeId(3), by: ops() }),
+        Command::Restore(Restore::Begin(world.plan(&[1, 2, 3], 100, 60_000))),
+        Command::Restore(Restore::Part(world.part(&[1, 2, 3], 0))),
+        Command::Restore(Restore::Finish(RestoreFinish { backup: support::digest_of(&[1, 2, 3]) })),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }

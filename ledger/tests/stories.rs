@@ -12,13 +12,13 @@ use std::fs;
 use std::path::Path;
 
 use ledger::command::{
-    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Outcome, Release, Renew, Reply, Revoke,
-    RevokeToken, Standing, Token, WithdrawShare,
+    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Outcome, Release, Renew, Reply, Restore,
+    RestoreFinish, RestorePlan, Revoke, RevokeToken, Standing, Token, WithdrawShare,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{Applied, Event, Ledger};
-use license::product::{FirmCode, NodeId, ProductName, Version, WallTime};
+use license::product::{ClusterId, FirmCode, NodeId, ProductName, Version, WallTime};
 use license::terms::Counting;
 use support::{ISSUED, Issued, World, subject, terms};
 
@@ -51,6 +51,7 @@ struct Teller {
     issued: BTreeMap<(String, u32, u64), Issued>,
     codes: Vec<String>,
     asked: BTreeMap<String, Acquire>,
+    backups: BTreeMap<String, Vec<u8>>,
     tokens: BTreeMap<String, Token>,
     /// The last heartbeat of every node.
     beats: BTreeMap<u64, Command>,
@@ -71,6 +72,7 @@ impl Teller {
             issued: BTreeMap::new(),
             codes: Vec::new(),
             asked: BTreeMap::new(),
+            backups: BTreeMap::new(),
             tokens: BTreeMap::new(),
             beats: BTreeMap::new(),
             product: "cad".to_owned(),
@@ -204,6 +206,32 @@ impl Teller {
                 self.ledger = restored;
                 String::new()
             }
+            "backup" => {
+                self.backups.insert(name.to_owned(), self.ledger.snapshot());
+                String::new()
+            }
+            "lose" => {
+                // Three empty nodes: another log, and nothing applied.
+                (self.ledger, self.index) = (Ledger::new(), 0);
+                String::new()
+            }
+            "restore" => self.restore(name, options),
+            "begin" => self.apply(Command::Restore(Restore::Begin(self.plan(name, options)))),
+            "part" => {
+                let number = options["number"].parse().unwrap();
+                let part = self.world.part(&self.backups[name], number);
+                self.apply(Command::Restore(Restore::Part(part)))
+            }
+            "finish" => {
+                let backup = support::digest_of(&self.backups[name]);
+                self.apply(Command::Restore(Restore::Finish(RestoreFinish { backup })))
+            }
+            "spoil" => {
+                let bytes = self.backups.get_mut(name).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                String::new()
+            }
             "seats" => lines(self.ledger.seats(None).iter().map(|seat| {
                 format!(
                     "{} {} {} on {} until {}{}{}",
@@ -299,6 +327,30 @@ impl Teller {
         }
         self.issued.insert((name.to_owned(), tmr, serial), issued);
         self.apply_all(commands, self.term)
+    }
+
+    /// Begins, hands over every part and finishes; tells the first refusal.
+    fn restore(&mut self, name: &str, options: &BTreeMap<&str, &str>) -> String {
+        let plan = self.plan(name, options);
+        let parts = (0..plan.parts()).map(|number| self.world.part(&self.backups[name], number));
+        let finish = RestoreFinish { backup: plan.backup };
+        let mut steps: Vec<_> = parts.map(Restore::Part).collect();
+        steps.insert(0, Restore::Begin(plan));
+        steps.push(Restore::Finish(finish));
+        self.apply_all(steps.into_iter().map(Command::Restore).collect(), self.term)
+    }
+
+    fn plan(&self, name: &str, options: &BTreeMap<&str, &str>) -> RestorePlan {
+        let quiet = options.get("quiet").map_or(0, |quiet| millis(quiet));
+        let epoch = options.get("epoch").map_or(100, |epoch| epoch.parse().unwrap());
+        let mut plan = self.world.plan(&self.backups[name], epoch, quiet);
+        if let Some(cluster) = options.get("cluster") {
+            plan.cluster = ClusterId([cluster.parse().unwrap(); 16]);
+        }
+        if let Some(containers) = options.get("containers") {
+            plan.members = self.world.members_with(containers.parse().unwrap());
+        }
+        plan
     }
 
     fn key(&self, name: &str, options: &BTreeMap<&str, &str>) -> (String, u32, u64) {

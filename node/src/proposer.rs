@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::command::{Batch, Command, Reply};
+use ledger::command::{Batch, Command, Reply, Restore};
 use ledger::time::ClusterTime;
 use license::product::NodeId;
 use openraft::Instant as _;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::agreement::{self, Agreement};
 use crate::answer::NotAnswered;
 use crate::clock::Clock;
-use crate::office::{Office, TICK};
+use crate::office::{Office, Reign, TICK};
 use crate::raft::{Proposal, Raft, Replies, leader_hint, spawn};
 use crate::service::{ANSWER_MAX, TAKE_IN_MAX};
 use crate::store::machine::View;
@@ -211,7 +211,13 @@ impl Proposer {
             return Leadership::Refuses(NotAnswered::NotLeader { leader });
         }
         let term = metrics.current_term;
-        if self.office.as_ref().is_none_or(|office| office.term() != term) {
+        let (reign, clock) = self.view.look(|ledger| {
+            let formed = ledger.charter().is_some();
+            (Reign { term, epoch: ledger.epoch(), formed }, ledger.clock())
+        });
+        if self.office.as_ref().is_none_or(|office| office.reign() != reign) {
+            let is_new_leader =
+                self.office.as_ref().is_none_or(|office| office.reign().term != term);
             self.office = None;
             // Time starts from the ledger's clock only once an entry of this
             // term is applied: then every earlier stamp is in it (S14).
@@ -219,9 +225,10 @@ impl Proposer {
             if !applied_own {
                 return Leadership::NotYet("this node was elected a moment ago");
             }
-            let clock = self.view.look(ledger::Ledger::clock);
-            self.office = Some(Office::take(term, clock, self.clock.boot()));
-            self.metrics.leader_changed();
+            self.office = Some(Office::take(reign, clock, self.clock.boot()));
+            if is_new_leader {
+                self.metrics.leader_changed();
+            }
         }
         match metrics.last_quorum_acked {
             None => Leadership::NotYet("no quorum has confirmed this leader yet"),
@@ -317,10 +324,11 @@ fn hand_out(outcome: Result<Replies, NotAnswered>, answers: Vec<Answer>) {
     }
 }
 
-/// Only a package is of a size that matters.
+/// Only a package and a part of a backup are of a size that matters.
 fn roughly_bytes(command: &Command) -> usize {
     match command {
         Command::Install(install) => install.package.len(),
+        Command::Restore(Restore::Part(part)) => part.bytes.0.len(),
         _ => 256,
     }
 }

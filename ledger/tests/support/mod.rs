@@ -6,7 +6,10 @@
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
-use ledger::command::{Attest, Command, Genesis, Install, Member, SignTerm};
+use ledger::command::{
+    Attest, Blob, Command, Genesis, Install, Member, RestorePart, RestorePlan, SignTerm,
+};
+use ledger::limits::RESTORE_PART_BYTES;
 use ledger::name::Subject;
 use license::container::{Container, Heartbeat};
 use license::package::{License, Package};
@@ -18,6 +21,7 @@ use license::request::{ClusterRequest, ContainerRequest};
 use license::share::{self, Share};
 use license::terms::{Counting, Feature, Terms};
 use license::vendor::{RootKey, Vendor};
+use sha2::{Digest, Sha256};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 pub(crate) const ISSUED: WallTime = WallTime(1_700_000_000_000);
@@ -44,6 +48,10 @@ pub(crate) struct Issued {
 
 pub(crate) fn subject(name: &str) -> Subject {
     Subject::parse(name).expect("tests use valid names")
+}
+
+pub(crate) fn digest_of(snapshot: &[u8]) -> [u8; 32] {
+    Sha256::digest(snapshot).into()
 }
 
 pub(crate) fn terms(product: &str, code: u32, tmr: u32, serial: u64, seats: u32) -> Terms {
@@ -92,6 +100,37 @@ impl World {
             members: (0..3).map(member).collect(),
             formed: ISSUED,
         })
+    }
+
+    /// The members if the first `new` of the nodes came with new containers.
+    pub(crate) fn members_with(&self, new: usize) -> Vec<Member> {
+        let mut rng = ChaCha20Rng::seed_from_u64(99);
+        let fresh: Vec<_> = (0..new).map(|_| Container::create(ACT, &mut rng)).collect();
+        let containers = fresh.iter().chain(&self.containers[new..]).map(Container::identity);
+        containers
+            .zip(1..)
+            .map(|(container, node)| Member { node: NodeId(node), container })
+            .collect()
+    }
+
+    /// The plan of restoring a backed-up ledger into the same containers.
+    pub(crate) fn plan(&self, snapshot: &[u8], epoch: u64, quiet_ms: u64) -> RestorePlan {
+        RestorePlan {
+            backup: digest_of(snapshot),
+            bytes: snapshot.len() as u64,
+            cluster: CLUSTER,
+            epoch,
+            quiet_ms,
+            ca_digest: [9; 32],
+            members: self.members_with(0),
+            by: subject("ops"),
+        }
+    }
+
+    pub(crate) fn part(&self, snapshot: &[u8], number: u32) -> RestorePart {
+        let bytes = snapshot.chunks(RESTORE_PART_BYTES).nth(number as usize).unwrap_or_default();
+        let bytes = Blob(bytes.to_vec());
+        RestorePart { backup: digest_of(snapshot), number, bytes }
     }
 
     /// A license of the firm its terms name, certified by the one root.

@@ -86,6 +86,9 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::Genesis(GenesisRefusal::AlreadyFormed) => {
             (Code::FailedPrecondition, "ALREADY_FORMED")
         }
+        Refusal::Genesis(GenesisRefusal::Restoring) => (Code::FailedPrecondition, "RESTORING"),
+        Refusal::Restored { .. } => (Code::FailedPrecondition, "RESTORED"),
+        Refusal::Restore(_) => (Code::FailedPrecondition, "RESTORE_REFUSED"),
         Refusal::WaitedInVain { .. } => (Code::DeadlineExceeded, "WAITED_IN_VAIN"),
         Refusal::TooLate { .. } => (Code::DeadlineExceeded, "TOO_LATE"),
         Refusal::TermUnsigned { .. } => (Code::Unavailable, "TERM_UNSIGNED"),

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use ledger::command::Command;
+use ledger::command::{Command, Restore};
 use license::product::{ClusterId, NodeId};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::vote::RaftLeaderId as _;
@@ -88,14 +88,19 @@ fn require_own(vote: &Vote, caller: u64) -> Result<(), Status> {
 fn may_be_forwarded(command: &Command) -> bool {
     match command {
         Command::Acquire(_) | Command::Renew(_) | Command::Release(_) | Command::Cancel(_) => true,
-        // These carry proofs of their own; genesis counts once.
-        Command::Attest(_) | Command::Heartbeat(_) | Command::Genesis(_) => true,
+        // These carry proofs of their own; genesis counts once, and a restore
+        // only before the cluster is formed.
+        Command::Attest(_)
+        | Command::Heartbeat(_)
+        | Command::Genesis(_)
+        | Command::Restore(Restore::Begin(_)) => true,
         Command::Revoke(_)
         | Command::Install(_)
         | Command::SignTerm(_)
         | Command::WithdrawShare(_)
         | Command::IssueToken(_)
-        | Command::RevokeToken(_) => false,
+        | Command::RevokeToken(_)
+        | Command::Restore(Restore::Part(_) | Restore::Finish(_)) => false,
     }
 }
 

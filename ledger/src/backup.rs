@@ -1,0 +1,187 @@
+//! A backup: what it is of, in front; behind it the whole ledger as in a snapshot.
+//!
+//! `TRBK · version (u16) · header length (u32) · header · SHA-256 of these ·
+//! snapshot`. The header names the snapshot's length and SHA-256, and the
+//! snapshot carries a checksum and its state's hash. How a backup is encrypted
+//! is not this crate's matter; what is in it is secret to nobody who may see
+//! who holds which seat: packages hold sealed shares, tokens are digests.
+
+use license::product::{ClusterId, WallTime};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::codec::{CodecError, Format};
+use crate::ledger::Ledger;
+use crate::limits::RESTORE_BYTES_MAX;
+use crate::time::ClusterTime;
+
+const BACKUP: Format = Format { what: "backup", magic: *b"TRBK", version: 1 };
+
+/// The longest header, in bytes: it holds numbers and one short text.
+pub const HEADER_BYTES_MAX: usize = 4_096;
+
+/// Before the header: magic, version, its length.
+const FRONT_BYTES: usize = 10;
+
+/// A restore without a clock that helps begins so many epochs after the backup.
+const EPOCHS_APART: u64 = 1 << 20;
+
+/// 2020-01-01T00:00:00Z in seconds since 1970.
+const EPOCHS_BEGIN: i64 = 1_577_836_800;
+
+/// What a backup is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its restore epoch.
+    pub epoch: u64,
+    /// The last log entry in it.
+    pub index: u64,
+    /// Cluster time there.
+    pub clock: ClusterTime,
+    /// The wall floor there.
+    pub wall: Option<WallTime>,
+    /// The wall clock of the node that took it.
+    pub taken: WallTime,
+    /// The build that took it.
+    pub version: String,
+    /// The hash of the ledger's state.
+    pub state_hash: [u8; 32],
+    /// Length of the snapshot.
+    pub bytes: u64,
+    /// SHA-256 of the snapshot.
+    pub digest: [u8; 32],
+}
+
+/// What stands before the snapshot in a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Front {
+    /// What the backup is of.
+    pub header: Header,
+    /// How many bytes stand before the snapshot.
+    pub length: usize,
+}
+
+/// A backup that was read and checked to the last byte.
+#[derive(Debug)]
+pub struct Backup {
+    /// What it is of.
+    pub header: Header,
+    /// The ledger in it.
+    pub ledger: Ledger,
+    /// The same as bytes, to be handed over.
+    pub snapshot: Vec<u8>,
+}
+
+impl Header {
+    /// Describes `snapshot`, which is `ledger`'s, taken at `taken` by a build of `version`.
+    ///
+    /// `None` for a cluster that is not formed: there is nothing to back up.
+    pub fn of(ledger: &Ledger, snapshot: &[u8], taken: WallTime, version: &str) -> Option<Self> {
+        Some(Self {
+            cluster: ledger.charter()?.cluster,
+            epoch: ledger.epoch(),
+            index: ledger.applied(),
+            clock: ledger.clock(),
+            wall: ledger.wall(),
+            taken,
+            version: version.to_owned(),
+            state_hash: ledger.hash(),
+            bytes: snapshot.len() as u64,
+            digest: Sha256::digest(snapshot).into(),
+        })
+    }
+
+    /// What stands before the snapshot in a backup.
+    pub fn encode(&self) -> Vec<u8> {
+        let file = BACKUP.encode(self);
+        let (front, header) = file.split_at(FRONT_BYTES - 4);
+        let length = u32::try_from(header.len()).unwrap_or(u32::MAX);
+        let mut bytes = [front, &length.to_le_bytes(), header].concat();
+        let checksum: [u8; 32] = Sha256::digest(&bytes).into();
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+}
+
+impl Front {
+    /// Reads what stands before the snapshot; `begins` may go on behind it.
+    ///
+    /// # Errors
+    /// [`CodecError`] says what is wrong with it.
+    pub fn decode(begins: &[u8]) -> Result<Self, CodecError> {
+        let cut_short = || BACKUP.damaged("it is cut short".to_owned());
+        let rest = BACKUP.body(begins)?;
+        let (length, rest) = rest.split_first_chunk().ok_or_else(cut_short)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > HEADER_BYTES_MAX {
+            return Err(BACKUP.damaged(format!("its header claims {length} bytes")));
+        }
+        let header = rest.get(..length).ok_or_else(cut_short)?;
+        let checksum = rest.get(length..length + 32).ok_or_else(cut_short)?;
+        if Sha256::digest(&begins[..FRONT_BYTES + length])[..] != *checksum {
+            return Err(BACKUP.damaged("the checksum of its header does not match".to_owned()));
+        }
+        let header: Header = BACKUP.decode(header)?;
+        if header.bytes > RESTORE_BYTES_MAX {
+            let (found, limit) = (header.bytes as usize, RESTORE_BYTES_MAX as usize);
+            return Err(CodecError::TooLarge { what: BACKUP.what, found, limit, unit: "bytes" });
+        }
+        Ok(Self { header, length: FRONT_BYTES + length + 32 })
+    }
+}
+
+impl Backup {
+    /// Reads a whole backup, strictly: every checksum, the state's hash and its
+    /// invariants must hold, and the header must say of the ledger what it is.
+    ///
+    /// # Errors
+    /// [`CodecError`] says what is wrong with it.
+    pub fn decode(mut file: Vec<u8>) -> Result<Self, CodecError> {
+        let Front { header, length } = Front::decode(&file)?;
+        let snapshot = file.split_off(length);
+        drop(file);
+        let found = snapshot.len() as u64;
+        if found != header.bytes {
+            let bytes = header.bytes;
+            return Err(BACKUP.damaged(format!("it holds {found} bytes of a ledger of {bytes}")));
+        }
+        if Sha256::digest(&snapshot)[..] != header.digest {
+            return Err(BACKUP.damaged("the checksum of its ledger does not match".to_owned()));
+        }
+        let ledger = Ledger::restore(&snapshot)?;
+        let Header { taken, version, .. } = &header;
+        if Header::of(&ledger, &snapshot, *taken, version).as_ref() != Some(&header) {
+            return Err(BACKUP.damaged("its header is of another ledger".to_owned()));
+        }
+        Ok(Self { header, ledger, snapshot })
+    }
+}
+
+/// The epoch of a restore: seconds since 2020 by the wall clock, so that two
+/// restores of one backup are of two epochs though neither knows of the other.
+///
+/// A clock that is behind the backup's epoch is wrong; then the epoch is so far
+/// above the backup's that no tokens of it are met, and the operator is trusted
+/// not to restore the same backup twice under a wrong clock.
+pub fn next_epoch(backup: u64, wall: WallTime) -> u64 {
+    let seconds = u64::try_from(wall.0.div_euclid(1_000) - EPOCHS_BEGIN).unwrap_or(0);
+    if seconds > backup { seconds } else { backup.saturating_add(EPOCHS_APART) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_rise_whatever_the_clock_says() {
+        let second = |seconds: i64| WallTime((EPOCHS_BEGIN + seconds) * 1_000);
+        assert_eq!(next_epoch(0, second(200_000_000)), 200_000_000);
+        assert_eq!(next_epoch(200_000_000, second(200_000_001)), 200_000_001);
+        // Ten years behind.
+        assert_eq!(next_epoch(200_000_000, WallTime(0)), 200_000_000 + EPOCHS_APART);
+        assert_eq!(next_epoch(7, WallTime(i64::MIN)), 7 + EPOCHS_APART);
+        assert!(next_epoch(7, WallTime(i64::MAX)) > crate::limits::EPOCH_MAX, "which is refused");
+    }
+}
