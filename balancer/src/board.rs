@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, HostPort};
+use crate::keepalived::{Fitness, Standing};
 use crate::probe::ProbeError;
 use crate::telemetry::Telemetry;
 use crate::topology::{Change, Health, Leadership, NodeId, Observation, Report, Topology};
@@ -18,6 +19,8 @@ pub(crate) struct Board {
     pub(crate) telemetry: Telemetry,
     state: Mutex<State>,
     nodes: BTreeMap<NodeId, (HostPort, HostPort)>,
+    /// Whether keepalived is configured.
+    paired: bool,
 }
 
 struct State {
@@ -27,6 +30,7 @@ struct State {
     /// Why each node's last probe failed.
     errors: BTreeMap<NodeId, String>,
     draining: bool,
+    standing: Standing,
 }
 
 /// A node to try, and the signal that ends what is connected to it.
@@ -41,6 +45,8 @@ pub(crate) struct Target {
 pub(crate) struct Status {
     ready: bool,
     draining: bool,
+    /// Where it stands in a pair; `null` without a `[keepalived]` table.
+    standing: Option<Standing>,
     leader: Option<Leadership>,
     connections: i64,
     nodes: Vec<NodeStatus>,
@@ -70,8 +76,10 @@ impl Board {
                 cuts: ids().map(|id| (id, CancellationToken::new())).collect(),
                 errors: BTreeMap::new(),
                 draining: false,
+                standing: Standing::Unknown,
             }),
             nodes: addresses.collect(),
+            paired: config.keepalived.is_some(),
         }
     }
 
@@ -144,6 +152,22 @@ impl Board {
         self.state().draining = true;
     }
 
+    /// keepalived says so.
+    pub(crate) fn stands(&self, standing: Standing) {
+        self.state().standing = standing;
+        self.telemetry.stands(standing);
+    }
+
+    /// How well this balancer is, for keepalived.
+    pub(crate) fn fitness(&self) -> Fitness {
+        let state = self.state();
+        let views = state.topology.views();
+        // A node that has not answered yet is not up: a balancer that has just
+        // started must not take the address from one that knows its way.
+        let up = views.iter().filter(|view| view.report.is_some()).count();
+        Fitness { nodes: views.len(), up, draining: state.draining, standing: state.standing }
+    }
+
     /// Whether new clients should come here; if not, why.
     pub(crate) fn ready(&self) -> Result<(), &'static str> {
         let state = self.state();
@@ -173,6 +197,7 @@ impl Board {
         Status {
             ready,
             draining: state.draining,
+            standing: self.paired.then_some(state.standing),
             leader: state.topology.leader(),
             connections: self.telemetry.connections(),
             nodes: nodes.collect(),

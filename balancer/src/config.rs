@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::keepalived::Keepalived;
 use crate::topology::NodeId;
+
+mod keepalived;
 
 /// A balancer's configuration; every value is within its stated range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Config {
     pub probe: Probe,
     /// How the balancer leaves.
     pub drain: Drain,
+    /// Its part in a pair with a virtual IP, if there is one.
+    pub keepalived: Option<Keepalived>,
 }
 
 /// One node, as the balancer reaches it.
@@ -154,6 +159,7 @@ struct ConfigFile {
     limits: LimitsTable,
     #[serde(default)]
     probe: ProbeTable,
+    keepalived: Option<keepalived::KeepalivedTable>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +230,7 @@ impl Config {
                 notice: millis("notice_ms", file.notice_ms, 500, 0..=60_000)?,
                 period: millis("drain_ms", file.drain_ms, 10_000, 0..=HOUR_MS)?,
             },
+            keepalived: file.keepalived.map(keepalived::KeepalivedTable::parse).transpose()?,
         })
     }
 }
@@ -333,6 +340,27 @@ mod tests {
         assert_eq!(example.limits.connect, small.limits.connect);
         assert_eq!(example.probe, small.probe);
         assert_eq!(example.drain, small.drain);
+    }
+
+    /// The table for a pair is there to be uncommented.
+    #[test]
+    fn the_pair_in_the_example_is_its_default() {
+        let example = include_str!("../../deploy/balancer.example.toml");
+        let (_, pair) = example.split_once("# [keepalived]\n").expect("the table");
+        let keys = pair.lines().filter_map(|line| line.strip_prefix("# ")).collect::<Vec<_>>();
+        let full = format!("{SMALL}\n[keepalived]\n{}", keys.join("\n"));
+        let needed: Vec<_> = keys
+            .iter()
+            .filter(|line| {
+                ["virtual_ip", "interface", "router", "address", "peer", "priority"]
+                    .iter()
+                    .any(|key| line.starts_with(&format!("{key} =")))
+            })
+            .copied()
+            .collect();
+        let short = format!("{SMALL}\n[keepalived]\n{}", needed.join("\n"));
+        let parse = |text: &str| Config::parse(text).expect("a pair").keepalived;
+        assert_eq!(parse(&full), parse(&short));
     }
 
     #[test]

@@ -11,7 +11,9 @@
 mod board;
 pub mod config;
 mod health;
+pub mod keepalived;
 pub mod net;
+pub mod pair;
 mod probe;
 mod proxy;
 mod serve;

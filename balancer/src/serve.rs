@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::board::Board;
 use crate::config::Config;
 use crate::net::{Accepted, Connector, Incoming};
+use crate::pair::{self, Pair};
 use crate::telemetry::RefusalReason;
 use crate::{health, probe, proxy};
 
@@ -32,6 +33,8 @@ pub struct Parts<I, H, C> {
     pub health: H,
     /// How nodes are reached, from [`Config::source`].
     pub connector: C,
+    /// How keepalived is told and heard, for [`Config::keepalived`].
+    pub pair: Option<Pair>,
 }
 
 /// What stops a balancer before it is told to.
@@ -61,7 +64,7 @@ pub async fn run<I: Incoming, H: Incoming, C: Connector>(
     parts: Parts<I, H, C>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let Parts { mut clients, health, connector } = parts;
+    let Parts { mut clients, health, connector, pair } = parts;
     let board = Arc::new(Board::new(&config));
     let connector = Arc::new(connector);
     // Dropped, and so aborted, on every way out of here.
@@ -74,6 +77,13 @@ pub async fn run<I: Incoming, H: Incoming, C: Connector>(
         });
     }
     helpers.spawn(serve_health(health, board.clone()));
+    if let (Some(pair), Some(config)) = (pair, config.keepalived.clone()) {
+        let board = board.clone();
+        helpers.spawn(async move {
+            pair::keep(&board, &config, pair).await;
+            Ok(())
+        });
+    }
 
     let connections = TaskTracker::new();
     let leave = CancellationToken::new();

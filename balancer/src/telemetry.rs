@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::keepalived::Standing;
 use crate::topology::NodeId;
 
 /// Why a connection was closed before it reached a node.
@@ -93,6 +94,11 @@ struct DirectionLabel {
     direction: Direction,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StandingLabel {
+    standing: &'static str,
+}
+
 type LatencyByNode = Family<NodeLabel, Histogram, fn() -> Histogram>;
 
 pub(crate) struct Telemetry {
@@ -108,6 +114,7 @@ pub(crate) struct Telemetry {
     node_leader: Family<NodeLabel, Gauge>,
     connect_failures: Family<NodeLabel, Counter>,
     probe_latency: LatencyByNode,
+    standing: Family<StandingLabel, Gauge>,
 }
 
 impl Telemetry {
@@ -131,6 +138,7 @@ impl Telemetry {
             probe_latency: LatencyByNode::new_with_constructor(|| {
                 Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0])
             }),
+            standing: Family::default(),
         };
         telemetry.name_series(bytes);
         for node in nodes {
@@ -144,6 +152,7 @@ impl Telemetry {
         for reason in [RefusalReason::Limit, RefusalReason::NoNode] {
             drop(telemetry.refused.get_or_create(&RefusalLabel { reason }));
         }
+        telemetry.stands(Standing::Unknown);
         telemetry
     }
 
@@ -169,6 +178,11 @@ impl Telemetry {
             "connect_failures",
             "Connections to a node that failed or took too long",
             self.connect_failures.clone(),
+        );
+        registry.register(
+            "vrrp",
+            "1 for where keepalived says this balancer stands, 0 for the rest",
+            self.standing.clone(),
         );
         registry.register_with_unit(
             "probe_latency",
@@ -211,6 +225,13 @@ impl Telemetry {
         let label = NodeLabel { node: node.0 };
         self.node_up.get_or_create(&label).set(up.into());
         self.node_leader.get_or_create(&label).set(leader.into());
+    }
+
+    pub(crate) fn stands(&self, standing: Standing) {
+        for each in Standing::ALL {
+            let label = StandingLabel { standing: each.word() };
+            self.standing.get_or_create(&label).set((each == standing).into());
+        }
     }
 
     pub(crate) fn connections(&self) -> i64 {

@@ -2,6 +2,9 @@
 
 mod stage;
 
+#[path = "door/pair.rs"]
+mod pair;
+
 use std::time::Duration;
 
 use stage::{Door, FakeNode, eventually};

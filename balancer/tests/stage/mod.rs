@@ -9,6 +9,7 @@ use axum::Router;
 use axum::routing::get;
 use balancer::config::Config;
 use balancer::net::{TcpConnector, TcpIncoming};
+use balancer::pair::Pair;
 use balancer::{Parts, ServeError, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -191,6 +192,11 @@ impl Door {
     /// A balancer in front of `nodes`; `settings` are lines of its TOML,
     /// top-level keys or one table.
     pub(crate) async fn open(nodes: &[FakeNode], settings: &str) -> Self {
+        Self::open_with(nodes, settings, None).await
+    }
+
+    /// The same, talking to a keepalived that is played.
+    pub(crate) async fn open_with(nodes: &[FakeNode], settings: &str, pair: Option<Pair>) -> Self {
         let (clients, health) = (loopback().await, loopback().await);
         let mut text =
             format!("listen = \"{}\"\nhealth = \"{}\"\n", address(&clients), address(&health));
@@ -211,6 +217,7 @@ impl Door {
             clients: TcpIncoming(clients),
             health: TcpIncoming(health),
             connector: TcpConnector { source: config.source },
+            pair,
         };
         let (leave, left) = oneshot::channel::<()>();
         let running = tokio::spawn(run(config, parts, async move {

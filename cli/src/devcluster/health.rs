@@ -1,6 +1,6 @@
-//! Asking a server's health listener: one small HTTP GET on loopback.
+//! Asking a server's health listener: one small HTTP GET.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,13 +18,18 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks for `path`, such as `/readyz`; `None` when nobody answers within a second.
+/// Asks a port of this machine for `path`, such as `/readyz`; `None` when
+/// nobody answers within a second.
 pub async fn get(port: u16, path: &str) -> Option<Answer> {
-    tokio::time::timeout(Duration::from_secs(1), ask(port, path)).await.ok()?
+    get_at((Ipv4Addr::LOCALHOST, port).into(), path).await
 }
 
-async fn ask(port: u16, path: &str) -> Option<Answer> {
-    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+/// The same at any address.
+pub async fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
+    tokio::time::timeout(Duration::from_secs(1), ask(address, path)).await.ok()?
+}
+
+async fn ask(address: SocketAddr, path: &str) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
