@@ -21,7 +21,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_millis(800);
 /// still answer, and how many nodes are seen goes into the priority by itself.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   trine balancer check --config /etc/trine/balancer.toml && echo it answers")]
 pub(super) struct Check {
     /// The balancer's configuration

@@ -29,8 +29,11 @@ const SIGN_INTERVAL: Duration = Duration::from_millis(50);
 /// A balancer that is silent for so long counts as frozen.
 const SILENCE_MAX: u16 = 400;
 
-/// Started by `trine balancer`: watches the pipe on stdin.
+/// Watch the balancer that started it, by the pipe on stdin
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine balancer guard --track-file /run/trine/balancer.weight")]
 pub(super) struct Guard {
     /// Where keepalived reads how well the balancer is
     #[arg(long, value_name = "FILE")]

@@ -14,7 +14,7 @@ use super::{Call, Exit, Failure, read_pair};
 /// where it is when the other balancer comes back, unless preempt = true.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   trine balancer keepalived-config --config /etc/trine/balancer.toml > /etc/keepalived/keepalived.conf
   keepalived --config-test && systemctl reload keepalived")]
 pub(super) struct KeepalivedConfig {
