@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use pki::{Ca, Credentials, Pem};
+use pki::{Ca, Credentials, Pem, Shown, Trust};
 
 use crate::clock::{BootClock, Clock};
 use crate::connect::{Connector, Tls};
@@ -156,7 +156,9 @@ impl Options {
                 return Err(OptionsError::HalfPair { present, absent: "TRINE_CERT" });
             }
         };
-        let config = pki::client_config(&Ca::parse(ca.pem())?, own.as_ref())?;
+        let trust = Trust::new(&[Ca::parse(ca.pem())?])?;
+        let shown = own.as_ref().map(Shown::new).transpose()?;
+        let config = pki::client_config(&trust, shown.as_ref())?;
         let options = Self::new(endpoints, Arc::new(Tls::new(config)));
         match token {
             Some(token) => options.token(&String::from_utf8_lossy(&read(&token)?.bytes)),

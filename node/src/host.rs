@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use license::trust::VendorRoot;
-use pki::{Ca, ClientAuth};
+use pki::{Ca, ClientAuth, Shown, Trust};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -97,20 +97,23 @@ pub async fn run(
     let slots = |listener, connections| {
         Slots::new(listener, connections, limits.connections_per_address, metrics.clone())
     };
+    let trust = Trust::new(std::slice::from_ref(peers.ca()))?;
+    let client_shown = Shown::new(&clients)?;
+    let peer_shown = Shown::new(&peers)?;
     let client_door = Door {
-        tls: pki::server_config(&clients, ClientAuth::Optional)?,
+        tls: pki::server_config(&trust, &client_shown, ClientAuth::Optional)?,
         proxies: config.proxies.clone().into(),
         handshake: limits.handshake,
         slots: slots(Listener::Client, limits.connections),
     };
     let peer_door = Door {
-        tls: pki::server_config(&peers, ClientAuth::Required)?,
+        tls: pki::server_config(&trust, &peer_shown, ClientAuth::Required)?,
         // Peers dial one another directly.
         proxies: Arc::new([]),
         handshake: limits.handshake,
         slots: slots(Listener::Peer, limits.connections),
     };
-    let dial = TlsDial { tls: TlsConnector::from(pki::client_config(peers.ca(), Some(&peers))?) };
+    let dial = TlsDial { tls: pki::client_config(&trust, Some(&peer_shown))?.into() };
     let health_slots = slots(Listener::Health, limits.health_connections);
     let listen = &config.listen;
     let mut seed = [0; 8];

@@ -12,7 +12,7 @@ use node::identity::{Peer, application, token_digest};
 use node::incoming::{Door, Slots, TlsIncoming};
 use node::serve::{Bounds, Closer, closing, serve};
 use node::telemetry::{Listener, Metrics};
-use pki::{Authority, ClientAuth, Credentials, Issued, Pem, UnixTime, Validity};
+use pki::{Authority, ClientAuth, Credentials, Issued, Pem, Shown, Trust, UnixTime, Validity};
 use ppp::v2::{Builder, Command, Protocol, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,6 +97,14 @@ fn credentials(ca: &Authority, issued: &Issued) -> Credentials {
 }
 
 /// A served listener on loopback.
+fn trust(authority: &Authority) -> Trust {
+    Trust::new(std::slice::from_ref(authority.ca())).expect("a CA")
+}
+
+fn shown(own: &Credentials) -> Shown {
+    Shown::new(own).expect("a pair")
+}
+
 struct Served {
     address: SocketAddr,
     authority: Authority,
@@ -117,7 +125,8 @@ impl Served {
         let own = credentials(&authority, &issued);
         let metrics = Arc::new(Metrics::new("embedded"));
         let door = Door {
-            tls: pki::server_config(&own, ClientAuth::Optional).expect("TLS"),
+            tls: pki::server_config(&trust(&authority), &shown(&own), ClientAuth::Optional)
+                .expect("TLS"),
             proxies: proxies.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             handshake: limits.handshake,
             slots: Slots::new(
@@ -154,7 +163,8 @@ impl Served {
         own: Option<&Credentials>,
         first: Vec<u8>,
     ) -> Result<LicensingClient<Channel>, tonic::transport::Error> {
-        let tls = pki::client_config(self.authority.ca(), own).expect("TLS");
+        let own = own.map(shown);
+        let tls = pki::client_config(&trust(&self.authority), own.as_ref()).expect("TLS");
         let tls = TlsConnector::from(tls);
         let address = self.address;
         let connector = tower::service_fn(move |_| {
@@ -384,7 +394,7 @@ fn a_connection_that_never_speaks_http_is_cut() {
         let limits = Limits { header: Duration::from_millis(100), ..limits() };
         let served = Served::start(limits, &[]).await;
         let own = served.application();
-        let tls = pki::client_config(served.authority.ca(), Some(&own)).expect("TLS");
+        let tls = pki::client_config(&trust(&served.authority), Some(&shown(&own))).expect("TLS");
         let stream = TcpStream::connect(served.address).await.expect("a connection");
         let mut stream =
             TlsConnector::from(tls).connect(pki::server_name(), stream).await.expect("a handshake");

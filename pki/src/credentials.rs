@@ -16,6 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::identity::{Identity, IdentityError, identity_of};
 use crate::pem::{self, Pem, PemError};
 use crate::tls;
+use crate::trust::Fingerprint;
 
 /// The cluster CA's certificate: whom this process believes.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +41,11 @@ impl Ca {
     /// The certificate.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// Its last second; `None` if it is not X.509 after all.
+    pub fn expires(&self) -> Option<UnixTime> {
+        expires(&self.der)
     }
 
     /// SHA-256 of the certificate's DER; the cluster's first log entry records it.
@@ -159,6 +165,7 @@ pub enum CredentialError {
 pub struct Credentials {
     ca: Ca,
     ca_file: String,
+    /// Own first; never empty.
     chain: Vec<CertificateDer<'static>>,
     certificate_file: String,
     key: PrivateKeyDer<'static>,
@@ -208,12 +215,21 @@ impl Credentials {
     /// both are within their dates, and it may be used for what its role does
     /// (a node's as server under the name `trine`, everyone's as client).
     pub fn check(&self, now: UnixTime) -> Result<(), CredentialError> {
-        within_dates(self.ca.der(), &self.ca_file, now)?;
+        self.check_by(std::slice::from_ref(&self.ca), now)
+    }
+
+    /// The same, where others believe these CAs and not the one it came with.
+    pub fn check_by(&self, cas: &[Ca], now: UnixTime) -> Result<(), CredentialError> {
+        let in_date = |ca: &&Ca| within_dates(ca.der(), &self.ca_file, now).is_ok();
+        let believed: Vec<Ca> = cas.iter().filter(in_date).cloned().collect();
+        if let (Some(ca), []) = (cas.first(), &believed[..]) {
+            within_dates(ca.der(), &self.ca_file, now)?;
+        }
         let Some((own, intermediates)) = self.chain.split_first() else {
             return Err(CredentialError::Unreadable { file: self.certificate_file.clone() });
         };
         within_dates(own, &self.certificate_file, now)?;
-        let roots = tls::roots(&self.ca).map_err(|error| self.refused(&error, "client"))?;
+        let roots = tls::roots(&believed).map_err(|error| self.refused(&error, "client"))?;
         WebPkiClientVerifier::builder_with_provider(roots.into(), tls::provider())
             .build()
             .map_err(|error| CredentialError::Refused {
@@ -223,7 +239,7 @@ impl Credentials {
             .verify_client_cert(own, intermediates, now)
             .map_err(|error| self.refused(&error, "client"))?;
         if self.identity.node_id().is_some() {
-            tls::verify_server(&self.ca, own, intermediates, now)
+            tls::verify_server(&believed, own, intermediates, now)
                 .map_err(|error| self.refused(&error, "server"))?;
         }
         Ok(())
@@ -241,12 +257,19 @@ impl Credentials {
 
     /// The last second of the certificate, or of the CA's if that is sooner.
     pub fn expires(&self) -> Result<UnixTime, CredentialError> {
-        self.chain
-            .iter()
-            .map(|certificate| (certificate, &self.certificate_file))
-            .chain([(self.ca.der(), &self.ca_file)])
-            .map(|(certificate, file)| expires(certificate).ok_or_else(|| unreadable(file)))
-            .try_fold(UnixTime::since_unix_epoch(Duration::MAX), |sooner, end| Ok(sooner.min(end?)))
+        let ca = self.ca.expires().ok_or_else(|| unreadable(&self.ca_file))?;
+        Ok(self.expires_itself()?.min(ca))
+    }
+
+    /// The last second of the certificate, or of an intermediate one if that is sooner.
+    pub fn expires_itself(&self) -> Result<UnixTime, CredentialError> {
+        let ends = self.chain.iter().map(expires);
+        ends.min().flatten().ok_or_else(|| unreadable(&self.certificate_file))
+    }
+
+    /// What names the certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.chain[0])
     }
 
     /// The certificate and its intermediate ones, own first.

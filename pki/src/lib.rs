@@ -3,7 +3,9 @@
 //!
 //! [`Authority`] makes certificates, [`Credentials`] reads and checks them,
 //! [`Identity`] says whom one speaks for, [`server_config`] and
-//! [`client_config`] say how it is used. Nothing here opens a file or a socket.
+//! [`client_config`] say how it is used. What a process shows ([`Shown`]) and
+//! whom it believes ([`Trust`]) may change while it runs. Nothing here opens a
+//! file or a socket.
 //!
 //! Private keys come from the operating system's randomness and never from a
 //! seed: the simulator runs without TLS (design.md, Randomness).
@@ -13,14 +15,18 @@ mod authority;
 mod credentials;
 mod identity;
 mod pem;
+mod shown;
 mod tls;
+mod trust;
 
 pub use authority::{Authority, AuthorityError, Issued, Validity};
 pub use credentials::{Ca, CredentialError, Credentials, expires};
 pub use identity::{Identity, IdentityError, InvalidIdentity, Role, identity_of};
 pub use pem::{Pem, PemError};
 pub use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+pub use shown::Shown;
 pub use tls::{
     ALPN, ClientAuth, NotAPeer, SERVER_NAME, caller_of, client_config, node_server_name, peer_of,
     server_config, server_name,
 };
+pub use trust::{Fingerprint, Trust};

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::credentials::{Ca, CredentialError, Credentials};
+use crate::credentials::{Ca, CredentialError};
 use crate::identity::{Identity, IdentityError, identity_of};
+use crate::shown::Shown;
+use crate::trust::{Callers, Servers, Trust};
 
 /// The name every node's certificate carries: through a balancer the address
 /// dialed is not the node's own.
@@ -45,50 +46,44 @@ pub enum NotAPeer {
     Other(Identity),
 }
 
-/// How a node serves, clients or peers.
+/// How a node serves, clients or peers: whom it believes and what it shows are
+/// looked up at every handshake, so both may change while it serves.
 ///
 /// # Errors
-/// [`CredentialError::Refused`] if rustls cannot use the credentials.
+/// [`CredentialError::Refused`] if the cryptographic library lacks TLS 1.3.
 pub fn server_config(
-    credentials: &Credentials,
-    client_auth: ClientAuth,
+    trust: &Trust,
+    shown: &Shown,
+    auth: ClientAuth,
 ) -> Result<Arc<ServerConfig>, CredentialError> {
-    let ca = credentials.ca();
-    let roots = roots(ca).map_err(refused)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
-    let verifier = match client_auth {
-        ClientAuth::Required => verifier,
-        ClientAuth::Optional => verifier.allow_unauthenticated(),
-    };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(refused)?
-        .with_client_cert_verifier(verifier.build().map_err(refused)?)
-        .with_single_cert(credentials.chain().to_vec(), credentials.key().clone_key())
-        .map_err(refused)?;
+        .with_client_cert_verifier(Arc::new(Callers { trust: trust.clone(), auth }))
+        .with_cert_resolver(Arc::new(shown.clone()));
     config.alpn_protocols = vec![ALPN.to_vec()];
     // No resumption: every connection shows a certificate that is valid now.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-/// How anybody dials a node: believing only servers of `ca`, showing `own`
-/// certificate if there is one (an application with a bearer token has none).
+/// How anybody dials a node: believing only servers that `trust` believes,
+/// showing a certificate if there is one (an application with a bearer token
+/// has none). Both are looked up at every handshake.
 ///
 /// # Errors
-/// [`CredentialError::Refused`] if rustls cannot use the credentials.
+/// [`CredentialError::Refused`] if the cryptographic library lacks TLS 1.3.
 pub fn client_config(
-    ca: &Ca,
-    own: Option<&Credentials>,
+    trust: &Trust,
+    shown: Option<&Shown>,
 ) -> Result<Arc<ClientConfig>, CredentialError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(refused)?
-        .with_root_certificates(roots(ca).map_err(refused)?);
-    let mut config = match own {
-        Some(own) => config
-            .with_client_auth_cert(own.chain().to_vec(), own.key().clone_key())
-            .map_err(refused)?,
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Servers(trust.clone())));
+    let mut config = match shown {
+        Some(shown) => config.with_client_cert_resolver(Arc::new(shown.clone())),
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -130,20 +125,20 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-pub(crate) fn roots(ca: &Ca) -> Result<RootCertStore, rustls::Error> {
+pub(crate) fn roots(cas: &[Ca]) -> Result<RootCertStore, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(ca.der().clone())?;
+    cas.iter().try_for_each(|ca| roots.add(ca.der().clone()))?;
     Ok(roots)
 }
 
 /// Whether a client would believe this certificate as a node's, at `now`.
 pub(crate) fn verify_server(
-    ca: &Ca,
+    cas: &[Ca],
     certificate: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Result<(), rustls::Error> {
-    let roots = Arc::new(roots(ca)?);
+    let roots = Arc::new(roots(cas)?);
     WebPkiServerVerifier::builder_with_provider(roots, provider())
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()))?
@@ -151,6 +146,6 @@ pub(crate) fn verify_server(
     Ok(())
 }
 
-fn refused(error: impl ToString) -> CredentialError {
+pub(crate) fn refused(error: impl ToString) -> CredentialError {
     CredentialError::Refused { file: "the TLS configuration".to_owned(), reason: error.to_string() }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki::{
-    Authority, ClientAuth, Credentials, Identity, Issued, NotAPeer, Pem, ServerName, UnixTime,
-    Validity, caller_of, client_config, node_server_name, peer_of, server_config, server_name,
+    Authority, Ca, ClientAuth, Credentials, Identity, Issued, NotAPeer, Pem, ServerName, Shown,
+    Trust, UnixTime, Validity, caller_of, client_config, node_server_name, peer_of, server_config,
+    server_name,
 };
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,11 +42,20 @@ fn application(ca: &Authority) -> Credentials {
 }
 
 fn serving(own: &Credentials, auth: ClientAuth) -> Arc<ServerConfig> {
-    server_config(own, auth).expect("a server configuration")
+    server_config(&trust(own.ca()), &shown(own), auth).expect("a server configuration")
 }
 
 fn dialing(ca: &Authority, own: Option<&Credentials>) -> Arc<ClientConfig> {
-    client_config(ca.ca(), own).expect("a client configuration")
+    let shown = own.map(shown);
+    client_config(&trust(ca.ca()), shown.as_ref()).expect("a client configuration")
+}
+
+fn trust(ca: &Ca) -> Trust {
+    Trust::new(std::slice::from_ref(ca)).expect("a CA")
+}
+
+fn shown(own: &Credentials) -> Shown {
+    Shown::new(own).expect("a pair")
 }
 
 /// What each side knows once a byte went each way.
@@ -177,6 +187,68 @@ async fn an_expired_caller_is_refused() {
     let server = serving(&node(&ca, 1), ClientAuth::Optional);
     let old = credentials(&ca, ca.issue_application("cad", LONG_AGO).expect("issued"));
     refused(server, dialing(&ca, Some(&old)), server_name(), "certificate expired").await;
+}
+
+/// The configuration stays; what is shown and who is believed changes under it.
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_new_configuration() {
+    let ca = authority();
+    let own = shown(&application(&ca));
+    let server = serving(&node(&ca, 1), ClientAuth::Required);
+    let client = client_config(&trust(ca.ca()), Some(&own)).expect("a configuration");
+    for name in ["cad", "cam"] {
+        let pair = ca.issue_application(name, ALWAYS).expect("issued");
+        own.show(&credentials(&ca, pair)).expect("a pair");
+        let met = meet(server.clone(), client.clone(), server_name()).await.expect("a handshake");
+        assert_eq!(met.caller.expect("a caller").name(), name);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_and_a_dialer_change_their_cas_while_they_run() {
+    let (old, new) = (authority(), authority());
+    let believed = trust(old.ca());
+    let node_shown = shown(&node(&old, 1));
+    let server = server_config(&believed, &node_shown, ClientAuth::Required).expect("TLS");
+    let own = shown(&application(&old));
+    let client = client_config(&believed, Some(&own)).expect("TLS");
+    let before = believed.version();
+
+    believed.believe(&[old.ca().clone(), new.ca().clone()]).expect("CAs");
+    assert!(believed.version() > before);
+    node_shown.show(&node(&new, 1)).expect("a pair");
+    meet(server.clone(), client.clone(), server_name()).await.expect("both are believed");
+    own.show(&application(&new)).expect("a pair");
+    believed.believe(&[new.ca().clone()]).expect("a CA");
+    meet(server.clone(), client.clone(), server_name()).await.expect("the new one is believed");
+    own.show(&application(&old)).expect("a pair");
+    refused(server, client, server_name(), "server: invalid peer certificate").await;
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_on_either_side() {
+    let ca = authority();
+    let (caller, server) = (application(&ca), node(&ca, 1));
+    let believed = trust(ca.ca());
+    let serving = server_config(&believed, &shown(&server), ClientAuth::Optional).expect("TLS");
+    let dialing = client_config(&believed, Some(&shown(&caller))).expect("TLS");
+    meet(serving.clone(), dialing.clone(), server_name()).await.expect("nothing is revoked");
+    for revoked in [caller.fingerprint(), server.fingerprint()] {
+        believed.refuse([revoked].into());
+        assert!(believed.is_revoked(&revoked));
+        refused(serving.clone(), dialing.clone(), server_name(), "Revoked").await;
+    }
+    believed.refuse([].into());
+    meet(serving, dialing, server_name()).await.expect("nothing is revoked any more");
+}
+
+#[tokio::test]
+async fn who_believes_nobody_lets_nobody_in() {
+    let ca = authority();
+    let own = shown(&node(&ca, 1));
+    let server = server_config(&Trust::nobody(), &own, ClientAuth::Optional).expect("TLS");
+    let client = dialing(&ca, Some(&application(&ca)));
+    refused(server, client, server_name(), "UnknownIssuer").await;
 }
 
 /// The build leaves TLS 1.2 out, so its first message is written by hand.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pki::{Authority, ClientAuth, Credentials, Issued, Pem, UnixTime, Validity};
+use pki::{Authority, ClientAuth, Credentials, Issued, Pem, Shown, Trust, UnixTime, Validity};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -29,7 +29,9 @@ async fn cluster(authority: &Authority, client_auth: ClientAuth) -> FakeCluster 
         Pem::new("key", node.key_pem.as_bytes()),
     )
     .unwrap();
-    let config = pki::server_config(&credentials, client_auth).unwrap();
+    let trust = Trust::new(std::slice::from_ref(authority.ca())).unwrap();
+    let shown = Shown::new(&credentials).unwrap();
+    let config = pki::server_config(&trust, &shown, client_auth).unwrap();
     let cluster = FakeCluster::start_tls(1, config).await.unwrap();
     cluster.sell("cad-pro", 1);
     cluster
