@@ -138,6 +138,10 @@ reasons! {
     TermSignatureInvalid "TERM_SIGNATURE_INVALID",
     /// The heartbeat was sent before.
     HeartbeatStale "HEARTBEAT_STALE",
+    /// A node is not replaced, or not like this.
+    ReplacementRefused "REPLACEMENT_REFUSED",
+    /// A share is not made again.
+    RepairRefused "REPAIR_REFUSED",
     /// The server does not know the call; it may be older than its caller.
     UnknownCall "UNKNOWN_CALL",
     /// The caller proved no identity.

@@ -3,13 +3,16 @@
 //! Genesis writes it; later commands amend it. Whatever asks "is this one of
 //! us" asks the charter, never a configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use license::container::ContainerIdentity;
 use license::product::{ActId, ClusterId, NodeId, WallTime};
 use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Genesis, Member};
+use crate::name::Address;
 
 /// Who belongs, and who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +29,60 @@ pub struct Charter {
     pub vendor_roots: Vec<VendorRoot>,
     /// The three members.
     pub members: Vec<Member>,
-    /// Nodes that were members once. Their ids are never given again.
-    pub retired: BTreeSet<NodeId>,
+    /// The member that is being replaced, and by whom.
+    pub replacement: Option<Replacement>,
+    /// Nodes that were let in once and are gone. Their ids and containers are
+    /// never let in again.
+    pub retired: BTreeMap<NodeId, Retired>,
+}
+
+/// A replacement under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// The member that is to go.
+    pub old: NodeId,
+    /// The node that is to come.
+    pub new: Member,
+    /// Where the other nodes reach the new one.
+    pub peer: Address,
+    /// Where applications and balancers reach it.
+    pub client: Address,
+}
+
+/// A node that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Its container: packages that were split for it name it still.
+    pub container: ContainerIdentity,
+    /// How it went.
+    pub departure: Departure,
+}
+
+/// How a node went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Departure {
+    /// This node took its place.
+    ReplacedBy(NodeId),
+    /// It was to take this node's place, and an operator gave that up.
+    Abandoned {
+        /// The node that stays.
+        stays: NodeId,
+    },
+    /// The cluster was restored from a backup without it.
+    LeftBehind,
+}
+
+/// In words that follow the name of the node.
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReplacedBy(new) => write!(f, "was replaced by {new}"),
+            Self::Abandoned { stays } => {
+                write!(f, "was to replace {stays}, which was given up")
+            }
+            Self::LeftBehind => f.write_str("was left behind when a backup was restored"),
+        }
+    }
 }
 
 impl Charter {
@@ -40,12 +95,32 @@ impl Charter {
             ca_digests: BTreeSet::from([genesis.ca_digest]),
             vendor_roots: genesis.vendor_roots.clone(),
             members: genesis.members.clone(),
-            retired: BTreeSet::new(),
+            replacement: None,
+            retired: BTreeMap::new(),
         }
     }
 
     /// The member of that id.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
         self.members.iter().find(|member| member.node == node)
+    }
+
+    /// The node of that id, if it is a member or on its way to be one.
+    pub fn belonging(&self, node: NodeId) -> Option<&Member> {
+        let coming = self.replacement.as_ref().map(|replacement| &replacement.new);
+        self.members.iter().chain(coming).find(|member| member.node == node)
+    }
+
+    /// Whether a node of that id was ever let in.
+    pub fn knew(&self, node: NodeId) -> bool {
+        self.belonging(node).is_some() || self.retired.contains_key(&node)
+    }
+
+    /// The containers of all nodes that were ever let in. A license that was
+    /// installed for three of them holds, though one of the three is gone.
+    pub fn containers_ever(&self) -> impl Iterator<Item = &ContainerIdentity> {
+        let coming = self.replacement.as_ref().map(|replacement| &replacement.new);
+        let present = self.members.iter().chain(coming).map(|member| &member.container);
+        present.chain(self.retired.values().map(|gone| &gone.container))
     }
 }

@@ -3,6 +3,7 @@
 //! These types are the log format: a rule never changes under an old command,
 //! so a changed rule is a new variant at the end (design.md, Versions).
 
+mod replace;
 mod restore;
 
 use std::fmt;
@@ -18,8 +19,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::restore::{Blob, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal};
 use crate::name::{HolderName, Subject};
-pub use crate::refusal::{Bound, GenesisRefusal, ProofKind, Refusal, ShareState};
+pub use crate::refusal::{
+    Bound, GenesisRefusal, ProofKind, Refusal, RepairRefusal, ReplacementRefusal, ShareState,
+};
 use crate::time::{ClusterTime, Stamp, Ttl};
+pub use replace::{
+    AbandonReplacement, BeginReplacement, FinishReplacement, OrderRepair, RepairShare,
+};
 
 /// Names a lease, and the request for it: 128 bits minted once by the client.
 ///
@@ -101,6 +107,16 @@ pub enum Command {
     RevokeToken(RevokeToken),
     /// One step of restoring a backup into a cluster that is not formed.
     Restore(Restore),
+    /// Lets a new node in, to take a member's place.
+    BeginReplacement(BeginReplacement),
+    /// Makes it the member.
+    FinishReplacement(FinishReplacement),
+    /// Or sends it away.
+    AbandonReplacement(AbandonReplacement),
+    /// Allows a lost share to be made again.
+    OrderRepair(OrderRepair),
+    /// Notes the share that was made again.
+    RepairShare(RepairShare),
 }
 
 /// Who forms the cluster, and whom it trusts.

@@ -144,6 +144,11 @@ impl Ledger {
             Command::Heartbeat(heartbeat) => return done(self.hear(heartbeat, entry)),
             Command::IssueToken(body) => return done(self.issue_token(body)),
             Command::RevokeToken(body) => return done(self.revoke_token(body)),
+            Command::BeginReplacement(body) => return done(self.begin_replacement(body)),
+            Command::FinishReplacement(body) => return done(self.finish_replacement(body, entry)),
+            Command::AbandonReplacement(body) => return done(self.abandon_replacement(body)),
+            Command::OrderRepair(body) => return done(self.order_repair(body)),
+            Command::RepairShare(body) => return done(self.repair_share(body, entry)),
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

@@ -25,6 +25,8 @@ mod query;
 mod queue;
 pub mod reason;
 mod refusal;
+mod repair;
+mod replacement;
 mod restore;
 mod share;
 mod state;

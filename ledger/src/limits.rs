@@ -8,6 +8,7 @@
 //! | requests waiting for one product | 10,000 | `QueueFull` |
 //! | licenses | 64 | `LedgerFull` |
 //! | bearer tokens | 10,000 | `LedgerFull` |
+//! | nodes that are gone | 1,000 | `LedgerFull` |
 //! | not-after ahead of the clock | 60 s | `TooFarAhead` |
 //! | wait ahead of the clock | 24 h | `TooFarAhead` |
 //! | a waiting caller's silence | 15 s | `Withdrawn` |
@@ -42,6 +43,9 @@ pub const QUEUE_MAX: u32 = 10_000;
 pub const LICENSES_MAX: u64 = 64;
 /// Bearer tokens.
 pub const BEARER_TOKENS_MAX: u64 = 10_000;
+/// Nodes that were replaced, or were to replace one and did not: their ids and
+/// containers are remembered for ever.
+pub const DEPARTED_MAX: u64 = 1_000;
 /// How far ahead of the clock a not-after may be, in milliseconds.
 pub const NOT_AFTER_AHEAD_MILLIS: u64 = 60_000;
 /// How far ahead of the clock a wait may end, in milliseconds.

@@ -100,3 +100,72 @@ impl From<HolderName> for String {
         name.as_str().to_owned()
     }
 }
+
+/// Where a node is found: `host:port`, as others dial it.
+///
+/// 3 to 255 printable ASCII characters without spaces. Whether it can be
+/// reached is for whoever dials to find out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address(Arc<str>);
+
+impl Address {
+    /// Longest address, in bytes.
+    pub const LENGTH_MAX: usize = 255;
+
+    /// Parses an address.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let plain = text.len() <= Self::LENGTH_MAX && text.bytes().all(|b| b.is_ascii_graphic());
+        let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let port = parts.and_then(|(_, port)| port.parse::<u16>().ok());
+        if plain && port.is_some_and(|port| port != 0) {
+            return Ok(Self(text.into()));
+        }
+        Err(InvalidName::new(
+            "address",
+            text,
+            "write host:port, such as node4.example.net:22451, in at most 255 characters",
+        ))
+    }
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        let longest = format!("{}:1", "x".repeat(Address::LENGTH_MAX - 2));
+        for good in ["node4:22451", "10.0.0.4:1", "[fd00::4]:65535", &longest] {
+            assert!(Address::parse(good).is_ok(), "{good}");
+        }
+        let longer = format!("x{longest}");
+        for bad in ["", "node4", ":22451", "node4:0", "node4:65536", "no de:1", &longer] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -9,11 +9,11 @@ use crate::ledger::Ledger;
 use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::pool::Pool;
-use crate::state::{Bearer, Installed};
+use crate::state::{Bearer, Edition, Installed};
 use crate::time::ClusterTime;
 use crate::view::{
-    AttestationNeed, BearerView, Comparison, LicenseView, MemberView, PoolView, SeatView, Service,
-    ShareView, SignatureNeed, WaiterView,
+    AttestationNeed, BearerView, Comparison, LicenseView, MemberView, PackageView, PoolView,
+    SeatView, Service, ShareView, SignatureNeed, WaiterView,
 };
 
 impl Ledger {
@@ -215,9 +215,9 @@ impl Ledger {
 
     /// The packages of a license as the vendor wrote them, from which a node
     /// takes its share: the one in force, then the update on its way.
-    pub fn packages(&self, license: LicenseId) -> Vec<&[u8]> {
+    pub fn packages(&self, license: LicenseId) -> Vec<PackageView<'_>> {
         let installed = self.state.licenses.get(&license).into_iter();
-        installed.flat_map(Installed::editions).map(|e| e.package.as_slice()).collect()
+        installed.flat_map(Installed::editions).map(Edition::view).collect()
     }
 
     /// Editions that two shares have not yet signed for the current term.
@@ -233,11 +233,14 @@ impl Ledger {
         unsigned.map(|edition| need(edition.license.terms())).collect()
     }
 
-    /// Editions whose share this node has neither proved nor had withdrawn.
+    /// Editions whose share this node holds and has neither proved nor had withdrawn.
     pub fn attestation_needs(&self, node: NodeId) -> Vec<AttestationNeed> {
         let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
-        let missing =
-            editions.filter(|e| !e.attested.contains(&node) && !e.withdrawn.contains(&node));
+        let missing = editions.filter(|edition| {
+            !edition.attested.contains(&node)
+                && !edition.withdrawn.contains(&node)
+                && self.state.has_share(edition, node)
+        });
         let need = |terms: &license::terms::Terms| AttestationNeed {
             license: terms.license,
             serial: terms.serial,

@@ -66,4 +66,6 @@ reasons! {
     HeartbeatStale "heartbeat_stale" Self::HeartbeatStale { .. },
     Restored "restored" Self::Restored { .. },
     Restore "restore" Self::Restore(_),
+    Replacement "replacement" Self::Replacement(_),
+    Repair "repair" Self::Repair(_),
 }

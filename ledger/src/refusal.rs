@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
+use license::container::ContainerSerial;
+use license::product::{ActId, LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Ending, RestoreRefusal, Token};
@@ -264,6 +265,12 @@ pub enum Refusal {
     /// A step of a restore.
     #[error("{0}")]
     Restore(Box<RestoreRefusal>),
+    /// A node is not replaced, or not like this.
+    #[error("{0}")]
+    Replacement(ReplacementRefusal),
+    /// A share is not made again.
+    #[error("{0}")]
+    Repair(RepairRefusal),
 }
 
 /// A share's state on one node, as operators and refusals name it.
@@ -277,6 +284,8 @@ pub enum ShareState {
     Silent,
     /// An operator withdrew it.
     Withdrawn,
+    /// The node came after the license was issued and has no share of it.
+    Missing,
 }
 
 impl fmt::Display for ShareState {
@@ -286,6 +295,7 @@ impl fmt::Display for ShareState {
             Self::Unattested => "not proved",
             Self::Silent => "silent",
             Self::Withdrawn => "withdrawn",
+            Self::Missing => "without a share",
         })
     }
 }
@@ -307,6 +317,94 @@ pub enum GenesisRefusal {
         "a backup is being restored here: finish it with `trine cluster restore`, or stop all three nodes and start them with empty data directories"
     )]
     Restoring,
+}
+
+/// Why a node is not replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum ReplacementRefusal {
+    /// One at a time.
+    #[error(
+        "{old} is being replaced by {new}: go on with `trine cluster replace {} {}`, or give it up with --undo", old.0, new.0
+    )]
+    UnderWay {
+        /// The member that is to go.
+        old: NodeId,
+        /// The node that is to come.
+        new: NodeId,
+    },
+    /// Nothing to finish or to give up.
+    #[error(
+        "no replacement of {old} by {new} is under way: begin one with `trine cluster replace {} {}`", old.0, new.0
+    )]
+    NoneUnderWay {
+        /// The member.
+        old: NodeId,
+        /// The node.
+        new: NodeId,
+    },
+    /// An id is given once.
+    #[error(
+        "the id of {node} was used before, and an id is never used again: give the new node an id that this cluster never had, with a certificate of its own (`trine pki issue`)"
+    )]
+    IdUsed {
+        /// The node.
+        node: NodeId,
+    },
+    /// A container belongs to one node for ever.
+    #[error(
+        "container {container} of {node} was another node's: a data directory was copied; start the new node with an empty one"
+    )]
+    ContainerUsed {
+        /// The new node.
+        node: NodeId,
+        /// Its container.
+        container: ContainerSerial,
+    },
+    /// The new node was set up for another cluster.
+    #[error(
+        "the container of {node} has act id {}, and this cluster's is {}: write `act = {}` into its configuration, empty its data directory and start it again", act.0, wanted.0, wanted.0
+    )]
+    OtherAct {
+        /// The new node.
+        node: NodeId,
+        /// Its container's.
+        act: ActId,
+        /// The cluster's.
+        wanted: ActId,
+    },
+}
+
+/// Why a share is not made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum RepairRefusal {
+    /// Nothing is lost.
+    #[error("{node} has its share of license {license}: nothing is to be repaired")]
+    HasShare {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
+    /// No operator allowed it.
+    #[error(
+        "no operator ordered a share of license {license} for {node}: `trine license repair` does"
+    )]
+    NotOrdered {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
+    /// It is none of this license's shares, another member's, or sealed to another container.
+    #[error(
+        "what was offered is no share of license {license} that {node} may hold: ask the vendor for a package made from `trine license request`"
+    )]
+    NoFreePlace {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
 }
 
 /// What kind of proof failed.
@@ -341,6 +439,8 @@ pub enum Bound {
     Licenses,
     /// Bearer tokens.
     BearerTokens,
+    /// Nodes that are gone.
+    Departed,
 }
 
 impl Bound {
@@ -351,6 +451,7 @@ impl Bound {
             Self::Leases => limits::LEASES_MAX,
             Self::Licenses => limits::LICENSES_MAX,
             Self::BearerTokens => limits::BEARER_TOKENS_MAX,
+            Self::Departed => limits::DEPARTED_MAX,
         }
     }
 
@@ -368,6 +469,7 @@ impl fmt::Display for Bound {
             Self::Leases => "live and waiting requests",
             Self::Licenses => "licenses",
             Self::BearerTokens => "bearer tokens",
+            Self::Departed => "nodes that are gone",
         })
     }
 }
@@ -401,7 +503,9 @@ mod tests {
 
     #[test]
     fn the_last_place_is_taken_and_no_other() {
-        for bound in [Bound::Memories, Bound::Leases, Bound::Licenses, Bound::BearerTokens] {
+        for bound in
+            [Bound::Memories, Bound::Leases, Bound::Licenses, Bound::BearerTokens, Bound::Departed]
+        {
             let limit = bound.limit();
             assert_eq!(bound.check_room(limit - 1), Ok(()));
             let full = Refusal::LedgerFull { what: bound, limit };

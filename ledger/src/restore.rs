@@ -7,6 +7,7 @@
 use license::product::NodeId;
 use sha2::{Digest, Sha256};
 
+use crate::charter::{Departure, Retired};
 use crate::codec::CodecError;
 use crate::command::{
     GenesisRefusal, Refusal, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal,
@@ -122,7 +123,7 @@ impl Ledger {
             let (said, found) = (plan.cluster, charter.cluster);
             return Err(RestoreRefusal::OtherCluster { said, found });
         }
-        let is_retired = |node: &NodeId| charter.retired.contains(node);
+        let is_retired = |node: &NodeId| charter.retired.contains_key(node);
         if let Some(node) = plan.members.iter().map(|member| member.node).find(is_retired) {
             return Err(RestoreRefusal::Retired { node });
         }
@@ -227,9 +228,14 @@ fn forget_vitals(state: &mut State, plan: &RestorePlan) {
 /// CA that they use. Who is none of them any more has left for good.
 fn join(state: &mut State, plan: RestorePlan) {
     let Some(charter) = &mut state.scalars.charter else { return };
-    let left = charter.members.iter().map(|member| member.node);
-    let left = left.filter(|node| plan.members.iter().all(|member| member.node != *node));
-    charter.retired.extend(left);
+    let is_here = |node: NodeId| plan.members.iter().any(|member| member.node == node);
+    // A node that was on its way in is here now, or has missed it.
+    let coming = charter.replacement.take().map(|replacement| replacement.new);
+    for left in charter.members.iter().chain(&coming).filter(|member| !is_here(member.node)) {
+        let container = left.container.clone();
+        let gone = Retired { container, departure: Departure::LeftBehind };
+        charter.retired.insert(left.node, gone);
+    }
     // Containers made for other addresses or another CA have another act id:
     // the vendor issues anew for them.
     charter.act = act_of(&plan.members).unwrap_or(charter.act);
@@ -245,6 +251,7 @@ fn unprove(state: &mut State) {
                 let Some(edition) = edition else { continue };
                 edition.attested.clear();
                 edition.signed_term = None;
+                edition.repairs.clear();
             }
         });
     }

@@ -34,6 +34,8 @@ impl Ledger {
         let edition = Edition {
             package: body.package.clone(),
             license,
+            repaired: Vec::new(),
+            repairs: BTreeSet::new(),
             attested: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             signed_term: None,
@@ -150,7 +152,11 @@ impl Ledger {
         Ok(())
     }
 
-    fn edition(&self, license: LicenseId, serial: LicenseSerial) -> Result<&Edition, Refusal> {
+    pub(crate) fn edition(
+        &self,
+        license: LicenseId,
+        serial: LicenseSerial,
+    ) -> Result<&Edition, Refusal> {
         let unknown = Refusal::UnknownLicense { license };
         let installed = self.state.licenses.get(&license).ok_or(unknown)?;
         let of_serial = |edition: &&Edition| edition.license.terms().serial == serial;
@@ -160,7 +166,7 @@ impl Ledger {
         })
     }
 
-    fn update_edition(
+    pub(crate) fn update_edition(
         &mut self,
         license: LicenseId,
         serial: LicenseSerial,
@@ -296,6 +302,9 @@ impl State {
     }
 
     fn share(&self, edition: &Edition, node: NodeId) -> ShareState {
+        if !self.has_share(edition, node) {
+            return ShareState::Missing;
+        }
         if edition.withdrawn.contains(&node) {
             return ShareState::Withdrawn;
         }
@@ -303,6 +312,13 @@ impl State {
             return ShareState::Unattested;
         }
         if self.is_heard(node) { ShareState::Live } else { ShareState::Silent }
+    }
+
+    /// Whether a node has a place in the split of this edition: one that came
+    /// after it was issued has none.
+    pub(crate) fn has_share(&self, edition: &Edition, node: NodeId) -> bool {
+        let member = self.scalars.charter.as_ref().and_then(|charter| charter.member(node));
+        member.is_some_and(|member| edition.license.signer(member.container.serial()).is_some())
     }
 
     /// Whether a node was heard within three seconds.

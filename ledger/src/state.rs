@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use license::package::License;
 use license::product::{LicenseId, LicenseSerial, NodeId, WallTime};
+use license::repair::RepairedShare;
 use serde::{Deserialize, Serialize};
 
 use crate::charter::Charter;
@@ -13,6 +14,7 @@ use crate::memory::Request;
 use crate::name::Subject;
 use crate::table::{self, Sum, Table};
 use crate::time::ClusterTime;
+use crate::view::PackageView;
 use crate::wall::WallFloor;
 
 /// The replicated state.
@@ -100,6 +102,11 @@ impl Installed {
         std::iter::once(&self.current).chain(&self.next)
     }
 
+    /// Changes both editions.
+    pub(crate) fn each_edition(&mut self, change: impl FnMut(&mut Edition)) {
+        std::iter::once(&mut self.current).chain(&mut self.next).for_each(change);
+    }
+
     /// The newest edition.
     pub(crate) fn newest(&self) -> &Edition {
         self.next.as_ref().unwrap_or(&self.current)
@@ -111,13 +118,25 @@ impl Installed {
 pub(crate) struct Edition {
     /// As the vendor wrote it: nodes take their share from it.
     pub(crate) package: Vec<u8>,
+    /// What it says, with every share that was made again in its place.
     pub(crate) license: License,
+    /// The shares that were made again, in order.
+    pub(crate) repaired: Vec<RepairedShare>,
+    /// Nodes for whom an operator ordered the lost share to be made again.
+    pub(crate) repairs: BTreeSet<NodeId>,
     /// Nodes that proved their share.
     pub(crate) attested: BTreeSet<NodeId>,
     /// Nodes whose share an operator withdrew.
     pub(crate) withdrawn: BTreeSet<NodeId>,
     /// The last term that two shares signed.
     pub(crate) signed_term: Option<u64>,
+}
+
+impl Edition {
+    /// What a node takes its share from.
+    pub(crate) fn view(&self) -> PackageView<'_> {
+        PackageView { package: &self.package, repaired: &self.repaired }
+    }
 }
 
 /// Whom a bearer token stands for, and until when.

@@ -5,6 +5,7 @@
 
 use license::container::ContainerIdentity;
 use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::repair::RepairedShare;
 use license::terms::Terms;
 
 use crate::command::{ShareState, Token};
@@ -176,4 +177,26 @@ pub struct AttestationNeed {
     pub license: LicenseId,
     /// Which update of it.
     pub serial: LicenseSerial,
+}
+
+/// An edition of a license as a node takes its share from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackageView<'a> {
+    /// The package as the vendor wrote it.
+    pub package: &'a [u8],
+    /// The shares that were made again since, in order.
+    pub repaired: &'a [RepairedShare],
+}
+
+/// A license edition whose lost share is to be made again for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairNeed {
+    /// The license.
+    pub license: LicenseId,
+    /// Which update of it.
+    pub serial: LicenseSerial,
+    /// Who is to hold it.
+    pub node: NodeId,
+    /// The two who hold the others.
+    pub helpers: [NodeId; 2],
 }

@@ -5,12 +5,12 @@ mod support;
 
 use ledger::Ledger;
 use ledger::command::{
-    Acquire, Batch, Bound, Cancel, Command, IssueToken, LeaseId, Outcome, Refusal, Release, Renew,
-    Token, WithdrawShare,
+    AbandonReplacement, Acquire, Batch, Bound, Cancel, Command, IssueToken, LeaseId, Outcome,
+    Refusal, Release, Renew, Token, WithdrawShare,
 };
 use ledger::limits::{
-    BEARER_TOKENS_MAX, ENDINGS_PER_ENTRY, LEASES_MAX, LICENSES_MAX, QUEUE_MAX, REQUESTS_MAX,
-    SUBJECT_SEATS_MAX,
+    BEARER_TOKENS_MAX, DEPARTED_MAX, ENDINGS_PER_ENTRY, LEASES_MAX, LICENSES_MAX, QUEUE_MAX,
+    REQUESTS_MAX, SUBJECT_SEATS_MAX,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
@@ -141,6 +141,24 @@ fn licenses_and_bearer_tokens_have_a_stated_number() {
     let full = Refusal::LedgerFull { what: Bound::BearerTokens, limit: BEARER_TOKENS_MAX };
     assert_eq!(answers.last(), Some(&Outcome::Refused(full)));
     assert_eq!(answers[answers.len() - 2], Outcome::Done);
+}
+
+/// Every replacement, finished or given up, is remembered for ever.
+#[test]
+fn nodes_that_are_gone_have_a_stated_number() {
+    let mut cluster = Cluster::serving(1);
+    let by = || subject("ops");
+    for number in 0..DEPARTED_MAX {
+        let (old, new) = (NodeId(3), 10 + number);
+        let begin = cluster.world.newcomer(3, new, None, 4711);
+        let new = NodeId(new);
+        let give_up = Command::AbandonReplacement(AbandonReplacement { old, new, by: by() });
+        let answers = cluster.apply(0, vec![begin, give_up]);
+        assert!(answers.ends_with(&[Outcome::Done, Outcome::Done]), "{answers:?}");
+    }
+    let begin = cluster.world.newcomer(3, 10 + DEPARTED_MAX, None, 4711);
+    let full = Refusal::LedgerFull { what: Bound::Departed, limit: DEPARTED_MAX };
+    assert_eq!(cluster.apply(0, vec![begin]).last(), Some(&Outcome::Refused(full)));
 }
 
 /// The ledger is as full as it may be: it refuses, and has room again when one

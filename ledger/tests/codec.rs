@@ -9,8 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use ledger::command::{
-    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Release, Renew, Restore, RestoreFinish,
-    Revoke, RevokeToken, Token, WithdrawShare,
+    AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
+    OrderRepair, Release, Renew, Restore, RestoreFinish, Revoke, RevokeToken, Token, WithdrawShare,
 };
 use ledger::limits::BATCH_COMMANDS_MAX;
 use ledger::name::HolderName;
@@ -65,6 +65,16 @@ fn batch() -> Batch {
         Command::Restore(Restore::Begin(world.plan(&[1, 2, 3], 100, 60_000))),
         Command::Restore(Restore::Part(world.part(&[1, 2, 3], 0))),
         Command::Restore(Restore::Finish(RestoreFinish { backup: support::digest_of(&[1, 2, 3]) })),
+        world.newcomer(3, 4, None, 4711),
+        Command::AbandonReplacement(AbandonReplacement {
+            old: NodeId(3),
+            new: NodeId(4),
+            by: ops(),
+        }),
+        world.newcomer(3, 5, None, 4711),
+        Command::FinishReplacement(FinishReplacement { old: NodeId(3), new: NodeId(5), by: ops() }),
+        Command::OrderRepair(OrderRepair { license, node: NodeId(5), by: ops() }),
+        world.repair(&issued, [1, 2], 3, (5, 5)),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }

@@ -12,8 +12,9 @@ use std::fs;
 use std::path::Path;
 
 use ledger::command::{
-    Acquire, Batch, Cancel, Command, IssueToken, LeaseId, Outcome, Release, Renew, Reply, Restore,
-    RestoreFinish, RestorePlan, Revoke, RevokeToken, Standing, Token, WithdrawShare,
+    AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
+    OrderRepair, Outcome, Release, Renew, Reply, Restore, RestoreFinish, RestorePlan, Revoke,
+    RevokeToken, Standing, Token, WithdrawShare,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
@@ -143,6 +144,67 @@ impl Teller {
                 let node = NodeId(options["node"].parse().unwrap());
                 let by = subject("ops");
                 self.apply(Command::WithdrawShare(WithdrawShare { license, node, by }))
+            }
+            "replace" => {
+                let [old, new] = nodes(args);
+                let number = |key| options.get(key).map(|word| word.parse().unwrap());
+                let (copied, act) = (number("container"), number("act").unwrap_or(4711));
+                let begin = self.world.newcomer(old, new, copied, act as u32);
+                self.apply(begin)
+            }
+            "replaced" => {
+                let [old, new] = nodes(args);
+                let finish =
+                    FinishReplacement { old: NodeId(old), new: NodeId(new), by: subject("ops") };
+                let told = self.apply(Command::FinishReplacement(finish));
+                let members = &self.ledger.charter().expect("formed").members;
+                for (member, ours) in members.iter().zip(&mut self.world.members) {
+                    *ours = member.node.0;
+                }
+                told
+            }
+            "abandon" => {
+                let [old, new] = nodes(args);
+                let (old, new, by) = (NodeId(old), NodeId(new), subject("ops"));
+                self.apply(Command::AbandonReplacement(AbandonReplacement { old, new, by }))
+            }
+            "members" => {
+                let charter = self.ledger.charter().expect("formed");
+                let present = charter.members.iter().map(|member| member.node.to_string());
+                let coming = charter.replacement.iter().map(|replacement| {
+                    let (new, old) = (replacement.new.node, replacement.old);
+                    format!("{new} is to replace {old} at {}", replacement.peer)
+                });
+                let gone = charter.retired.iter();
+                let gone = gone.map(|(node, gone)| format!("{node} {}", gone.departure));
+                lines(present.chain(coming).chain(gone))
+            }
+            "order" => {
+                let license = self.issued[&self.key(name, options)].license.terms().license;
+                let (node, by) = (NodeId(options["node"].parse().unwrap()), subject("ops"));
+                self.apply(Command::OrderRepair(OrderRepair { license, node, by }))
+            }
+            "repair" => {
+                let key = self.key(name, options);
+                let number = |key: &str| options[key].parse::<u64>().unwrap();
+                let (lost, node) = (number("lost"), number("node"));
+                let claimed = options.get("as").map_or(node, |node| node.parse().unwrap());
+                let helpers: Vec<u64> =
+                    options["by"].split(',').map(|node| node.parse().unwrap()).collect();
+                let helpers = [helpers[0], helpers[1]];
+                let issued = &self.issued[&key];
+                let repair = self.world.repair(issued, helpers, lost, (node, claimed));
+                self.apply(repair)
+            }
+            "needs" => {
+                let node = NodeId(name.parse().unwrap());
+                let attest = self.ledger.attestation_needs(node).into_iter();
+                let attest = attest.map(|need| format!("to prove {}", need.license));
+                let repair = self.ledger.repair_needs(node).into_iter().map(|need| {
+                    let [one, other] = need.helpers;
+                    format!("to have {} repaired by {one} and {other}", need.license)
+                });
+                lines(attest.chain(repair))
             }
             "down" => {
                 self.walls.remove(&name.parse().unwrap());
@@ -322,7 +384,8 @@ impl Teller {
         let issued = self.world.issue(sold);
         let mut commands = vec![World::install(&issued)];
         if !args.contains(&"bare") {
-            commands.extend((1..=3).map(|node| self.world.attest(&issued, node)));
+            let members = self.world.members.into_iter();
+            commands.extend(members.map(|node| self.world.attest(&issued, node)));
             commands.push(Command::SignTerm(self.world.sign(&issued, self.term)));
         }
         self.issued.insert((name.to_owned(), tmr, serial), issued);
@@ -494,6 +557,10 @@ impl Teller {
 fn lines(lines: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = lines.collect();
     if all.is_empty() { "none".to_owned() } else { format!("{}\n{}", all.len(), all.join("\n")) }
+}
+
+fn nodes(args: &[&str]) -> [u64; 2] {
+    [args[0].parse().unwrap(), args[1].parse().unwrap()]
 }
 
 fn lease(name: &str) -> LeaseId {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use frost_p256::keys::repairable::{Delta, repair_share_part1, repair_share_part2};
 use frost_p256::keys::{
     IdentifierList, PublicKeyPackage, SigningShare, VerifiableSecretSharingCommitment,
     VerifyingShare,
@@ -61,13 +62,7 @@ pub(crate) fn split<R: CryptoRng>(rng: &mut R) -> Option<Split> {
 }
 
 fn secret_of(share: &SigningShare) -> Option<Secret> {
-    let bytes = Zeroizing::new(share.serialize());
-    let mut secret = Zeroizing::new([0; 32]);
-    if bytes.len() != secret.len() {
-        return None;
-    }
-    secret.copy_from_slice(&bytes);
-    Some(secret)
+    secret_bytes(share.serialize())
 }
 
 /// The public half of one signer's share, as the dealer's commitments fix it.
@@ -102,6 +97,42 @@ pub(crate) fn key_package(
         VerifyingKey::deserialize(&group.to_bytes()).ok()?,
         THRESHOLD as u16,
     ))
+}
+
+/// What one signer contributes to the share of `lost`, split at random between
+/// itself and `partner`.
+pub(crate) fn halves<R: CryptoRng>(
+    key: &KeyPackage,
+    partner: usize,
+    lost: usize,
+    rng: &mut R,
+) -> Option<(Secret, Secret)> {
+    let (ours, theirs) = (*key.identifier(), identifier(partner)?);
+    let halves = repair_share_part1::<frost_p256::P256Sha256, _>(
+        &[ours, theirs],
+        key,
+        &mut OldRng(rng),
+        identifier(lost)?,
+    )
+    .ok()?;
+    let half = |of| secret_bytes(halves.get(of)?.serialize());
+    Some((half(&ours)?, half(&theirs)?))
+}
+
+/// The sum of two scalars.
+pub(crate) fn sum(one: &Secret, other: &Secret) -> Option<Secret> {
+    let read = |secret: &Secret| Delta::deserialize(secret.as_slice()).ok();
+    secret_bytes(repair_share_part2(&[read(one)?, read(other)?]).serialize())
+}
+
+fn secret_bytes(bytes: Vec<u8>) -> Option<Secret> {
+    let bytes = Zeroizing::new(bytes);
+    let mut secret = Zeroizing::new([0; 32]);
+    if bytes.len() != secret.len() {
+        return None;
+    }
+    secret.copy_from_slice(&bytes);
+    Some(secret)
 }
 
 /// A Schnorr signature by one signer's share alone.

@@ -14,6 +14,7 @@ pub mod key;
 pub mod keyfile;
 pub mod package;
 pub mod product;
+pub mod repair;
 pub mod request;
 mod seal;
 pub mod share;

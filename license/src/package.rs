@@ -14,6 +14,7 @@ use crate::container::{ContainerIdentity, ContainerSerial};
 use crate::frost::{self, SHARES};
 use crate::key::{self, PublicKey, Signature, Statement};
 use crate::product::{ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName};
+use crate::repair::RepairedShare;
 use crate::share::{self, SealedShare, ShareProof, TermSignature};
 use crate::terms::{Terms, TermsRefusal};
 use crate::trust::{self, FirmCertificate, VendorRoot};
@@ -328,7 +329,27 @@ impl License {
         *cluster == self.terms.cluster && frost::verify(&self.group, &message, &signature.0)
     }
 
-    pub(crate) fn signer(&self, container: ContainerSerial) -> Option<usize> {
+    /// The license with a share that was made again in the place of the lost
+    /// one, and the container that held it before.
+    ///
+    /// The place is the one whose public half the share has. Whether the new
+    /// container may have it is for the caller to check, and whether the share
+    /// is in it is what its holder's attestation shows. `None` when the license
+    /// has no such place, or the container has one already.
+    pub fn reseat(&self, repaired: &RepairedShare) -> Option<(Self, ContainerSerial)> {
+        let RepairedShare(share) = repaired;
+        let named = ContainerSerial::of(&share.recipient) == share.container;
+        if !named || self.signer(share.container).is_some() {
+            return None;
+        }
+        let place = self.verifying().iter().position(|verifying| *verifying == share.verifying)?;
+        let mut reseated = self.clone();
+        let before = std::mem::replace(&mut reseated.shares[place], share.clone());
+        Some((reseated, before.container))
+    }
+
+    /// The place of a container's share in the split, if it has one.
+    pub fn signer(&self, container: ContainerSerial) -> Option<usize> {
         self.shares.iter().position(|share| share.container == container)
     }
 

@@ -140,6 +140,10 @@ impl Share {
         self.serial
     }
 
+    pub(crate) fn key(&self) -> &KeyPackage {
+        &self.key
+    }
+
     /// The container it is sealed to.
     pub fn container(&self) -> ContainerSerial {
         self.container

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::command::Attest;
-use ledger::view::{AttestationNeed, SignatureNeed};
+use ledger::view::{AttestationNeed, PackageView, SignatureNeed};
 use license::container::Container;
 use license::package::{License, Package};
 use license::product::{ClusterId, LicenseId, LicenseSerial, NodeId};
+use license::repair::RepairedShare;
 use license::request::ContainerRequest;
 use license::share::{Commitment, Nonces, Share, SignatureShare, TermSignature, aggregate_term};
 use openraft::async_runtime::WatchReceiver as _;
@@ -54,6 +55,8 @@ struct Inner {
 struct Opened {
     license: License,
     share: Share,
+    /// How many shares had been made again then: another is another license.
+    repairs: usize,
 }
 
 struct Outstanding {
@@ -72,6 +75,8 @@ enum Unusable {
     NotInstalled,
     #[error("the package does not hold: {0}")]
     Package(#[from] license::package::PackageRefusal),
+    #[error("a share that was made again has no place in it")]
+    Repaired,
     #[error("the share does not open: {0}")]
     Share(#[from] license::share::ShareRefusal),
     #[error("the share does not sign: {0}")]
@@ -236,28 +241,17 @@ impl Shares {
 
     /// The share of one edition: verified against the logged vendor roots and opened, once.
     fn opened(&self, edition: Edition) -> Result<Arc<Opened>, Unusable> {
-        if let Some(opened) = self.opened_shares().get(&edition) {
-            return Ok(opened.clone());
+        let repairs = self.inner.view.look(|ledger| ledger.repairs_made(edition.0, edition.1));
+        let opened = self.opened_shares().get(&edition).cloned();
+        if let Some(opened) = opened.filter(|opened| opened.repairs == repairs) {
+            return Ok(opened);
         }
-        let (charter, packages) = self.inner.view.look(|ledger| {
-            let packages: Vec<Vec<u8>> =
-                ledger.packages(edition.0).into_iter().map(<[u8]>::to_vec).collect();
-            (ledger.charter().cloned(), packages)
-        });
-        let charter = charter.ok_or(Unusable::NotFormed)?;
-        let members: Vec<_> =
-            charter.members.iter().map(|member| member.container.clone()).collect();
-        for package in packages {
-            let license = Package::decode(&package)?.verify(
-                &charter.vendor_roots,
-                &charter.cluster,
-                &members,
-            )?;
+        for (license, repairs) in self.licenses(edition.0)? {
             if license.terms().serial != edition.1 {
                 continue;
             }
             let share = Share::open(&license, &self.inner.container)?;
-            let opened = Arc::new(Opened { license, share });
+            let opened = Arc::new(Opened { license, share, repairs });
             let mut shares = self.opened_shares();
             // Editions before the one in force are of no more use.
             shares.retain(|(license, serial), _| {
@@ -267,6 +261,31 @@ impl Shares {
             return Ok(opened);
         }
         Err(Unusable::NotInstalled)
+    }
+
+    /// The editions of a license, each verified against the logged vendor roots,
+    /// with the shares that were made again in their places.
+    ///
+    /// Its shares may be for containers of nodes that are gone: the ledger
+    /// checked the members of the time when it was installed.
+    fn licenses(&self, id: LicenseId) -> Result<Vec<(License, usize)>, Unusable> {
+        let (charter, editions) = self.inner.view.look(|ledger| {
+            let copy =
+                |edition: PackageView<'_>| (edition.package.to_vec(), edition.repaired.to_vec());
+            let editions: Vec<_> = ledger.packages(id).into_iter().map(copy).collect();
+            (ledger.charter().cloned(), editions)
+        });
+        let charter = charter.ok_or(Unusable::NotFormed)?;
+        let containers: Vec<_> = charter.containers_ever().cloned().collect();
+        let verified = |(package, repaired): (Vec<u8>, Vec<RepairedShare>)| {
+            let package = Package::decode(&package)?;
+            let license = package.verify(&charter.vendor_roots, &charter.cluster, &containers)?;
+            let reseated = repaired.iter().try_fold(license, |license, repaired| {
+                license.reseat(repaired).map(|(license, _)| license)
+            });
+            Ok((reseated.ok_or(Unusable::Repaired)?, repaired.len()))
+        };
+        editions.into_iter().map(verified).collect()
     }
 
     fn rng(&self) -> EntropyRng {

@@ -4,19 +4,23 @@
 
 #![allow(dead_code, reason = "each test file uses the part it needs")]
 
+use std::collections::BTreeMap;
+
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ledger::command::{
-    Attest, Blob, Command, Genesis, Install, Member, RestorePart, RestorePlan, SignTerm,
+    Attest, BeginReplacement, Blob, Command, Genesis, Install, Member, RepairShare, RestorePart,
+    RestorePlan, SignTerm,
 };
 use ledger::limits::RESTORE_PART_BYTES;
-use ledger::name::Subject;
+use ledger::name::{Address, Subject};
 use license::container::{Container, Heartbeat};
 use license::package::{License, Package};
 use license::product::{
     ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductCode, ProductName, TmrId,
     WallTime,
 };
+use license::repair::{self, Half};
 use license::request::{ClusterRequest, ContainerRequest};
 use license::share::{self, Share};
 use license::terms::{Counting, Feature, Terms};
@@ -33,8 +37,10 @@ pub(crate) struct World {
     rng: ChaCha20Rng,
     root: RootKey,
     vendor: Vendor,
-    containers: Vec<Container>,
-    request: ClusterRequest,
+    /// Of every node there is or was; see [`World::newcomer`].
+    containers: BTreeMap<u64, Container>,
+    /// The three that a license is issued for.
+    pub(crate) members: [u64; 3],
     /// Heartbeats signed so far.
     beats: u64,
 }
@@ -43,7 +49,7 @@ pub(crate) struct World {
 pub(crate) struct Issued {
     pub(crate) license: License,
     pub(crate) package: Vec<u8>,
-    shares: Vec<Share>,
+    shares: BTreeMap<u64, Share>,
 }
 
 pub(crate) fn subject(name: &str) -> Subject {
@@ -77,27 +83,89 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let root = RootKey::create("Acme root", &mut rng).expect("a valid name");
         let vendor = Vendor::create(&root, FIRM, "Acme", &mut rng).expect("a valid name");
-        let containers: Vec<Container> = (0..3).map(|_| Container::create(ACT, &mut rng)).collect();
-        let ask = |node: usize| {
-            let container = &containers[node];
-            ContainerRequest::make(container, CLUSTER, NodeId(node as u64 + 1), [1; 32], vec![])
+        let containers = (1..=3).map(|node| (node, Container::create(ACT, &mut rng))).collect();
+        Self { rng, root, vendor, containers, members: [1, 2, 3], beats: 0 }
+    }
+
+    fn request(&self) -> ClusterRequest {
+        let ask = |node: u64| {
+            let container = &self.containers[&node];
+            ContainerRequest::make(container, CLUSTER, NodeId(node), [1; 32], vec![])
                 .expect("a short chain")
         };
-        let request = ClusterRequest::new(CLUSTER, [9; 32], [ask(0), ask(1), ask(2)])
-            .expect("three different containers");
-        Self { rng, root, vendor, containers, request, beats: 0 }
+        ClusterRequest::new(CLUSTER, [9; 32], self.members.map(ask))
+            .expect("three different containers")
+    }
+
+    fn member(&self, node: u64) -> Member {
+        Member { node: NodeId(node), container: self.containers[&node].identity() }
+    }
+
+    /// Makes a node's container, unless it has one.
+    fn make_container(&mut self, node: u64, act: u32) {
+        let mut rng = ChaCha20Rng::seed_from_u64(1_000 + node);
+        let fresh = Container::create(ActId(act), &mut rng);
+        self.containers.entry(node).or_insert(fresh);
+    }
+
+    /// A replacement of `old` by `new`, whose container is made for it the
+    /// first time, or is `copied` from another node.
+    pub(crate) fn newcomer(
+        &mut self,
+        old: u64,
+        new: u64,
+        copied: Option<u64>,
+        act: u32,
+    ) -> Command {
+        self.make_container(new, act);
+        let mut member = self.member(new);
+        if let Some(copied) = copied {
+            member.container = self.member(copied).container;
+        }
+        let address = |port| Address::parse(&format!("node{new}:{port}")).expect("an address");
+        let (old, peer, client) = (NodeId(old), address(22451), address(22450));
+        let by = subject("ops");
+        Command::BeginReplacement(BeginReplacement { old, new: member, peer, client, by })
+    }
+
+    /// The two `helpers` make the share of `lost` again, for the container of
+    /// `node`, in the name of `claimed`.
+    pub(crate) fn repair(
+        &mut self,
+        issued: &Issued,
+        helpers: [u64; 2],
+        lost: u64,
+        (node, claimed): (u64, u64),
+    ) -> Command {
+        self.make_container(node, ACT.0);
+        let license = &issued.license;
+        let serial = |node: u64| self.containers[&node].identity().serial();
+        let lost = serial(lost);
+        let mut halve = |ours: u64, theirs: u64| {
+            let (rng, partner) = (&mut self.rng, self.containers[&theirs].identity().serial());
+            issued.shares[&ours].halve(license, partner, lost, rng).expect("three shares")
+        };
+        let ((kept, given), (kept_too, given_too)) =
+            (halve(helpers[0], helpers[1]), halve(helpers[1], helpers[0]));
+        let add = |kept: Half, given: &Half| repair::contribute(kept, given).expect("two halves");
+        let parts = [add(kept, &given_too), add(kept_too, &given)];
+        let container = &self.containers[&node];
+        let (license, share) = repair::restore(license, lost, &parts, container, &mut self.rng)
+            .expect("parts that add up");
+        let node = NodeId(claimed);
+        let opened = Share::open(&license, container).expect("its own share");
+        let proof = opened.prove(node, &mut self.rng).expect("good randomness");
+        let terms = license.terms();
+        let (license, serial) = (terms.license, terms.serial);
+        Command::RepairShare(RepairShare { license, serial, node, share, proof })
     }
 
     pub(crate) fn genesis(&self) -> Command {
-        let member = |node: usize| Member {
-            node: NodeId(node as u64 + 1),
-            container: self.containers[node].identity(),
-        };
         Command::Genesis(Genesis {
             cluster: CLUSTER,
             ca_digest: [9; 32],
             vendor_roots: vec![self.root.root().clone()],
-            members: (0..3).map(member).collect(),
+            members: (1..=3).map(|node| self.member(node)).collect(),
             formed: ISSUED,
         })
     }
@@ -106,7 +174,8 @@ impl World {
     pub(crate) fn members_with(&self, new: usize) -> Vec<Member> {
         let mut rng = ChaCha20Rng::seed_from_u64(99);
         let fresh: Vec<_> = (0..new).map(|_| Container::create(ACT, &mut rng)).collect();
-        let containers = fresh.iter().chain(&self.containers[new..]).map(Container::identity);
+        let containers =
+            fresh.iter().chain(self.containers.values().skip(new)).map(Container::identity);
         containers
             .zip(1..)
             .map(|(container, node)| Member { node: NodeId(node), container })
@@ -140,13 +209,14 @@ impl World {
             Vendor::create(&self.root, firm, "Other", &mut self.rng).expect("a valid name")
         });
         let vendor = other.as_ref().unwrap_or(&self.vendor);
-        let package = vendor.issue(&self.request, terms, &mut self.rng).expect("terms that may be");
-        let members: Vec<_> = self.containers.iter().map(Container::identity).collect();
+        let package =
+            vendor.issue(&self.request(), terms, &mut self.rng).expect("terms that may be");
+        let members = self.members.map(|node| self.member(node).container);
         let license = package
             .verify(&[self.root.root().clone()], &CLUSTER, &members)
             .expect("the vendor's own package");
-        let open = |container| Share::open(&license, container).expect("its own share");
-        let shares = self.containers.iter().map(open).collect();
+        let open = |node| Share::open(&license, &self.containers[&node]).expect("its own share");
+        let shares = self.members.iter().map(|node| (*node, open(*node))).collect();
         Issued { package: Package::encode(&package), license, shares }
     }
 
@@ -156,7 +226,7 @@ impl World {
 
     /// An attestation in `claimed`'s name, made with `node`'s share.
     pub(crate) fn attest_as(&mut self, issued: &Issued, node: u64, claimed: u64) -> Command {
-        let share = &issued.shares[node as usize - 1];
+        let share = &issued.shares[&node];
         let claimed = NodeId(claimed);
         let proof = share.prove(claimed, &mut self.rng).expect("good randomness");
         let terms = issued.license.terms();
@@ -168,9 +238,9 @@ impl World {
         })
     }
 
-    /// Nodes 1 and 2 sign a term together.
+    /// The first two nodes that hold a share sign a term together.
     pub(crate) fn sign(&mut self, issued: &Issued, term: u64) -> SignTerm {
-        let signers = &issued.shares[..2];
+        let signers: Vec<&Share> = issued.shares.values().take(2).collect();
         let (nonces, commitments): (Vec<_>, Vec<_>) = signers
             .iter()
             .map(|share| share.commit(&mut self.rng).expect("good randomness"))
@@ -204,7 +274,7 @@ impl World {
         wall: WallTime,
         checkpoint: (u64, [u8; 32]),
     ) -> Command {
-        let container = &self.containers[node as usize - 1];
+        let container = &self.containers[&node];
         Command::Heartbeat(container.sign_heartbeat(Heartbeat {
             cluster: CLUSTER,
             node: NodeId(node),

@@ -3,6 +3,7 @@
 mod containers;
 mod files;
 mod packages;
+mod repair;
 mod shares;
 mod terms;
 mod vendors;

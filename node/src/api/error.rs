@@ -81,6 +81,8 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::SeatRevoked { .. } => (Code::FailedPrecondition, "SEAT_REVOKED"),
         Refusal::OtherSerial { .. } => (Code::FailedPrecondition, "OTHER_SERIAL"),
         Refusal::TokenInUse { .. } => (Code::FailedPrecondition, "TOKEN_IN_USE"),
+        Refusal::Replacement(_) => (Code::FailedPrecondition, "REPLACEMENT_REFUSED"),
+        Refusal::Repair(_) => (Code::FailedPrecondition, "REPAIR_REFUSED"),
         Refusal::Package(_) => (Code::FailedPrecondition, "PACKAGE_REFUSED"),
         Refusal::Genesis(GenesisRefusal::NotFormed) => (Code::FailedPrecondition, "NOT_FORMED"),
         Refusal::Genesis(GenesisRefusal::AlreadyFormed) => {

@@ -93,6 +93,7 @@ fn may_be_forwarded(command: &Command) -> bool {
         Command::Attest(_)
         | Command::Heartbeat(_)
         | Command::Genesis(_)
+        | Command::RepairShare(_)
         | Command::Restore(Restore::Begin(_)) => true,
         Command::Revoke(_)
         | Command::Install(_)
@@ -100,7 +101,11 @@ fn may_be_forwarded(command: &Command) -> bool {
         | Command::WithdrawShare(_)
         | Command::IssueToken(_)
         | Command::RevokeToken(_)
-        | Command::Restore(Restore::Part(_) | Restore::Finish(_)) => false,
+        | Command::Restore(Restore::Part(_) | Restore::Finish(_))
+        | Command::BeginReplacement(_)
+        | Command::FinishReplacement(_)
+        | Command::AbandonReplacement(_)
+        | Command::OrderRepair(_) => false,
     }
 }
 

@@ -189,7 +189,8 @@ fn share(share: &ShareView, members: &[MemberView]) -> v1::Share {
 
 /// The vendor's name, from the package in force, which was verified when installed.
 fn vendor(ledger: &Ledger, license: LicenseId) -> String {
-    let package = ledger.packages(license).first().and_then(|bytes| Package::decode(bytes).ok());
+    let package =
+        ledger.packages(license).first().and_then(|edition| Package::decode(edition.package).ok());
     package.map(|package| package.claimed_certificate().vendor().to_owned()).unwrap_or_default()
 }
 

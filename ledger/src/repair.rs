@@ -1,0 +1,109 @@
+//! A lost share made again by the two others, for the node that took over.
+//!
+//! An operator orders it, per license; the nodes do it among themselves; what
+//! comes out is the very share that was lost, in its old place of the split,
+//! sealed to the new holder's container and proved by it.
+
+use license::package::License;
+use license::product::{LicenseId, LicenseSerial, NodeId};
+
+use crate::command::{OrderRepair, ProofKind, Refusal, RepairRefusal, RepairShare};
+use crate::ledger::{Entry, Ledger};
+use crate::state::{Edition, Installed};
+use crate::view::RepairNeed;
+
+impl Ledger {
+    pub(crate) fn order_repair(&mut self, body: &OrderRepair) -> Result<(), Refusal> {
+        let (license, node) = (body.license, body.node);
+        let container = self.member(node)?.container.serial();
+        let unknown = Refusal::UnknownLicense { license };
+        let installed = self.state.licenses.get(&license).ok_or(unknown)?;
+        let lacks = |edition: &Edition| edition.license.signer(container).is_none();
+        if !installed.editions().any(lacks) {
+            return Err(Refusal::Repair(RepairRefusal::HasShare { license, node }));
+        }
+        self.state.licenses.update(&license, |installed| {
+            installed.each_edition(|edition| {
+                if lacks(edition) {
+                    edition.repairs.insert(node);
+                }
+            });
+        });
+        Ok(())
+    }
+
+    pub(crate) fn repair_share(
+        &mut self,
+        body: &RepairShare,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let RepairShare { license, serial, node, share, proof } = body;
+        let (license, serial, node) = (*license, *serial, *node);
+        let refuse = |refusal| Err(Refusal::Repair(refusal));
+        let charter = self.chartered()?;
+        let container = &self.member(node)?.container;
+        let edition = self.edition(license, serial)?;
+        if edition.license.signer(container.serial()).is_some() {
+            return refuse(RepairRefusal::HasShare { license, node });
+        }
+        if !edition.repairs.contains(&node) {
+            return refuse(RepairRefusal::NotOrdered { license, node });
+        }
+        let is_members = |serial| charter.members.iter().any(|m| m.container.serial() == serial);
+        let reseated = (share.recipient() == container.key())
+            .then(|| edition.license.reseat(share))
+            .flatten()
+            .filter(|(_, before)| !is_members(*before));
+        let Some((reseated, _)) = reseated else {
+            return refuse(RepairRefusal::NoFreePlace { license, node });
+        };
+        if !reseated.verify_attestation(&charter.cluster, node, container.serial(), proof) {
+            return Err(Refusal::ProofInvalid { what: ProofKind::Attestation, node });
+        }
+        self.update_edition(license, serial, |edition| {
+            edition.license = reseated;
+            edition.repaired.push(share.clone());
+            edition.repairs.remove(&node);
+            edition.attested.insert(node);
+        });
+        self.refresh_service(entry);
+        Ok(())
+    }
+
+    /// Editions whose lost share is to be made again for this node.
+    pub fn repair_needs(&self, node: NodeId) -> Vec<RepairNeed> {
+        let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
+        let ordered = editions.filter(|edition| edition.repairs.contains(&node));
+        let need = |edition: &Edition| {
+            let terms = edition.license.terms();
+            let holders = self.holders(&edition.license);
+            // Two hold their shares and one place of the split is nobody's.
+            let [first, second] = holders.try_into().ok()?;
+            Some(RepairNeed {
+                license: terms.license,
+                serial: terms.serial,
+                node,
+                helpers: [first, second],
+            })
+        };
+        ordered.filter_map(need).collect()
+    }
+
+    /// The members that hold a share of the license, in the order of the split.
+    fn holders(&self, license: &License) -> Vec<NodeId> {
+        let members = self.charter().map_or(&[][..], |charter| &charter.members);
+        let holder = |container| {
+            let mut members = members.iter();
+            members.find(|member| member.container.serial() == container).map(|member| member.node)
+        };
+        license.containers().into_iter().filter_map(holder).collect()
+    }
+
+    /// How often a share of this edition was made again for another container.
+    pub fn repairs_made(&self, license: LicenseId, serial: LicenseSerial) -> usize {
+        let mut editions =
+            self.state.licenses.get(&license).into_iter().flat_map(Installed::editions);
+        let of_serial = editions.find(|edition| edition.license.terms().serial == serial);
+        of_serial.map_or(0, |edition| edition.repaired.len())
+    }
+}
