@@ -35,7 +35,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use license::package::Package;
 use license::request::ClusterRequest;
 use license::terms::Terms;
-pub use node::store::mem::Survives;
+pub use node::store::mem::{Platter, Survives};
 use pki::{Identity, Role};
 use trine_client::{Client, Endpoint, Options};
 use wire::peer::peer_client::PeerClient;
@@ -88,6 +88,7 @@ struct Inner {
 enum Order {
     Crash(u64, Survives),
     Restart(u64),
+    Start(Rc<Machine>),
 }
 
 /// What a played story left to look at.
@@ -202,6 +203,12 @@ impl World {
                     machine.lose_power(survives);
                 }
                 Order::Restart(node) => sim.bounce(self.machine(node).name()),
+                Order::Start(machine) => {
+                    sim.host(machine.name().to_owned(), move || {
+                        let machine = machine.clone();
+                        async move { machine.run().await }
+                    });
+                }
             }
         }
     }
@@ -226,6 +233,35 @@ impl World {
     pub async fn restart(&self, node: u64) {
         self.note(format_args!("node-{node} starts"));
         self.order(Order::Restart(node)).await;
+    }
+
+    /// A copy of what a node's disk would keep now.
+    pub fn copy_disk(&self, node: u64) -> Platter {
+        self.machine(node).platter().copy()
+    }
+
+    /// Puts `copy` in the place of a crashed node's disk.
+    pub fn put_back(&self, node: u64, copy: &Platter) {
+        self.note(format_args!("node-{node} gets another disk"));
+        self.machine(node).platter().restore(copy);
+    }
+
+    /// Starts a crashed node that will stop by itself, and says why it did.
+    pub async fn restart_until_it_stops(&self, node: u64) -> String {
+        let machine = self.machine(node);
+        machine.let_stop();
+        self.restart(node).await;
+        self.until("the node stops by itself", async || machine.stopped()).await
+    }
+
+    /// Starts a second process of a node, with a copy of its disk as it is now,
+    /// on a machine of its own where nobody looks for it.
+    pub async fn start_clone(&self, node: u64) -> SecondProcess {
+        let name = format!("clone-of-node-{node}");
+        self.note(format_args!("{name} starts"));
+        let machine = Rc::new(self.machine(node).clone_to(&name, self.copy_disk(node)));
+        self.order(Order::Start(machine.clone())).await;
+        SecondProcess { machine }
     }
 
     /// Lets each sync of a node's disk take this long.
@@ -420,6 +456,18 @@ impl World {
     /// What the nodes have logged so far at `info` and above.
     pub fn journal(&self) -> Vec<String> {
         self.inner.journal.lines()
+    }
+}
+
+/// A second process with a node's identity.
+pub struct SecondProcess {
+    machine: Rc<Machine>,
+}
+
+impl SecondProcess {
+    /// Why it stopped, if it did.
+    pub fn stopped(&self) -> Option<String> {
+        self.machine.stopped()
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Exit {
     Unreachable,
     /// The caller's identity is missing or may not do this.
     NotAllowed,
+    /// This node must not run as it is: it lost data, runs twice, or is not on
+    /// its host. Starting it again changes nothing.
+    Displaced,
     /// The code of the program under `trine run`; or 128 + signal, of the program
     /// or of `trine` itself, as shells count it.
     Program(u8),
@@ -32,6 +35,7 @@ impl Exit {
             Self::Refused => 3,
             Self::Unreachable => 4,
             Self::NotAllowed => 5,
+            Self::Displaced => 6,
             Self::Program(code) => code,
         }
     }
@@ -59,6 +63,7 @@ Exit codes:
   3  refused: no seat free, unknown product, license refused, seat revoked
   4  no quorum, or no server reached
   5  not allowed: no identity, or its role may not do this
+  6  this node must not run as it is: it lost data, runs twice, or its host has changed
   128 + signal number when Ctrl-C or another signal ended it
   `trine run` ends with its program's code, or 128 + signal number; when the
   seat is lost it ends with 3 (revoked, license ended) or 4 (not renewed in time).";
@@ -77,6 +82,7 @@ mod tests {
             (Exit::Refused, 3),
             (Exit::Unreachable, 4),
             (Exit::NotAllowed, 5),
+            (Exit::Displaced, 6),
             (Exit::Program(143), 143),
         ];
         for (exit, code) in all {

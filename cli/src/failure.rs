@@ -42,6 +42,11 @@ impl Failure {
         Self::new(Exit::NotAllowed, reason, message)
     }
 
+    /// A node that must not run as it is, whoever starts it.
+    pub fn displaced(reason: &str, message: impl fmt::Display) -> Self {
+        Self::new(Exit::Displaced, reason, message)
+    }
+
     /// Anything else that broke.
     pub fn failed(message: impl fmt::Display) -> Self {
         Self::new(Exit::Failed, "FAILED", message)

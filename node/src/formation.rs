@@ -12,6 +12,7 @@ use openraft::errors::{InitializeError, RaftError};
 use tokio::time::Instant;
 
 use crate::answer::NotAnswered;
+use crate::clearance::{Clearance, WAITS};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::peers::Peers;
@@ -40,6 +41,7 @@ pub(crate) struct Formation {
     pub(crate) shares: Shares,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clearance: Clearance,
 }
 
 /// The cluster that was formed.
@@ -67,6 +69,9 @@ pub enum FormationError {
         /// What happened.
         reason: String,
     },
+    /// Nobody has said yet that this node lost nothing.
+    #[error("this node {WAITS}; all three nodes must be up and reach one another")]
+    NotCleared,
     /// A container's request, or all three together, do not hold.
     #[error("the containers do not make a cluster: {0}")]
     Containers(String),
@@ -92,6 +97,9 @@ impl Formation {
     pub(crate) async fn form(&self) -> Result<Formed, FormationError> {
         if self.service.peek(|ledger| ledger.charter().is_some()) {
             return Err(FormationError::AlreadyFormed);
+        }
+        if !self.clearance.given_within(MEMBER_WAIT_MAX).await {
+            return Err(FormationError::NotCleared);
         }
         let mut cluster = [0; 16];
         self.entropy.fill(&mut cluster);

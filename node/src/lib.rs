@@ -2,13 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+mod acquaintance;
 mod agreement;
 pub mod answer;
 pub mod api;
+pub mod clearance;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod formation;
+mod greeting;
 pub mod health;
 mod heartbeat;
 pub mod host;

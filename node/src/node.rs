@@ -12,12 +12,14 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::acquaintance::Acquaintances;
+use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::entropy::Entropy;
 use crate::formation::Formation;
 use crate::incoming::Incoming;
-use crate::peers::{Dial, Peers};
+use crate::peers::{Dial, Incarnation, Peers};
 use crate::proposer::{Proposer, SUBMISSIONS_MAX};
 use crate::raft::network::Factory;
 use crate::raft::server::PeerDoor;
@@ -30,7 +32,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, health, heartbeat, signing, walls, watch};
+use crate::{api, greeting, health, heartbeat, signing, walls, watch};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -107,6 +109,9 @@ pub enum NodeError {
         /// This node.
         node: NodeId,
     },
+    /// S21.
+    #[error(transparent)]
+    Denied(#[from] Denial),
     /// S18.
     #[error(
         "the ledger of {node} differs from that of the two others at log index {index}: this node must not serve; leave it stopped, compare versions, check its disk; the two others go on"
@@ -143,14 +148,27 @@ where
     let view = machine.view();
     let events = view.events();
     let others = setup.members.iter().filter(|(node, _)| *node != setup.id);
-    let links = Peers::new(others.map(|(node, endpoints)| (node.0, endpoints.peer.clone())), dial);
-    let raft =
-        Raft::new(setup.id.0, Arc::new(raft_config()), Factory::new(links.clone()), log, machine)
-            .await
-            .map_err(|fatal| NodeError::Raft(fatal.to_string()))?;
+    let mut incarnation = Incarnation([0; 16]);
+    entropy.fill(&mut incarnation.0);
+    let others = others.map(|(node, endpoints)| (node.0, endpoints.peer.clone()));
+    let links = Peers::new(others, dial, incarnation);
+    let clearance = Clearance::new();
+    let acquaintances =
+        Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
+    let network = Factory::new(links.clone(), acquaintances.clone());
+    let raft = Raft::new(setup.id.0, Arc::new(raft_config()), network, log, machine)
+        .await
+        .map_err(|fatal| NodeError::Raft(fatal.to_string()))?;
 
     let (queue, submissions) = mpsc::channel(SUBMISSIONS_MAX);
-    let service = Service::new(setup.id.0, raft.clone(), view.clone(), links.clone(), queue);
+    let service = Service::new(
+        setup.id.0,
+        raft.clone(),
+        view.clone(),
+        links.clone(),
+        queue,
+        clearance.clone(),
+    );
     let proposer = Proposer::new(
         setup.id,
         raft.clone(),
@@ -179,6 +197,7 @@ where
         shares: shares.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        clearance: clearance.clone(),
     };
 
     // Parts that end only with the node.
@@ -211,6 +230,8 @@ where
         raft.clone(),
         service.clone(),
         shares,
+        acquaintances.clone(),
+        clearance.clone(),
         setup.members.iter().map(|(node, _)| *node).collect(),
     ));
     let serving_peers = spawn(serve(
@@ -224,12 +245,15 @@ where
     let serving_health =
         spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
+    background.spawn(within(greeting::run(acquaintances, links, clearance.clone())));
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         reason = watch::raft_stopped(&raft) => Err(NodeError::Raft(reason)),
         error = watch::stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
         error = watch::contradicted(&view, setup.id) => Err(error),
+        denial = clearance.denied() => Err(denial.into()),
+        never = watch::stand_for_election(&raft, &clearance) => match never {},
         error = watch::part_ended(&mut background) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
     };
@@ -262,6 +286,8 @@ fn raft_config() -> openraft::Config {
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
         max_in_snapshot_log_to_keep: ENTRIES_KEPT,
         enable_pre_vote: Some(true),
+        // A node stands for election once it is cleared (S21).
+        enable_elect: false,
         // A restarted leader stands for election again: a term is led by one
         // process, so its stamps and its license signatures are too (S16).
         enable_leader_restore: Some(false),

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use wire::peer::{ForwardRequest, forward_reply};
 
 use crate::answer::{LeaderHint, NotAnswered};
+use crate::clearance::{Clearance, WAITS};
 use crate::peers::{Peers, never_sent};
 use crate::proposer::{Submission, UNCONFIRMED};
 use crate::raft::message::{pack, unpack};
@@ -61,6 +62,7 @@ struct Inner {
     peers: Peers,
     queue: mpsc::Sender<Submission>,
     waiters: Waiters,
+    clearance: Clearance,
     draining: AtomicBool,
 }
 
@@ -71,9 +73,11 @@ impl Service {
         view: View,
         peers: Peers,
         queue: mpsc::Sender<Submission>,
+        clearance: Clearance,
     ) -> Self {
         let (waiters, draining) = (Waiters::default(), AtomicBool::new(false));
-        Self { inner: Arc::new(Inner { id, raft, view, peers, queue, waiters, draining }) }
+        let inner = Inner { id, raft, view, peers, queue, waiters, clearance, draining };
+        Self { inner: Arc::new(inner) }
     }
 
     /// An application's command: proposed here, or forwarded to the leader.
@@ -91,7 +95,7 @@ impl Service {
                 }
                 Some(_) => self.enqueue(command.clone(), false, deadline).await,
                 None if !self.is_formed() => return Err(NotAnswered::NotFormed),
-                None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
+                None => Err(self.leaderless()),
             };
             let not_done = match answer {
                 // Nothing happened, and the next leader will know better.
@@ -136,8 +140,13 @@ impl Service {
         match self.leader() {
             Some(leader) if leader == self.inner.id => self.enqueue(command, true, deadline).await,
             Some(leader) => self.forward(leader, &command, deadline).await,
-            None => Err(NotAnswered::NoQuorum { detail: "no leader is known".into() }),
+            None => Err(self.leaderless()),
         }
+    }
+
+    fn leaderless(&self) -> NotAnswered {
+        let why = if self.inner.clearance.is_given() { "no leader is known" } else { WAITS };
+        NotAnswered::NoQuorum { detail: why.into() }
     }
 
     async fn enqueue(
@@ -253,7 +262,8 @@ impl Service {
     /// How this node stands.
     pub fn node_status(&self) -> NodeStatus {
         let is_draining = self.inner.draining.load(Ordering::Relaxed);
-        NodeStatus::of(self.inner.id, &self.inner.raft, &self.inner.view, is_draining)
+        let is_cleared = self.inner.clearance.is_given();
+        NodeStatus::of(self.inner.id, &self.inner.raft, &self.inner.view, is_cleared, is_draining)
     }
 
     /// From now on this node calls itself unready; what it began it finishes.
@@ -279,7 +289,11 @@ impl Service {
         self.leader() == Some(self.inner.id)
     }
 
+    /// The leader, for a node that may speak to it in its own name.
     fn leader(&self) -> Option<u64> {
+        if !self.inner.clearance.is_given() {
+            return None;
+        }
         self.inner.raft.server_metrics().borrow_watched().current_leader
     }
 }

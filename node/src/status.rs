@@ -6,6 +6,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Instant as _, ServerState};
 
 use crate::answer::LeaderHint;
+use crate::clearance::WAITS;
 use crate::proposer::QUORUM_SILENCE_MAX;
 use crate::raft::{LogId, Raft, leader_hint};
 use crate::store::machine::View;
@@ -66,7 +67,13 @@ impl RaftRole {
 
 impl NodeStatus {
     /// Of node `id`, now.
-    pub(crate) fn of(id: u64, raft: &Raft, view: &View, is_draining: bool) -> Self {
+    pub(crate) fn of(
+        id: u64,
+        raft: &Raft,
+        view: &View,
+        is_cleared: bool,
+        is_draining: bool,
+    ) -> Self {
         let is_formed = view.look(|ledger| ledger.charter().is_some());
         let applied_index = view.read(|applied| index(applied.last));
         let metrics = raft.metrics();
@@ -84,6 +91,7 @@ impl NodeStatus {
         let unready = match () {
             () if is_draining => Some("shutting down"),
             () if role == RaftRole::Down => Some("raft has stopped"),
+            () if !is_cleared => Some(WAITS),
             () if !is_formed => Some("the cluster is not formed"),
             () if leader.is_none() => Some("no leader is known"),
             () if !is_confirmed => Some("no quorum confirms this leader"),
@@ -94,7 +102,7 @@ impl NodeStatus {
             id,
             role,
             term: metrics.current_term,
-            has_quorum: role != RaftRole::Down && leader.is_some() && is_confirmed,
+            has_quorum: is_cleared && role != RaftRole::Down && leader.is_some() && is_confirmed,
             leader,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index,

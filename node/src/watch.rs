@@ -2,6 +2,7 @@
 //!
 //! Each function resolves when it has found a reason; a node without one runs on.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use license::container::ContainerIdentity;
@@ -10,12 +11,20 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::agreement::{self, Agreement};
+use crate::clearance::Clearance;
 use crate::node::NodeError;
 use crate::raft::Raft;
 use crate::store::machine::View;
 
 /// How often the others' state hashes are compared with ours.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lets Raft stand for election once the node is cleared (S21). Never resolves.
+pub(crate) async fn stand_for_election(raft: &Raft, clearance: &Clearance) -> Infallible {
+    clearance.given().await;
+    raft.runtime_config().elect(true);
+    std::future::pending().await
+}
 
 /// Resolves when a part ends that should not: better to stop than to limp on.
 pub(crate) async fn part_ended(background: &mut JoinSet<Result<(), JoinError>>) -> NodeError {

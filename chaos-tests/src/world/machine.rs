@@ -1,6 +1,7 @@
 //! One node's machine: what of it survives a crash, and how the node starts on it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,11 @@ pub(super) struct Machine {
     platter: Platter,
     container: Vec<u8>,
     vendor_roots: RefCell<Vec<VendorRoot>>,
-    starts: Cell<u64>,
+    /// Of this machine and of those that were cloned from it.
+    starts: Rc<Cell<u64>>,
+    /// Whether the node may stop by itself; if not, that fails the story.
+    may_stop: Cell<bool>,
+    stopped: RefCell<Option<String>>,
 }
 
 impl Machine {
@@ -41,8 +46,36 @@ impl Machine {
             platter: Platter::new(),
             container: container.encode().to_vec(),
             vendor_roots: RefCell::default(),
-            starts: Cell::new(0),
+            starts: Rc::default(),
+            may_stop: Cell::new(false),
+            stopped: RefCell::default(),
         }
+    }
+
+    /// The same machine once more at another address, with a copy of the disk.
+    pub(super) fn clone_to(&self, name: &str, platter: Platter) -> Self {
+        Self {
+            id: self.id,
+            name: name.to_owned(),
+            seed: self.seed,
+            platter,
+            container: self.container.clone(),
+            vendor_roots: self.vendor_roots.clone(),
+            starts: self.starts.clone(),
+            may_stop: Cell::new(true),
+            stopped: RefCell::default(),
+        }
+    }
+
+    /// From now on the node may stop by itself.
+    pub(super) fn let_stop(&self) {
+        self.may_stop.set(true);
+        self.stopped.take();
+    }
+
+    /// Why it did.
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.stopped.borrow().clone()
     }
 
     pub(super) fn trust(&self, root: VendorRoot) {
@@ -87,8 +120,14 @@ impl Machine {
             metrics: Arc::new(Metrics::new("memory")),
         };
         let jitter = self.seed.stream("jitter", number).next_u64();
-        seeded(jitter, node::node::run(self.setup(), world, std::future::pending())).await?;
-        Ok(())
+        let node = node::node::run(self.setup(), world, std::future::pending());
+        match seeded(jitter, node).await {
+            Err(why) if self.may_stop.get() => {
+                self.stopped.replace(Some(why.to_string()));
+                Ok(())
+            }
+            ended => Ok(ended?),
+        }
     }
 
     fn setup(&self) -> Setup {

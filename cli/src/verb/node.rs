@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use clap::Args;
+use node::clearance::Denial;
 use node::clock::SystemClock;
 use node::config::{Config, Format};
 use node::entropy::Entropy;
 use node::host::{HostError, Machine};
+use node::node::NodeError;
 use rand::TryRng;
 
 use super::Call;
@@ -52,6 +54,12 @@ impl Node {
             node::host::run(config, machine, ending.wanted()).await.map_err(|error| match error {
                 // What --check would have said, with its exit code.
                 HostError::Config { .. } => Failure::usage(error),
+                HostError::Node(NodeError::Denied(Denial::LostData { .. })) => {
+                    Failure::displaced("LOST_DATA", error)
+                }
+                HostError::Node(NodeError::Denied(Denial::RunsElsewhere { .. })) => {
+                    Failure::displaced("RUNS_ELSEWHERE", error)
+                }
                 _ => Failure::failed(error),
             })
         })?;

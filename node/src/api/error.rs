@@ -159,7 +159,9 @@ pub(super) fn not_formed(why: &FormationError) -> No {
         FormationError::AlreadyFormed => {
             No::new((Code::FailedPrecondition, "ALREADY_FORMED"), message, NOT_DONE, [])
         }
-        FormationError::MemberMissing { .. } | FormationError::Raft(_) => {
+        FormationError::MemberMissing { .. }
+        | FormationError::NotCleared
+        | FormationError::Raft(_) => {
             No::new((Code::Unavailable, "NO_QUORUM"), message, NOT_DONE, [])
         }
         FormationError::Containers(_) => invalid(message),

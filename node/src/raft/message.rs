@@ -12,7 +12,7 @@ const FORMAT: u32 = 1;
 pub(crate) fn pack(message: &impl Serialize) -> Result<Packed, Status> {
     let body = postcard::to_allocvec(message)
         .map_err(|error| Status::internal(format!("message does not encode: {error}")))?;
-    Ok(Packed { format: FORMAT, body })
+    Ok(Packed { format: FORMAT, body, promises: Vec::new() })
 }
 
 pub(crate) fn unpack<T: DeserializeOwned>(message: &Packed) -> Result<T, Status> {

@@ -18,13 +18,15 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tonic::Status;
+use tonic::{Code, Status};
 use wire::peer::Packed;
 
 use super::message::{pack, unpack};
-use super::{Endpoints, Snapshot, SnapshotHeader, TypeConfig, Vote};
+use super::{Endpoints, LogId, Snapshot, SnapshotHeader, TypeConfig, Vote};
+use crate::acquaintance::Acquaintances;
 use crate::peers::{Client, Peers, never_sent};
 use crate::store::machine::SnapshotBytes;
+use crate::store::promise::Promise;
 
 type RpcError = RPCError<TypeConfig>;
 
@@ -34,11 +36,12 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Makes a [`Network`] for each peer.
 pub(crate) struct Factory {
     peers: Peers,
+    acquaintances: Acquaintances,
 }
 
 impl Factory {
-    pub(crate) fn new(peers: Peers) -> Self {
-        Self { peers }
+    pub(crate) fn new(peers: Peers, acquaintances: Acquaintances) -> Self {
+        Self { peers, acquaintances }
     }
 }
 
@@ -46,7 +49,12 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, node: &Endpoints) -> Network {
-        Network { client: self.peers.raft(target), target: format!("node-{target} at {node}") }
+        Network {
+            id: target,
+            client: self.peers.raft(target),
+            target: format!("node-{target} at {node}"),
+            acquaintances: self.acquaintances.clone(),
+        }
     }
 }
 
@@ -54,7 +62,9 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 pub(crate) struct Network {
     /// `None` for a node this one was not configured with.
     client: Option<Client>,
+    id: u64,
     target: String,
+    acquaintances: Acquaintances,
 }
 
 impl Network {
@@ -66,11 +76,25 @@ impl Network {
 
     fn failed(&self, status: &Status) -> RpcError {
         let what = format!("{}: {}", self.target, status.message());
-        if never_sent(status) || self.client.is_none() {
+        let is_unknown = status.code() == Code::Unauthenticated;
+        if is_unknown {
+            self.acquaintances.is_unknown_to(self.id);
+        }
+        if never_sent(status) || is_unknown || self.client.is_none() {
             // Backs off before the next try; a dead peer is not dialled in a hot loop.
             return Unreachable::from_string(what).into();
         }
         NetworkError::from_string(what).into()
+    }
+
+    /// A message of Raft, with what this node knows of promises.
+    fn pack(&self, message: &impl Serialize) -> Result<Packed, Status> {
+        Ok(Packed { promises: self.acquaintances.promises(), ..pack(message)? })
+    }
+
+    /// Remembers that the peer is in `term` and that its disk reaches `last`.
+    fn acknowledged(&self, term: u64, last: Option<LogId>) {
+        self.acquaintances.note(self.id, Promise::new(term, last));
     }
 
     /// One request, one answer, one deadline.
@@ -86,7 +110,7 @@ impl Network {
         F: Future<Output = Result<tonic::Response<Packed>, Status>>,
     {
         let answer = async {
-            let answer = send(self.client()?, pack(request)?).await?;
+            let answer = send(self.client()?, self.pack(request)?).await?;
             unpack(answer.get_ref())
         };
         match tokio::time::timeout(within, answer).await {
@@ -104,10 +128,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        self.call(&request, option.soft_ttl(), |mut client, message| async move {
-            client.append_entries(message).await
-        })
-        .await
+        let (term, last) = (request.vote.leader_id().term, reach(&request));
+        let answer = self
+            .call(&request, option.soft_ttl(), |mut client, message| async move {
+                client.append_entries(message).await
+            })
+            .await?;
+        match answer {
+            AppendEntriesResponse::Success => self.acknowledged(term, last),
+            AppendEntriesResponse::PartialSuccess(last) => self.acknowledged(term, last),
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {}
+        }
+        Ok(answer)
     }
 
     fn stream_append<'s, S>(
@@ -126,13 +158,17 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            // A stream is one leader's, and so of one term.
+            let term = first.vote.leader_id().term;
             let unanswered = Arc::new(AtomicI64::new(0));
             let sent = unanswered.clone();
+            let acquaintances = self.acquaintances.clone();
             let outbound = stream::iter([first])
                 .chain(input)
                 .map(move |request| {
                     sent.fetch_add(1, Ordering::Relaxed);
-                    pack(&request)
+                    let packed = pack(&request)?;
+                    Ok::<_, Status>(Packed { promises: acquaintances.promises(), ..packed })
                 })
                 // A request that does not encode ends the stream; Raft then starts another.
                 .take_while(|message| std::future::ready(message.is_ok()))
@@ -154,7 +190,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     let mut inbound = inbound?;
                     let answer = next_answer(&mut inbound, &unanswered, within).await?;
                     match answer {
-                        Ok(answer) => Some((Ok(answer), Some(inbound))),
+                        Ok(answer) => {
+                            if let Ok(last) = &answer {
+                                network.acknowledged(term, *last);
+                            }
+                            Some((Ok(answer), Some(inbound)))
+                        }
                         Err(status) => Some((Err(network.failed(&status)), None)),
                     }
                 }
@@ -168,10 +209,15 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        self.call(&request, option.soft_ttl(), |mut client, message| async move {
-            client.vote(message).await
-        })
-        .await
+        let answer: VoteResponse<TypeConfig> = self
+            .call(&request, option.soft_ttl(), |mut client, message| async move {
+                client.vote(message).await
+            })
+            .await?;
+        if answer.is_granted_to(&request.vote) {
+            self.acknowledged(request.vote.leader_id().term, None);
+        }
+        Ok(answer)
     }
 
     async fn pre_vote(
@@ -193,16 +239,22 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let bytes = snapshot.snapshot.0;
+        let (term, last) = (vote.leader_id().term, snapshot.meta.last_log_id);
         let header = SnapshotHeader { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         let send = async {
-            let header = pack(&header)?;
+            let header = self.pack(&header)?;
+            let format = header.format;
             let chunks = bytes
                 .chunks(CHUNK_BYTES)
-                .map(|chunk| Packed { format: header.format, body: chunk.to_vec() })
+                .map(|chunk| Packed { format, body: chunk.to_vec(), promises: Vec::new() })
                 .collect::<Vec<_>>();
             let messages = stream::iter(std::iter::once(header).chain(chunks));
             let answer = self.client()?.install_snapshot(messages).await?;
-            unpack::<SnapshotResponse<TypeConfig>>(answer.get_ref())
+            let answer = unpack::<SnapshotResponse<TypeConfig>>(answer.get_ref())?;
+            if answer.vote == vote {
+                self.acknowledged(term, last);
+            }
+            Ok::<_, Status>(answer)
         };
         tokio::select! {
             closed = cancel => Err(closed.into()),
@@ -225,6 +277,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         })
         .await
     }
+}
+
+/// How far a follower's log reaches that has taken in all of `request`.
+fn reach(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+    request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }
 
 /// The next answer of an append stream; an error if one is owed and does not come.

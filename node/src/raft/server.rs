@@ -14,13 +14,16 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest, ForwardReply,
-    ForwardRequest, Packed, SignTermReply, SignTermRequest, forward_reply,
+    ForwardRequest, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest, SignTermReply,
+    SignTermRequest, forward_reply,
 };
 
 use super::message::{pack, unpack};
 use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote};
+use crate::acquaintance::{Acquaintances, Unmet};
+use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
-use crate::peers::MESSAGE_BYTES_MAX;
+use crate::peers::{Incarnation, MESSAGE_BYTES_MAX};
 use crate::service::Service;
 use crate::shares::Shares;
 use crate::store::machine::SnapshotBytes;
@@ -28,11 +31,16 @@ use crate::store::machine::SnapshotBytes;
 /// Longest snapshot that is taken from a peer, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 
+/// What reaches a node that is about to be cleared waits so long for it.
+const CLEARANCE_WAIT_MAX: Duration = Duration::from_millis(300);
+
 /// What a node answers to its peers.
 pub(crate) struct PeerDoor {
     raft: Raft,
     service: Service,
     shares: Shares,
+    acquaintances: Acquaintances,
+    clearance: Clearance,
     members: Vec<NodeId>,
 }
 
@@ -41,9 +49,11 @@ impl PeerDoor {
         raft: Raft,
         service: Service,
         shares: Shares,
+        acquaintances: Acquaintances,
+        clearance: Clearance,
         members: Vec<NodeId>,
     ) -> PeerServer<Self> {
-        PeerServer::new(Self { raft, service, shares, members })
+        PeerServer::new(Self { raft, service, shares, acquaintances, clearance, members })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -61,15 +71,51 @@ impl PeerDoor {
         }
     }
 
+    /// Lets in the process of a member that this node has met, once this node
+    /// itself is cleared (S21).
+    async fn hear<T>(&self, request: Request<T>) -> Result<(Heard, T), Status> {
+        let incarnation = Incarnation::shown(request.metadata());
+        let (node, message) = self.admit(request)?;
+        if !self.clearance.given_within(CLEARANCE_WAIT_MAX).await {
+            return Err(Status::unauthenticated(format!("this node {WAITS}")));
+        }
+        self.acquaintances.meet(node, incarnation).await?;
+        let Some(incarnation) = incarnation else { return Err(Unmet::Nameless.into()) };
+        Ok((Heard { node, incarnation, acquaintances: self.acquaintances.clone() }, message))
+    }
+
     /// One message of Raft, whose vote must be the caller's own.
-    fn message<T: DeserializeOwned>(
+    async fn message<T: DeserializeOwned>(
         &self,
         request: Request<Packed>,
         vote: impl FnOnce(&T) -> &Vote,
     ) -> Result<T, Status> {
-        let (caller, packed) = self.admit(request)?;
-        let message = unpack(&packed)?;
-        require_own(vote(&message), caller)?;
+        let (caller, packed) = self.hear(request).await?;
+        caller.message(&packed, vote)
+    }
+}
+
+/// A process that is heard.
+struct Heard {
+    node: u64,
+    incarnation: Incarnation,
+    acquaintances: Acquaintances,
+}
+
+impl Heard {
+    /// What `packed` says, if its vote is the caller's own and the caller is
+    /// still the process that is heard; and notes the promises that came with it.
+    fn message<T: DeserializeOwned>(
+        &self,
+        packed: &Packed,
+        vote: impl FnOnce(&T) -> &Vote,
+    ) -> Result<T, Status> {
+        if !self.acquaintances.has_met(self.node, self.incarnation) {
+            return Err(Status::unauthenticated("a newer process runs as this node"));
+        }
+        let message = unpack(packed)?;
+        require_own(vote(&message), self.node)?;
+        self.acquaintances.note_all(&packed.promises);
         Ok(message)
     }
 }
@@ -121,9 +167,23 @@ fn answer<A: Serialize>(
 
 #[tonic::async_trait]
 impl Peer for PeerDoor {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let incarnation = Incarnation::shown(request.metadata());
+        let (caller, _) = self.admit(request)?;
+        Ok(Response::new(self.acquaintances.greet(caller, incarnation).await))
+    }
+
+    async fn present(
+        &self,
+        request: Request<PresentRequest>,
+    ) -> Result<Response<PresentReply>, Status> {
+        let (caller, _) = self.admit(request)?;
+        Ok(Response::new(self.acquaintances.present(caller)))
+    }
+
     async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         let message =
-            self.message(request, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)?;
+            self.message(request, |append: &AppendEntriesRequest<TypeConfig>| &append.vote).await?;
         answer(self.raft.append_entries(message).await)
     }
 
@@ -135,12 +195,10 @@ impl Peer for PeerDoor {
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         // A message that does not decode, or shows another's vote, ends the
         // stream as a broken connection would.
-        let (caller, messages) = self.admit(request)?;
+        let (caller, messages) = self.hear(request).await?;
         let requests = messages
             .map(move |message| {
-                let append: AppendEntriesRequest<TypeConfig> = unpack(&message?)?;
-                require_own(&append.vote, caller)?;
-                Ok::<_, Status>(append)
+                caller.message(&message?, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)
             })
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
@@ -153,17 +211,18 @@ impl Peer for PeerDoor {
     }
 
     async fn vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote)?;
+        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
         answer(self.raft.vote(message).await)
     }
 
     async fn pre_vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote)?;
+        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
         answer(self.raft.pre_vote(message).await)
     }
 
     async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message = self.message(request, TransferLeaderRequest::<TypeConfig>::from_leader)?;
+        let from = TransferLeaderRequest::<TypeConfig>::from_leader;
+        let message = self.message(request, from).await?;
         answer(self.raft.handle_transfer_leader(message).await)
     }
 
@@ -171,13 +230,12 @@ impl Peer for PeerDoor {
         &self,
         request: Request<Streaming<Packed>>,
     ) -> Result<Response<Packed>, Status> {
-        let (caller, mut messages) = self.admit(request)?;
+        let (caller, mut messages) = self.hear(request).await?;
         let first = messages
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
-        let header: SnapshotHeader = unpack(&first)?;
-        require_own(&header.vote, caller)?;
+        let header = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
         if header.bytes > SNAPSHOT_BYTES_MAX {
             return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
         }
@@ -199,7 +257,7 @@ impl Peer for PeerDoor {
         &self,
         request: Request<ForwardRequest>,
     ) -> Result<Response<ForwardReply>, Status> {
-        let (_, ForwardRequest { command, within_ms }) = self.admit(request)?;
+        let (_, ForwardRequest { command, within_ms }) = self.hear(request).await?;
         let command: Command = unpack(&command.unwrap_or_default())?;
         if !may_be_forwarded(&command) {
             return Err(Status::permission_denied("operators ask the leader themselves"));

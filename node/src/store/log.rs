@@ -121,8 +121,11 @@ impl Log {
 
     /// How far this node's disk has promised, as of what is durable now.
     pub fn promise(&self) -> Promise {
+        // In this order: a vote that comes in between outweighs the entries
+        // before it, while entries without their vote would promise too little.
+        let last = self.0.progress.durable();
         let term = self.0.state().vote.map_or(0, |vote| vote.leader_id().term);
-        Promise::new(term, self.0.progress.durable())
+        Promise::new(term, last)
     }
 
     /// What this node remembers of the others' promises. Its notes reach the

@@ -1,0 +1,234 @@
+//! A node that lost data, or exists twice, never takes part under its old
+//! identity (S21), and those who only crashed always do.
+
+use std::time::Duration;
+
+use chaos_tests::world::{NODES, PRODUCT, Platter, Survives, World, play};
+use tokio::time::sleep;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+use wire::peer::hello_reply::Verdict;
+use wire::peer::{HelloRequest, PresentRequest};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn follower(world: &World) -> u64 {
+    let leader = world.leader().await;
+    NODES.into_iter().find(|node| *node != leader).expect("two follow")
+}
+
+fn third(one: u64, other: u64) -> u64 {
+    NODES.into_iter().find(|node| *node != one && *node != other).expect("three nodes")
+}
+
+/// The cluster grants and takes back a few seats.
+async fn work(world: &World) -> Result<(), Box<dyn std::error::Error>> {
+    let app = world.application("line-1");
+    for _ in 0..5 {
+        app.acquire(PRODUCT).send().await?.release().await?;
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn says_lost(said: &str, node: u64) {
+    for part in [&format!("node-{node} has lost data"), "remembers that it acknowledged", "replace"]
+    {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
+
+/// A follower is put back from a copy that is a few seats old. It is refused,
+/// and the two others serve on.
+#[test]
+fn a_follower_from_an_older_copy_is_refused() {
+    play(31, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        let copy = world.copy_disk(node);
+        work(&world).await?;
+        world.crash(node, Survives::Everything).await;
+        world.put_back(node, &copy);
+        says_lost(&world.restart_until_it_stops(node).await, node);
+        work(&world).await
+    });
+}
+
+/// The same with nothing at all left of its data.
+#[test]
+fn an_emptied_node_is_refused() {
+    play(32, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        world.crash(node, Survives::Everything).await;
+        world.put_back(node, &Platter::new());
+        let said = world.restart_until_it_stops(node).await;
+        says_lost(&said, node);
+        assert!(said.contains("keeps nothing"), "{said}");
+        work(&world).await
+    });
+}
+
+/// A disk says that it synced and did not, and then the power goes. The node is
+/// refused before it can tell its leader of a shorter log than it acknowledged.
+#[test]
+fn a_node_whose_disk_lied_is_refused_and_its_leader_serves_on() {
+    play(39, async |world| {
+        world.serve_license(2).await;
+        let (leader, node) = (world.leader().await, follower(&world).await);
+        world.set_syncs_lie(node);
+        work(&world).await?;
+        world.crash(node, Survives::Nothing).await;
+        says_lost(&world.restart_until_it_stops(node).await, node);
+        assert_eq!(world.leader().await, leader, "the leader never stopped");
+        work(&world).await
+    });
+}
+
+/// The leader is put back from a copy of its own term: its vote is there, and
+/// only its followers know how far its own log had come.
+#[test]
+fn a_leader_from_a_copy_of_the_same_term_is_refused() {
+    play(33, async |world| {
+        world.serve_license(2).await;
+        let leader = world.leader().await;
+        let copy = world.copy_disk(leader);
+        work(&world).await?;
+        // Its followers hear with the next heartbeat what it has on its disk.
+        sleep(Duration::from_millis(200)).await;
+        world.crash(leader, Survives::Everything).await;
+        world.put_back(leader, &copy);
+        says_lost(&world.restart_until_it_stops(leader).await, leader);
+        work(&world).await
+    });
+}
+
+/// The leader that saw the follower's acknowledgements is dead, and the third
+/// node has restarted since: it remembers all the same what the leader told it.
+#[test]
+fn a_third_node_stands_witness_after_a_restart() {
+    play(34, async |world| {
+        world.serve_license(2).await;
+        let leader = world.leader().await;
+        let node = follower(&world).await;
+        let witness = third(leader, node);
+        let copy = world.copy_disk(node);
+        work(&world).await?;
+        sleep(secs(3)).await;
+        for node in NODES {
+            world.crash(node, Survives::Nothing).await;
+        }
+        world.put_back(node, &copy);
+        world.restart(witness).await;
+        let said = world.restart_until_it_stops(node).await;
+        says_lost(&said, node);
+        assert!(said.contains(&format!("node-{witness} remembers")), "{said}");
+        world.restart(leader).await;
+        work(&world).await
+    });
+}
+
+/// Power cuts under load that lose everything not synced, on every node in turn
+/// and on all at once: nobody is ever taken for one that lost data.
+#[test]
+fn who_only_lost_what_was_not_synced_is_always_welcome() {
+    play(35, async |world| {
+        world.serve_license(2).await;
+        for node in NODES {
+            world.set_sync_time(node, Duration::from_millis(5));
+        }
+        let app = world.application("line-1");
+        let load = tokio::spawn(async move {
+            loop {
+                if let Ok(seat) = app.acquire(PRODUCT).send().await {
+                    drop(seat.release().await);
+                }
+            }
+        });
+        for round in 0..9_usize {
+            let victims = if round % 4 == 3 { &NODES[..] } else { &NODES[round % 3..][..1] };
+            sleep(Duration::from_millis(600 + 70 * round as u64)).await;
+            for node in victims {
+                world.crash(*node, Survives::Changes(round % 5)).await;
+            }
+            for node in victims {
+                world.restart(*node).await;
+            }
+            world.until_serving().await;
+        }
+        load.abort();
+        world.until_same().await;
+        Ok(())
+    });
+}
+
+/// A clone of a running node finds that the others know the original: it stops
+/// and says where that is, and the original notices nothing.
+#[test]
+fn a_clone_of_a_running_node_is_refused() {
+    play(36, async |world| {
+        world.serve_license(2).await;
+        for node in [follower(&world).await, world.leader().await] {
+            let (_, before) = (node, world.leader().await);
+            let clone = world.start_clone(node).await;
+            let said = world.until("the clone stops", async || clone.stopped()).await;
+            let address = format!("another process runs as node-{node} at node-{node}:");
+            assert!(said.contains(&address), "{said}");
+            assert_eq!(world.leader().await, before, "the original goes on");
+            work(&world).await?;
+            world.until_same().await;
+        }
+        Ok(())
+    });
+}
+
+/// A clone somewhere else waits while its original is down, because nobody
+/// reaches it where the member should be; when the original is back it stops.
+#[test]
+fn a_clone_does_not_take_the_place_of_a_node_that_is_down() {
+    play(37, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        world.crash(node, Survives::Everything).await;
+        let clone = world.start_clone(node).await;
+        sleep(secs(5)).await;
+        assert_eq!(clone.stopped(), None, "it waits");
+        let waits = format!("node-{node} is not reached at node-{node}:");
+        assert!(world.journal().iter().any(|line| line.contains(&waits)));
+        world.restart(node).await;
+        let said = world.until("the clone stops", async || clone.stopped()).await;
+        assert!(said.contains("another process runs as"), "{said}");
+        world.until_same().await;
+        Ok(())
+    });
+}
+
+/// Only the process that stands at the address is heard: an older one of the
+/// same node is told that it runs elsewhere, and its messages go nowhere.
+#[test]
+fn an_older_process_is_not_heard_once_a_newer_one_is() {
+    play(38, async |world| {
+        world.serve_license(2).await;
+        let (asked, node) = (world.leader().await, follower(&world).await);
+        let mut line = world.peer(asked, node).await;
+        let older = |mut request: Request<HelloRequest>| {
+            let older = MetadataValue::from_bytes(&[7; 16]);
+            request.metadata_mut().insert_bin("trine-incarnation-bin", older);
+            request
+        };
+        let reply = line.hello(older(Request::new(HelloRequest {}))).await?.into_inner();
+        assert_eq!(reply.verdict(), Verdict::RunsElsewhere);
+        assert!(reply.detail.starts_with(&format!("node-{node}:")), "{}", reply.detail);
+
+        let nameless = line.vote(wire::peer::Packed::default()).await.unwrap_err();
+        assert_eq!(nameless.code(), tonic::Code::Unauthenticated, "{nameless}");
+
+        // What stands there says so itself, and what the leader remembers of it.
+        let there = line.present(PresentRequest {}).await?.into_inner();
+        assert_eq!(there.incarnation.len(), 16);
+        assert!(there.remembered.is_some_and(|remembered| remembered.term > 0));
+        work(&world).await
+    });
+}

@@ -1,0 +1,141 @@
+//! Whether this node may take part: vote, acknowledge, lead, speak in its own
+//! name (S21).
+//!
+//! A node that starts may not. It is cleared when another node has said what it
+//! remembers of it and has reached it at its member address; it is denied for
+//! good when what is remembered is more than its disk holds, or when another
+//! process is found at that address. Only a restart lifts a denial.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use license::product::NodeId;
+use tokio::sync::watch;
+
+use crate::store::promise::Promise;
+
+/// What an operator reads while it is not cleared.
+pub(crate) const WAITS: &str = "waits for a peer to say what it remembers of this node";
+
+/// Why a node may never take part again as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// Amnesia.
+    #[error(
+        "{node} has lost data: {witness} remembers that it acknowledged {remembered}, and its data directory keeps {kept}; \
+         the directory was emptied, put back from an older copy, or its disk loses what it said it had synced. \
+         It must not vote under this identity again: leave it stopped and put a new node in its place \
+         (trine cluster replace {} NEW; see \"A node says it has lost data\" in the runbook)",
+        node.0
+    )]
+    LostData {
+        /// This node.
+        node: NodeId,
+        /// Who remembers.
+        witness: NodeId,
+        /// What it saw acknowledged.
+        remembered: Promise,
+        /// What is left of it.
+        kept: Promise,
+    },
+    /// A clone, or the original of one that took its address over.
+    #[error(
+        "another process runs as {node} at {address}, where {witness} looked for it: this node's data directory and keys exist twice. \
+         Only one of the two may run; leave this one stopped, find out which is the copy and destroy it \
+         (see \"A node says it runs twice\" in the runbook)"
+    )]
+    RunsElsewhere {
+        /// This node.
+        node: NodeId,
+        /// Who looked.
+        witness: NodeId,
+        /// Where the other process answers.
+        address: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Given,
+    Denied(Denial),
+}
+
+/// The node's clearance. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Clearance(Arc<watch::Sender<State>>);
+
+impl Clearance {
+    /// Of a node that has just started.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(State::Waiting)))
+    }
+
+    /// Whether the node may take part now.
+    pub(crate) fn is_given(&self) -> bool {
+        *self.0.borrow() == State::Given
+    }
+
+    /// Resolves once it may.
+    pub(crate) async fn given(&self) {
+        // The sender is in `self`, so waiting never fails.
+        drop(self.0.subscribe().wait_for(|state| *state == State::Given).await);
+    }
+
+    /// Whether it may, now or within `patience`.
+    pub(crate) async fn given_within(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.given()).await.is_ok()
+    }
+
+    /// Why it never will. Resolves when there is a reason.
+    pub(crate) async fn denied(&self) -> Denial {
+        let mut states = self.0.subscribe();
+        loop {
+            if let State::Denied(denial) = &*states.borrow_and_update() {
+                return denial.clone();
+            }
+            if states.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Clears the node, unless it is denied. Says whether that is news.
+    pub(crate) fn give(&self) -> bool {
+        self.0.send_if_modified(|state| {
+            let is_news = *state == State::Waiting;
+            if is_news {
+                *state = State::Given;
+            }
+            is_news
+        })
+    }
+
+    /// Denies it for good; the first reason stands.
+    pub(crate) fn deny(&self, denial: Denial) {
+        self.0.send_if_modified(|state| {
+            let is_news = !matches!(state, State::Denied(_));
+            if is_news {
+                *state = State::Denied(denial);
+            }
+            is_news
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_denial_stands_for_good() {
+        let clearance = Clearance::new();
+        assert!(clearance.give() && clearance.is_given());
+        assert!(!clearance.give(), "no news");
+        let (node, witness) = (NodeId(2), NodeId(1));
+        let denial = Denial::RunsElsewhere { node, witness, address: "b:22451".into() };
+        clearance.deny(denial.clone());
+        assert!(!clearance.give() && !clearance.is_given());
+        assert_eq!(clearance.denied().await, denial);
+    }
+}

@@ -1,0 +1,70 @@
+//! A starting node says hello: no vote and no acknowledgement before one peer
+//! has answered what it remembers (S21).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::task::AbortOnDropHandle;
+use wire::peer::HelloRequest;
+
+use crate::acquaintance::Acquaintances;
+use crate::clearance::{Clearance, WAITS};
+use crate::peers::Peers;
+use crate::raft::spawn;
+
+/// A peer dials back before it answers.
+const ANSWER_MAX: Duration = Duration::from_millis(2_500);
+
+/// Between two tries, from the first on: a cold start of three is over at once…
+const RETRY_MIN: Duration = Duration::from_millis(25);
+
+/// …and a peer that stays away costs little.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is looked whom to greet.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Greets every peer until it has answered, and again whenever it says that it
+/// does not know this process. Runs for ever.
+///
+/// One answer clears the node; the others are asked all the same, because each
+/// may remember more.
+pub(crate) async fn run(acquaintances: Acquaintances, peers: Peers, clearance: Clearance) {
+    tracing::info!("{WAITS}");
+    let mut greeting: BTreeMap<u64, AbortOnDropHandle<()>> = BTreeMap::new();
+    loop {
+        greeting.retain(|_, task| !task.is_finished());
+        for peer in peers.ids().filter(|peer| !acquaintances.has_answered(*peer)) {
+            greeting.entry(peer).or_insert_with(|| {
+                let greet = greet(peer, acquaintances.clone(), peers.clone(), clearance.clone());
+                AbortOnDropHandle::new(spawn(greet))
+            });
+        }
+        drop(tokio::time::timeout(LOOK_INTERVAL, acquaintances.unknown()).await);
+    }
+}
+
+/// Greets one peer until it has answered.
+async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance: Clearance) {
+    let mut pause = RETRY_MIN;
+    let mut said = String::new();
+    loop {
+        let Some(mut client) = peers.calls(peer) else { return };
+        let answer = tokio::time::timeout(ANSWER_MAX, client.hello(HelloRequest {})).await;
+        let unwelcome = match answer {
+            Ok(Ok(reply)) => match acquaintances.answered(peer, reply.into_inner()) {
+                Ok(()) => return,
+                Err(why) => why,
+            },
+            Ok(Err(status)) => status.message().to_owned(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // While nobody has answered this is why the node does not take part.
+        if unwelcome != said && pause > RETRY_MIN && !clearance.is_given() {
+            tracing::info!(peer, reason = unwelcome, "a peer has not answered yet");
+            said = unwelcome;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
