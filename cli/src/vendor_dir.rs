@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 
 use license::key;
 use license::package::Package;
-use license::product::{FirmCode, LicenseId, LicenseSerial, ProductCode, ProductName, TmrId};
+use license::product::{
+    ClusterId, FirmCode, LicenseId, LicenseSerial, ProductCode, ProductName, TmrId,
+};
 use license::rand_core::UnwrapErr;
 use license::request::ClusterRequest;
+use license::reset::{ClockReset, ResetTerms};
 use license::terms::Terms;
 use license::trust::FirmCertificate;
 use license::vendor::{RootKey, Vendor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -42,6 +46,21 @@ pub struct Entry {
     pub seats: u32,
     /// When, in milliseconds since 1970.
     pub issued_ms: i64,
+}
+
+/// One clock reset, in its book.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ResetEntry {
+    /// The cluster it is for.
+    cluster: String,
+    /// Which one for that cluster.
+    serial: u64,
+    /// The wrong date, in milliseconds since 1970.
+    from_ms: i64,
+    /// The date to go on from, in milliseconds since 1970.
+    to_ms: i64,
+    /// When it was made, in milliseconds since 1970.
+    issued_ms: i64,
 }
 
 /// A vendor's directory.
@@ -136,20 +155,7 @@ impl VendorDir {
 
     /// What was issued so far.
     pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
-        let path = self.book();
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let bytes = files::read("book", &path, 1 << 28)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let line = |(number, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|error| {
-                Failure::failed(format!("{} line {}: {error}", path.display(), number + 1)).next(
-                    "mend the line, or give --product-code and --serial to issue without the book",
-                )
-            })
-        };
-        text.lines().enumerate().map(line).collect()
+        lines(&self.book(), "give --product-code and --serial")
     }
 
     /// Issues a license and writes it into the book.
@@ -169,22 +175,63 @@ impl VendorDir {
         };
         let package =
             vendor.issue(request, terms, &mut system_randomness()).map_err(Failure::usage)?;
-        self.enter(&entry)?;
+        enter(&self.book(), &entry)?;
         Ok(package)
     }
 
-    fn enter(&self, entry: &Entry) -> Result<(), Failure> {
-        let path = self.book();
-        let line = format!("{}\n", serde_json::json!(entry));
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut book| book.write_all(line.as_bytes()).and_then(|()| book.sync_all()))
-            .map_err(|error| Failure::writing("book", &path, &error))
+    /// The book of clock resets: one JSON object per line.
+    pub fn reset_book(&self) -> PathBuf {
+        self.dir.join("resets.jsonl")
+    }
+
+    /// The serial of the next reset for `cluster`: one more than the book's last.
+    pub fn next_reset(&self, cluster: &ClusterId) -> Result<u64, Failure> {
+        let name = cluster.to_string();
+        let entries: Vec<ResetEntry> = lines(&self.reset_book(), "give --serial")?;
+        let serials = entries.iter().filter(|entry| entry.cluster == name).map(|e| e.serial);
+        Ok(serials.max().unwrap_or(0).saturating_add(1))
+    }
+
+    /// Signs a clock reset and writes it into its book.
+    pub fn reset_clock(&self, vendor: &Vendor, terms: ResetTerms) -> Result<ClockReset, Failure> {
+        let reset = vendor.reset_clock(terms).map_err(Failure::usage)?;
+        let entry = ResetEntry {
+            cluster: terms.cluster.to_string(),
+            serial: terms.serial,
+            from_ms: terms.from.0,
+            to_ms: terms.to.0,
+            issued_ms: terms.issued.0,
+        };
+        enter(&self.reset_book(), &entry)?;
+        Ok(reset)
     }
 }
 
+/// Reads a book; `otherwise` says how to do without it.
+fn lines<T: DeserializeOwned>(path: &Path, otherwise: &str) -> Result<Vec<T>, Failure> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = files::read("book", path, 1 << 28)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| {
+            Failure::failed(format!("{} line {}: {error}", path.display(), number + 1))
+                .next(format!("mend the line, or {otherwise} to go on without the book"))
+        })
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+fn enter<T: Serialize>(path: &Path, entry: &T) -> Result<(), Failure> {
+    let line = format!("{}\n", serde_json::json!(entry));
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut book| book.write_all(line.as_bytes()).and_then(|()| book.sync_all()))
+        .map_err(|error| Failure::writing("book", path, &error))
+}
 /// The product code that `name` goes by: the one in the book, else the next.
 pub fn product_code(entries: &[Entry], name: &ProductName) -> ProductCode {
     let code =

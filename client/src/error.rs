@@ -92,6 +92,8 @@ reasons! {
     SeatRevoked "SEAT_REVOKED",
     /// The license package does not hold.
     PackageRefused "PACKAGE_REFUSED",
+    /// The clock reset does not hold; the message says why.
+    ClockResetRefused "CLOCK_RESET_REFUSED",
     /// The license is at another serial.
     OtherSerial "OTHER_SERIAL",
     /// The token already stands for another application or date.

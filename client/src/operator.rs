@@ -171,6 +171,19 @@ impl Operator {
             .await
     }
 
+    /// Installs a vendor's clock reset. One that has counted is refused the
+    /// second time, so a repeat after doubt harms nothing.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn reset_clock(&self, reset: Vec<u8>) -> Result<v1::ResetClockReply, CallError> {
+        self.ask(|mut cluster| {
+            let request = v1::ResetClockRequest { reset: reset.clone() };
+            async move { cluster.reset_clock(request).await }
+        })
+        .await
+    }
+
     async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,

@@ -117,6 +117,8 @@ pub enum Command {
     OrderRepair(OrderRepair),
     /// Notes the share that was made again.
     RepairShare(RepairShare),
+    /// Turns the date of one vendor's licenses back, by the vendor's word.
+    ResetClock(ResetClock),
 }
 
 /// Who forms the cluster, and whom it trusts.
@@ -272,6 +274,15 @@ pub struct IssueToken {
 pub struct RevokeToken {
     /// The application.
     pub subject: Subject,
+    /// The operator.
+    pub by: Subject,
+}
+
+/// Installs a vendor's clock reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetClock {
+    /// The encoded reset, as the vendor wrote it.
+    pub reset: Vec<u8>,
     /// The operator.
     pub by: Subject,
 }

@@ -149,6 +149,7 @@ impl Ledger {
             Command::AbandonReplacement(body) => return done(self.abandon_replacement(body)),
             Command::OrderRepair(body) => return done(self.order_repair(body)),
             Command::RepairShare(body) => return done(self.repair_share(body, entry)),
+            Command::ResetClock(body) => return done(self.reset_clock(body, entry)),
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

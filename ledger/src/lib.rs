@@ -8,6 +8,7 @@
 
 pub mod backup;
 mod bearer;
+mod calendar;
 pub mod charter;
 pub mod codec;
 pub mod command;

@@ -14,6 +14,7 @@
 //! | a waiting caller's silence | 15 s | `Withdrawn` |
 //! | memory after an ending | 60 s, or the not-after if later | the id may be used again |
 //! | a node's silence | 3 s | its shares are `Silent` |
+//! | a silent node's say about the date | 10 min | the date may jump without it |
 //! | leases and waits ended by time in one entry | 4,096 | the next entry goes on |
 //! | memories dropped in one entry | 8,192 | the next entry goes on |
 //! | commands in one batch | 4,096 | does not encode or decode |
@@ -56,8 +57,14 @@ pub const SESSION_MILLIS: u64 = 15_000;
 pub const MEMORY_MILLIS: u64 = 60_000;
 /// How long a node may stay silent and its shares stay live, in milliseconds.
 pub const SILENCE_MILLIS: u64 = 3_000;
-/// How far two nodes' wall clocks may differ and still agree, in milliseconds.
+/// How far two nodes' wall clocks may differ before operators are told, in milliseconds.
 pub const WALL_AGREEMENT_MILLIS: u64 = 5 * 60 * 1_000;
+/// How far below the wall floor a wall clock must be to be wrong beyond doubt, in
+/// milliseconds: more than the floor can run ahead of the date in half a year,
+/// with a leader's clock 0.5 % fast.
+pub const WALL_DISPROOF_MILLIS: u64 = 24 * 60 * 60 * 1_000;
+/// How long a silent node's wall clock keeps its say, in milliseconds of cluster time.
+pub const WALL_WORD_MILLIS: u64 = 10 * 60 * 1_000;
 /// Leases and waits that one entry ends because their time came.
 pub const ENDINGS_PER_ENTRY: usize = 4_096;
 /// Memories and bearer tokens that one entry drops because their time came.

@@ -9,7 +9,6 @@ use crate::charter::Charter;
 use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
 use crate::ledger::{Entry, Ledger};
 use crate::state::Vitals;
-use crate::wall::{WallFloor, agreed, moved_on};
 
 /// The act id of three distinct nodes with three distinct containers that have
 /// it in common; `None` when they are anything else.
@@ -49,8 +48,7 @@ impl Ledger {
 
     /// Notes a sign of life, each once: a leader that kept an old one cannot
     /// make a dead node's share live with it. A wall clock that went back is no
-    /// fault of the node's shares: it is noted as it is, and the wall floor
-    /// ignores it.
+    /// fault of the node's shares: it is noted as it is, and moves no wall floor.
     pub(crate) fn hear(
         &mut self,
         signed: &SignedHeartbeat,
@@ -69,23 +67,8 @@ impl Ledger {
         let heard = self.clock();
         let vitals = Vitals { heard, count, wall, boot, applied, checkpoint };
         self.state.vitals.insert(said.node, vitals);
-        self.raise_wall(said);
+        self.raise_walls();
         self.refresh_service(entry);
         Ok(())
-    }
-
-    /// Two clocks that agree may move the date forward.
-    fn raise_wall(&mut self, said: &Heartbeat) {
-        let clock = self.clock();
-        let others = self.state.vitals.iter().filter(|(node, _)| **node != said.node);
-        let candidate = others
-            .filter(|(node, _)| self.state.is_heard(**node))
-            .map(|(_, other)| moved_on(other.wall, clock.millis_since(other.heard)))
-            .filter_map(|other| agreed(said.wall, other))
-            .max();
-        if let Some(candidate) = candidate {
-            let raised = WallFloor::raised(self.state.scalars.wall, candidate, clock);
-            self.state.scalars.wall = Some(raised);
-        }
     }
 }

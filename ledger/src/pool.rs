@@ -168,7 +168,8 @@ impl Ledger {
         let Some(standing) = self.index.standing.get(&id) else {
             return Err(Refusal::UnknownLicense { license: id });
         };
-        Err(match (standing.service, terms.activation, terms.expiration, self.wall()) {
+        let date = self.date_of(id.firm);
+        Err(match (standing.service, terms.activation, terms.expiration, date) {
             (Service::Serving, ..) => return Ok(()),
             (Service::NotYetActive, Some(from), _, Some(date)) => {
                 Refusal::NotYetActive { product, license: id, from, date }

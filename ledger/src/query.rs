@@ -1,6 +1,6 @@
 //! Reading the ledger: what the node needs to act, and what operators see.
 
-use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
 use crate::charter::Charter;
 use crate::command::{LeaseId, RestorePlan};
@@ -12,8 +12,8 @@ use crate::pool::Pool;
 use crate::state::{Bearer, Edition, Installed};
 use crate::time::ClusterTime;
 use crate::view::{
-    AttestationNeed, BearerView, Comparison, LicenseView, MemberView, PackageView, PoolView,
-    SeatView, Service, ShareView, SignatureNeed, WaiterView,
+    AttestationNeed, BearerView, Comparison, FirmDateView, LicenseView, MemberView, PackageView,
+    PoolView, SeatView, Service, ShareView, SignatureNeed, WaiterView,
 };
 
 impl Ledger {
@@ -22,9 +22,23 @@ impl Ledger {
         self.state.scalars.clock
     }
 
-    /// The wall floor now; `None` before a license or two agreeing clocks set it.
+    /// The common wall floor now: tokens run on it. `None` before a license or
+    /// the nodes' clocks set it.
     pub fn wall(&self) -> Option<WallTime> {
         self.state.wall()
+    }
+
+    /// The wall floor that a firm's licenses run on: its own once a license of
+    /// it was installed, else the common one.
+    pub fn date_of(&self, firm: FirmCode) -> Option<WallTime> {
+        self.state.wall_of(firm)
+    }
+
+    /// The wall floor of every firm that has had a license here.
+    pub fn firm_dates(&self) -> Vec<FirmDateView> {
+        let firms = self.state.scalars.calendar.firms(self.clock());
+        let view = |(firm, date, last_reset)| FirmDateView { firm, date, last_reset };
+        firms.map(view).collect()
     }
 
     /// The term of the last batch that had an effect.

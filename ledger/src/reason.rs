@@ -68,4 +68,5 @@ reasons! {
     Restore "restore" Self::Restore(_),
     Replacement "replacement" Self::Replacement(_),
     Repair "repair" Self::Repair(_),
+    ClockReset "clock_reset" Self::ClockReset(_),
 }

@@ -56,7 +56,7 @@ pub enum Refusal {
         term: u64,
     },
     /// S13: before the activation time.
-    #[error("license {license} of {product} is not active before {} (it is {} here)", utc(*from), utc(*date))]
+    #[error("license {license} of {product} is not active before {from} (it is {date} here)")]
     NotYetActive {
         /// The product.
         product: ProductName,
@@ -68,7 +68,7 @@ pub enum Refusal {
         date: WallTime,
     },
     /// S13: after the expiration time.
-    #[error("license {license} of {product} expired at {}", utc(*until))]
+    #[error("license {license} of {product} expired at {until}")]
     LicenseExpired {
         /// The product.
         product: ProductName,
@@ -271,6 +271,9 @@ pub enum Refusal {
     /// A share is not made again.
     #[error("{0}")]
     Repair(RepairRefusal),
+    /// The clock reset does not hold; the reason names the fact.
+    #[error("the clock reset is refused: {0}")]
+    ClockReset(license::reset::ResetRefusal),
 }
 
 /// A share's state on one node, as operators and refusals name it.
@@ -474,25 +477,6 @@ impl fmt::Display for Bound {
     }
 }
 
-/// A date as people read it: `2023-11-14 22:13:20 UTC`.
-fn utc(date: WallTime) -> String {
-    const DAYS_PER_ERA: i64 = 146_097;
-    let seconds = date.0.div_euclid(1_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years are counted from March, so that the leap day is the last of its year.
-    let since_march_0 = days + 719_468;
-    let (era, day) =
-        (since_march_0.div_euclid(DAYS_PER_ERA), since_march_0.rem_euclid(DAYS_PER_ERA));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + carry;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
 fn down_list(down: &[(NodeId, ShareState)]) -> String {
     down.iter().map(|(node, state)| format!("{node} is {state}")).collect::<Vec<_>>().join(", ")
 }
@@ -512,14 +496,5 @@ mod tests {
             assert_eq!(bound.check_room(limit), Err(full.clone()));
             assert!(full.to_string().contains(&format!("limit of {limit} {bound}")), "{full}");
         }
-    }
-
-    #[test]
-    fn dates_read_as_people_write_them() {
-        let read = |seconds: i64| utc(WallTime(seconds * 1_000));
-        assert_eq!(read(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(read(1_700_000_000), "2023-11-14 22:13:20 UTC");
-        assert_eq!(read(951_827_696), "2000-02-29 12:34:56 UTC");
-        assert_eq!(read(-1), "1969-12-31 23:59:59 UTC");
     }
 }

@@ -21,7 +21,6 @@ use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::state::{Edition, Installed, State};
 use crate::view::Service;
-use crate::wall::WallFloor;
 
 /// Shares that must be live for a license to serve.
 const SHARES_NEEDED: usize = 2;
@@ -66,8 +65,8 @@ impl Ledger {
                 self.state.licenses.update(&id, |installed| installed.next = Some(edition));
             }
         }
-        let wall = WallFloor::raised(self.state.scalars.wall, issued, self.clock());
-        self.state.scalars.wall = Some(wall);
+        let clock = self.clock();
+        self.state.scalars.calendar.issued(id.firm, issued, clock);
         self.refresh_service(entry);
         Ok(())
     }
@@ -286,7 +285,7 @@ impl State {
             members.map(|member| (member.node, self.share(edition, member.node))).collect();
         let live = shares.iter().filter(|(_, state)| *state == ShareState::Live).count();
         let terms = edition.license.terms();
-        let wall = self.wall();
+        let wall = self.wall_of(terms.license.firm);
         let service = if wall.is_some_and(|now| terms.expiration.is_some_and(|end| now >= end)) {
             Service::Expired
         } else if terms.activation.is_some_and(|from| wall.is_none_or(|now| now < from)) {

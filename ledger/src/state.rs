@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use license::package::License;
-use license::product::{LicenseId, LicenseSerial, NodeId, WallTime};
+use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, WallTime};
 use license::repair::RepairedShare;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Calendar;
 use crate::charter::Charter;
 use crate::command::{Blob, LeaseId, RestorePlan};
 use crate::counters::Counters;
@@ -15,7 +16,6 @@ use crate::name::Subject;
 use crate::table::{self, Sum, Table};
 use crate::time::ClusterTime;
 use crate::view::PackageView;
-use crate::wall::WallFloor;
 
 /// The replicated state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub(crate) struct Scalars {
     pub(crate) applied: u64,
     /// `None` before genesis.
     pub(crate) charter: Option<Charter>,
-    pub(crate) wall: Option<WallFloor>,
+    pub(crate) calendar: Calendar,
     /// The last fencing token given out; never goes back (S5).
     pub(crate) last_token: u64,
     pub(crate) last_ticket: u64,
@@ -177,8 +177,13 @@ impl State {
         table::digest(&("trine ledger 1", &self.scalars, sums))
     }
 
-    /// The wall floor now, if anything has set it.
+    /// The common wall floor now, if anything has set it.
     pub(crate) fn wall(&self) -> Option<WallTime> {
-        self.scalars.wall.map(|floor| floor.at(self.scalars.clock))
+        self.scalars.calendar.common(self.scalars.clock)
+    }
+
+    /// The wall floor that a firm's licenses run on.
+    pub(crate) fn wall_of(&self, firm: FirmCode) -> Option<WallTime> {
+        self.scalars.calendar.of_firm(firm, self.scalars.clock)
     }
 }

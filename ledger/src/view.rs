@@ -4,7 +4,7 @@
 //! [`LeaseId`](crate::command::LeaseId): operators see seats by token.
 
 use license::container::ContainerIdentity;
-use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
 use license::terms::Terms;
 
@@ -61,6 +61,17 @@ pub struct BearerView {
     pub subject: Subject,
     /// When it stops working, on the wall floor.
     pub expires: WallTime,
+}
+
+/// The date that one firm's licenses run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirmDateView {
+    /// The firm.
+    pub firm: FirmCode,
+    /// Its wall floor now.
+    pub date: WallTime,
+    /// Serial of the last clock reset that counted; 0 before the first.
+    pub last_reset: u64,
 }
 
 /// One product's pool: the sum of its licenses in service.

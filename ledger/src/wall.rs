@@ -1,15 +1,14 @@
 //! The wall floor: the earliest that the real date can be.
 //!
-//! License dates run on it. It moves on with cluster time and jumps forward
-//! only to a date that two nodes' clocks agree on within five minutes, so one
-//! wrong clock neither starts nor ends a license; it never moves back. The
-//! clock of the node that formed the cluster is one clock, so it does not
-//! count: the floor starts at the issue time of the first license.
+//! License dates run on it. It moves on with cluster time, so dates come
+//! whatever the clocks say; it jumps forward only to a date that no clock
+//! contradicts, so they come no earlier than the date is; it never moves back
+//! but by a vendor's reset. ARCHITECTURE.md, Time, has the cases.
 
 use license::product::WallTime;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::WALL_AGREEMENT_MILLIS;
+use crate::limits::WALL_DISPROOF_MILLIS;
 use crate::time::ClusterTime;
 
 /// A date, and the cluster time at which it was learned.
@@ -20,6 +19,11 @@ pub(crate) struct WallFloor {
 }
 
 impl WallFloor {
+    /// The floor that is `floor` at `clock`.
+    pub(crate) fn new(floor: WallTime, clock: ClusterTime) -> Self {
+        Self { floor, learned: clock }
+    }
+
     /// The floor at `clock`.
     pub(crate) fn at(self, clock: ClusterTime) -> WallTime {
         moved_on(self.floor, clock.millis_since(self.learned))
@@ -29,14 +33,30 @@ impl WallFloor {
     pub(crate) fn raised(known: Option<Self>, candidate: WallTime, clock: ClusterTime) -> Self {
         match known {
             Some(known) if known.at(clock) >= candidate => known,
-            _ => Self { floor: candidate, learned: clock },
+            _ => Self::new(candidate, clock),
         }
     }
 }
 
-/// The lower of two clocks, if they agree.
-pub(crate) fn agreed(one: WallTime, other: WallTime) -> Option<WallTime> {
-    (one.0.abs_diff(other.0) <= WALL_AGREEMENT_MILLIS).then_some(one.min(other))
+/// The latest date that no clock contradicts: the lowest of those that may be
+/// right, if there are two or more.
+///
+/// The real date is not before the floor, so a clock far below it is wrong and
+/// has no say: one clock at 1970 holds no date up. The lowest of the others is
+/// late if one of them is low, and early only if every one of them is ahead.
+pub(crate) fn uncontradicted(clocks: &[WallTime], floor: Option<WallTime>) -> Option<WallTime> {
+    let mut low_to_high: Vec<WallTime> =
+        clocks.iter().copied().filter(|clock| !is_disproved(*clock, floor)).collect();
+    low_to_high.sort_unstable();
+    match low_to_high[..] {
+        [lowest, _, ..] => Some(lowest),
+        _ => None,
+    }
+}
+
+/// Whether a clock is so far below the floor that it must be wrong.
+pub(crate) fn is_disproved(clock: WallTime, floor: Option<WallTime>) -> bool {
+    floor.is_some_and(|floor| moved_on(clock, WALL_DISPROOF_MILLIS) < floor)
 }
 
 /// `date` after `millis` more of cluster time.

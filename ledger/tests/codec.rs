@@ -17,8 +17,9 @@ use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{CodecError, Ledger};
 use license::product::{NodeId, ProductName, Version};
+use license::reset::ResetTerms;
 use proptest::prelude::*;
-use support::{ISSUED, World, subject, terms};
+use support::{CLUSTER, FIRM, ISSUED, World, subject, terms};
 
 fn acquire(id: u128, wait_until: Option<u64>) -> Command {
     Command::Acquire(Acquire {
@@ -39,6 +40,8 @@ fn batch() -> Batch {
     let issued = world.issue(terms("cad", 1, 1, 1, 2));
     let license = issued.license.terms().license;
     let ops = || subject("ops");
+    let (from, to) = (ISSUED.plus_millis(500), ISSUED);
+    let reset = ResetTerms { cluster: CLUSTER, serial: 1, from, to, issued: ISSUED };
     let (digest, expires) = ([4; 32], ISSUED.plus_millis(1_000_000));
     let commands = vec![
         world.genesis(),
@@ -75,6 +78,7 @@ fn batch() -> Batch {
         Command::FinishReplacement(FinishReplacement { old: NodeId(3), new: NodeId(5), by: ops() }),
         Command::OrderRepair(OrderRepair { license, node: NodeId(5), by: ops() }),
         world.repair(&issued, [1, 2], 3, (5, 5)),
+        world.reset(FIRM, reset),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }

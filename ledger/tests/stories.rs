@@ -20,8 +20,9 @@ use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{Applied, Event, Ledger};
 use license::product::{ClusterId, FirmCode, NodeId, ProductName, Version, WallTime};
+use license::reset::ResetTerms;
 use license::terms::Counting;
-use support::{ISSUED, Issued, World, subject, terms};
+use support::{CLUSTER, FIRM, ISSUED, Issued, World, subject, terms};
 
 #[test]
 fn the_stories_go_as_written() {
@@ -251,6 +252,18 @@ impl Teller {
                 let (subject, by) = (subject(name), subject("ops"));
                 self.apply(Command::RevokeToken(RevokeToken { subject, by }))
             }
+            "reset" => {
+                let firm = options.get("firm").map_or(FIRM, |f| FirmCode(f.parse().unwrap()));
+                let date = |key: &str| ISSUED.plus_millis(millis(options[key]) as i64);
+                let cluster = options
+                    .get("cluster")
+                    .map_or(CLUSTER, |id| ClusterId([id.parse().unwrap(); 16]));
+                let serial = options["serial"].parse().unwrap();
+                let (from, to) = (date("from"), date("to"));
+                let reset = ResetTerms { cluster, serial, from, to, issued: to };
+                let command = self.world.reset(firm, reset);
+                self.apply(command)
+            }
             "whois" => match self.ledger.find_token(&digest(name)) {
                 Some(subject) => subject.to_string(),
                 None => "nobody".to_owned(),
@@ -339,7 +352,11 @@ impl Teller {
             "date" => {
                 self.apply_all(vec![], self.term);
                 let after = |wall: WallTime| format!("{} ms after issue", wall.0 - ISSUED.0);
-                self.ledger.wall().map_or("unknown".to_owned(), after)
+                let date = match options.get("firm") {
+                    Some(firm) => self.ledger.date_of(FirmCode(firm.parse().unwrap())),
+                    None => self.ledger.wall(),
+                };
+                date.map_or("unknown".to_owned(), after)
             }
             "next" => {
                 self.ledger.next_deadline().map_or("nothing".to_owned(), |time| time.to_string())
@@ -371,6 +388,7 @@ impl Teller {
             sold.license.firm = FirmCode(firm.parse().unwrap());
         }
         let date = |key| options.get(key).map(|at| ISSUED.plus_millis(millis(at) as i64));
+        sold.issued = date("issued").unwrap_or(ISSUED);
         sold.activation = date("from");
         sold.expiration = date("until");
         sold.version_max = options.get("version").map(|text| Version::parse(text).unwrap());

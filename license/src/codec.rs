@@ -32,16 +32,19 @@ pub enum FileKind {
     VendorRoot,
     /// A root's certificate of a firm.
     FirmCertificate,
+    /// A firm's signed reset of one cluster's date.
+    ClockReset,
 }
 
 impl FileKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Package,
         Self::Container,
         Self::ContainerRequest,
         Self::ClusterRequest,
         Self::VendorRoot,
         Self::FirmCertificate,
+        Self::ClockReset,
     ];
 
     fn letter(self) -> u8 {
@@ -52,6 +55,7 @@ impl FileKind {
             Self::ClusterRequest => b'Q',
             Self::VendorRoot => b'R',
             Self::FirmCertificate => b'F',
+            Self::ClockReset => b'T',
         }
     }
 
@@ -70,6 +74,7 @@ impl fmt::Display for FileKind {
             Self::ClusterRequest => "cluster request",
             Self::VendorRoot => "vendor root",
             Self::FirmCertificate => "firm certificate",
+            Self::ClockReset => "clock reset",
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::key::{self, hex};
 use crate::package::{Package, PackageRefusal};
 use crate::product::WallTime;
 use crate::request::{ClusterRequest, ContainerRequest, RequestRefusal};
+use crate::reset::{ClockReset, ResetRefusal};
 use crate::terms::{Counting, Terms};
 use crate::trust::{FirmCertificate, TrustRefusal, VendorRoot};
 
@@ -46,6 +47,8 @@ pub enum Contents {
     },
     /// A firm certificate.
     FirmCertificate(FirmContents),
+    /// A firm's reset of one cluster's date.
+    ClockReset(ResetContents),
     /// A vendor's private key, encrypted under a passphrase.
     EncryptedKey,
     /// A Trine file that cannot be read; the reason says what to do.
@@ -105,6 +108,23 @@ pub struct FirmContents {
     pub fingerprint: String,
     /// Of the root's key.
     pub issuer: String,
+}
+
+/// A clock reset, as it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResetContents {
+    /// The cluster it is for, hexadecimal.
+    pub cluster: String,
+    /// Each serial counts once.
+    pub serial: u64,
+    /// It counts while the cluster's date is at or after this, in milliseconds since 1970.
+    pub from: WallTime,
+    /// The date to go on from, in milliseconds since 1970.
+    pub to: WallTime,
+    /// When it was made, in milliseconds since 1970.
+    pub issued: WallTime,
+    /// Who certified the key that signed it.
+    pub certificate: FirmContents,
 }
 
 /// A container's public side.
@@ -198,6 +218,10 @@ fn contents(kind: FileKind, file: &[u8]) -> Result<Contents, String> {
             let firm = FirmCertificate::decode(file).map_err(|e: TrustRefusal| e.to_string())?;
             Contents::FirmCertificate(firm_contents(&firm))
         }
+        FileKind::ClockReset => {
+            let reset = ClockReset::decode(file).map_err(|e: ResetRefusal| e.to_string())?;
+            Contents::ClockReset(reset_contents(&reset))
+        }
     })
 }
 
@@ -229,6 +253,18 @@ fn firm_contents(certificate: &FirmCertificate) -> FirmContents {
         vendor: certificate.vendor().to_owned(),
         fingerprint: certificate.key().fingerprint(),
         issuer: key::fingerprint(certificate.issuer()),
+    }
+}
+
+fn reset_contents(reset: &ClockReset) -> ResetContents {
+    let terms = reset.claimed_terms();
+    ResetContents {
+        cluster: terms.cluster.to_string(),
+        serial: terms.serial,
+        from: terms.from,
+        to: terms.to,
+        issued: terms.issued,
+        certificate: firm_contents(reset.claimed_certificate()),
     }
 }
 

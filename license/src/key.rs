@@ -23,6 +23,8 @@ pub(crate) enum Statement {
     ContainerRequest,
     /// A node says it is alive.
     Heartbeat,
+    /// A firm resets the date of a cluster.
+    ClockReset,
 }
 
 impl Statement {
@@ -33,6 +35,7 @@ impl Statement {
             Self::License => b"trine license v1\0",
             Self::ContainerRequest => b"trine container request v1\0",
             Self::Heartbeat => b"trine heartbeat v1\0",
+            Self::ClockReset => b"trine clock reset v1\0",
         }
     }
 

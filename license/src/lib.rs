@@ -16,6 +16,7 @@ pub mod package;
 pub mod product;
 pub mod repair;
 pub mod request;
+pub mod reset;
 mod seal;
 pub mod share;
 pub mod terms;

@@ -177,9 +177,41 @@ impl WallTime {
     }
 }
 
+/// As people read it: `2023-11-14 22:13:20 UTC`.
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAYS_PER_ERA: i64 = 146_097;
+        let seconds = self.0.div_euclid(1_000);
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Years are counted from March, so that the leap day is the last of its year.
+        let since_march_0 = days + 719_468;
+        let (era, day) =
+            (since_march_0.div_euclid(DAYS_PER_ERA), since_march_0.rem_euclid(DAYS_PER_ERA));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + carry;
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
 /// Which cluster: 128 random bits drawn when it was formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub [u8; 16]);
+
+impl ClusterId {
+    /// Parses the 32 hexadecimal digits that [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u128::from_str_radix(text, 16) {
+            Ok(bits) if digits => Ok(Self(bits.to_be_bytes())),
+            _ => Err(InvalidName::new("cluster id", text, "write its 32 hexadecimal digits")),
+        }
+    }
+}
 
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,5 +226,28 @@ pub struct NodeId(pub u64);
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "node-{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_as_people_write_them() {
+        let read = |seconds: i64| WallTime(seconds * 1_000).to_string();
+        assert_eq!(read(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(read(1_700_000_000), "2023-11-14 22:13:20 UTC");
+        assert_eq!(read(951_827_696), "2000-02-29 12:34:56 UTC");
+        assert_eq!(read(-1), "1969-12-31 23:59:59 UTC");
+    }
+
+    #[test]
+    fn a_cluster_id_reads_back_as_it_is_shown() {
+        let id = ClusterId(*b"a golden cluster");
+        assert_eq!(ClusterId::parse(&id.to_string()), Ok(id));
+        for wrong in ["", "7", "+6120676f6c64656e20636c7573746572", &id.to_string()[1..]] {
+            assert!(ClusterId::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

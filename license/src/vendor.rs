@@ -18,6 +18,7 @@ use crate::package::{LicenseStatement, Package};
 use crate::product::{ActId, ClusterId, FirmCode};
 use crate::rand_core::CryptoRng;
 use crate::request::ClusterRequest;
+use crate::reset::{ClockReset, ResetRefusal, ResetTerms};
 use crate::share::SealedShare;
 use crate::terms::{Terms, TermsRefusal};
 use crate::trust::{self, FirmBody, FirmCertificate, TrustRefusal, VendorRoot};
@@ -184,6 +185,20 @@ impl Vendor {
         let body = codec::body(&statement);
         let signature = Signature::make(&self.secret, Statement::License, &body);
         Package { certificate: self.certificate.clone(), statement, signature }
+    }
+
+    /// Signs a reset of one cluster's date.
+    ///
+    /// # Errors
+    /// When it would not turn the date back.
+    pub fn reset_clock(&self, terms: ResetTerms) -> Result<ClockReset, ResetRefusal> {
+        terms.validate()?;
+        Ok(self.sign_reset(terms))
+    }
+
+    pub(crate) fn sign_reset(&self, terms: ResetTerms) -> ClockReset {
+        let signature = Signature::make(&self.secret, Statement::ClockReset, &codec::body(&terms));
+        ClockReset { certificate: self.certificate.clone(), terms, signature }
     }
 
     /// The firm key, encrypted under a passphrase as [`keyfile`] says.

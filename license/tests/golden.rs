@@ -15,6 +15,7 @@ use license::product::{
 };
 use license::rand_core::SeedableRng;
 use license::request::{ClusterRequest, ContainerRequest};
+use license::reset::{ClockReset, ResetTerms};
 use license::share::Share;
 use license::terms::{Counting, Extension, Feature, Terms};
 use license::trust::{FirmCertificate, VendorRoot};
@@ -101,6 +102,26 @@ fn the_root_and_the_firm_certificate_are_read_and_the_chain_holds() {
     assert!(certificate.verify(&root));
 }
 
+fn reset_terms() -> ResetTerms {
+    ResetTerms {
+        cluster: cluster(),
+        serial: 2,
+        from: WallTime(2_082_758_400_000),
+        to: WallTime(1_767_225_600_000),
+        issued: WallTime(1_767_229_200_000),
+    }
+}
+
+#[test]
+fn the_clock_reset_is_read_verified_and_written_alike() {
+    let file = golden("clock-reset-v1.trine");
+    let reset = ClockReset::decode(&file).expect("a clock reset");
+    assert_eq!(reset.encode(), file);
+    let root = VendorRoot::decode(&golden("root-v1.trine")).expect("a root");
+    let believed = reset.verify(&[root], &cluster());
+    assert_eq!(believed, Ok((FirmCode(6_000_010), reset_terms())));
+}
+
 #[test]
 fn the_vendor_s_keys_are_opened() {
     let pem = |name| String::from_utf8(golden(name)).expect("text");
@@ -130,15 +151,17 @@ fn write_the_golden_files() {
     let one = requests[0].encode();
     let request = ClusterRequest::new(cluster(), [5; 32], requests).expect("good requests");
     let package = vendor.issue(&request, terms(), rng).expect("valid terms");
+    let reset = vendor.reset_clock(reset_terms()).expect("it turns the date back");
     let root_pem = root.export(PASSPHRASE, rng).expect("exported");
     let firm_pem = vendor.export(PASSPHRASE, rng).expect("exported");
-    let files: [(&str, &[u8]); 8] = [
+    let files: [(&str, &[u8]); 9] = [
         ("root-v1.trine", &root.root_file()),
         ("firm-v1.trine", &vendor.certificate().encode()),
         ("container-v1.trine", &containers[0].encode()),
         ("container-request-v1.trine", &one),
         ("request-v1.trine", &request.encode()),
         ("package-v1.trine", &package.encode()),
+        ("clock-reset-v1.trine", &reset.encode()),
         ("root-key.pem", root_pem.as_bytes()),
         ("firm-key.pem", firm_pem.as_bytes()),
     ];

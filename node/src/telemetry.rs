@@ -39,7 +39,7 @@
 //! | `trine_batch_commands` | histogram | | node | commands in one proposed log entry |
 //! | `trine_sync_duration_seconds` | histogram | | node | one sync of the log to disk |
 //! | `trine_commit_duration_seconds` | histogram | | node | proposal to applied, on the leader |
-//! | `trine_clock_alarms_total` | counter | kind | node | clock jumps and disagreements seen |
+//! | `trine_clock_alarms_total` | counter | kind | node | clock jumps, disagreements, and a date that the clock does not bear out |
 
 mod labels;
 mod reading;
@@ -89,6 +89,10 @@ pub enum ClockAlarm {
     Jump,
     /// Another node's wall clock is more than five minutes from this node's.
     WallDisagreement,
+    /// This node's wall clock is more than five minutes before the wall floor.
+    BelowFloor,
+    /// The wall floor is more than five minutes behind this node's wall clock.
+    FloorBehind,
 }
 
 impl ClockAlarm {
@@ -96,6 +100,8 @@ impl ClockAlarm {
         match self {
             Self::Jump => "jump",
             Self::WallDisagreement => "wall_disagreement",
+            Self::BelowFloor => "below_floor",
+            Self::FloorBehind => "floor_behind",
         }
     }
 }

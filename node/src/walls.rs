@@ -1,8 +1,9 @@
-//! Whether the wall clocks of the nodes agree.
+//! Whether the wall clocks of the nodes agree, with one another and with the date.
 //!
-//! License dates move only when two clocks agree (the ledger's wall floor), so
-//! one wrong clock harms nobody and nobody would notice; a second one would
-//! hold the date. So every node tells its operator of a clock far from its own.
+//! License dates go by the clocks together (the ledger's wall floor), so a
+//! wrong one harms nobody and nobody would notice, until there are two. So
+//! every node tells its operator of a clock far from its own, and of a date
+//! that its own clock does not bear out.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,10 +38,35 @@ impl Beat {
     }
 }
 
-/// Whose clocks are known to differ, so that each is told of once.
+/// How the date that licenses go by stands to this node's own clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Floor {
+    /// Within five minutes, or not known yet.
+    #[default]
+    Fits,
+    /// The clock shows a time that has been: one of the two is wrong.
+    Above,
+    /// An outage that the clocks have not made good, or a low clock holds it up.
+    Behind,
+}
+
+impl Floor {
+    /// How `floor` stands to a clock that shows `own`.
+    fn stands(floor: WallTime, own: WallTime) -> Self {
+        let behind_ms = own.0.saturating_sub(floor.0);
+        match behind_ms.unsigned_abs() > WALL_AGREEMENT_MILLIS {
+            false => Self::Fits,
+            true if behind_ms < 0 => Self::Above,
+            true => Self::Behind,
+        }
+    }
+}
+
+/// What is known to be wrong, so that each is told of once.
 #[derive(Debug, Default)]
 struct Watch {
     differing: BTreeSet<NodeId>,
+    floor: Floor,
 }
 
 impl Watch {
@@ -58,6 +84,14 @@ impl Watch {
         }
         begun
     }
+
+    /// How the date stands, if it has begun not to fit.
+    fn compare_floor(&mut self, floor: Option<WallTime>, own: WallTime) -> Option<Floor> {
+        let stands = floor.map_or(Floor::Fits, |floor| Floor::stands(floor, own));
+        let begun = stands != self.floor && stands != Floor::Fits;
+        self.floor = stands;
+        begun.then_some(stands)
+    }
 }
 
 /// Tells of every wall clock that differs from this node's. Never ends.
@@ -70,13 +104,38 @@ pub(crate) async fn run(
     let mut watch = Watch::default();
     loop {
         tokio::time::sleep(COMPARE_INTERVAL).await;
-        let beats = service.peek(|ledger| beats_of_others(ledger, node));
-        for (other, ahead_ms) in watch.compare(&beats, clock.wall()) {
+        let (beats, floor) = service.peek(|ledger| (beats_of_others(ledger, node), ledger.wall()));
+        let own = clock.wall();
+        tell_of_floor(watch.compare_floor(floor, own), floor, own, &metrics);
+        for (other, ahead_ms) in watch.compare(&beats, own) {
             metrics.clock_alarm(ClockAlarm::WallDisagreement);
             tracing::warn!(
                 node = %other,
                 ahead_s = ahead_ms / 1_000,
-                "a node's wall clock is more than five minutes from this node's: check NTP on both; license dates wait until two clocks agree"
+                "a node's wall clock is more than five minutes from this node's: check NTP on both; license dates go by the lowest clock that may be right"
+            );
+        }
+    }
+}
+
+fn tell_of_floor(begun: Option<Floor>, floor: Option<WallTime>, own: WallTime, metrics: &Metrics) {
+    let (Some(begun), Some(floor)) = (begun, floor) else { return };
+    match begun {
+        Floor::Fits => {}
+        Floor::Above => {
+            metrics.clock_alarm(ClockAlarm::BelowFloor);
+            tracing::warn!(
+                %own,
+                date = %floor,
+                "this node's wall clock is before the date that licenses go by: check NTP here; if all clocks are right, the date is ahead and only a vendor's clock reset turns it back"
+            );
+        }
+        Floor::Behind => {
+            metrics.clock_alarm(ClockAlarm::FloorBehind);
+            tracing::warn!(
+                %own,
+                date = %floor,
+                "the date that licenses go by is behind this node's wall clock: an outage was not made good because another clock is lower or a node has only just gone silent; check NTP on all nodes"
             );
         }
     }
@@ -123,6 +182,20 @@ mod tests {
         assert_eq!(watch.compare(&wrong, OWN), []);
         assert_eq!(watch.compare(&right, OWN), []);
         assert_eq!(watch.compare(&wrong, OWN).len(), 1);
+    }
+
+    #[test]
+    fn a_date_that_the_own_clock_does_not_bear_out_is_told_of_once() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.compare_floor(None, OWN), None, "no date is known yet");
+        let (fits, above, behind) = (5 * MINUTE, 5 * MINUTE + 1, -5 * MINUTE - 1);
+        assert_eq!(watch.compare_floor(Some(OWN.plus_millis(fits)), OWN), None);
+        assert_eq!(watch.compare_floor(Some(OWN.plus_millis(above)), OWN), Some(Floor::Above));
+        assert_eq!(watch.compare_floor(Some(OWN.plus_millis(above)), OWN), None, "told");
+        assert_eq!(watch.compare_floor(Some(OWN.plus_millis(behind)), OWN), Some(Floor::Behind));
+        assert_eq!(watch.compare_floor(Some(OWN), OWN), None);
+        assert_eq!(watch.compare_floor(Some(OWN.plus_millis(behind)), OWN), Some(Floor::Behind));
+        assert_eq!(Floor::stands(WallTime(i64::MIN), WallTime(i64::MAX)), Floor::Behind);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn every_call_has_one_row() {
     let distinct: BTreeSet<_> = rows.iter().cloned().collect();
     assert_eq!(distinct.len(), rows.len(), "a call has two rows");
     assert_eq!(distinct, declared(), "api/roles.rs and wire/proto disagree");
-    assert_eq!(rows.len(), 17);
+    assert!(rows.len() > 16, "the declarations were not found");
 }
 
 #[tokio::test]

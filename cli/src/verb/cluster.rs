@@ -1,5 +1,6 @@
 //! `trine cluster`: forming a cluster and seeing how it is.
 
+mod clock_reset;
 mod status;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Cluster {
 enum Action {
     Init(Init),
     Status(status::Status),
+    ClockReset(clock_reset::ClockReset),
 }
 
 /// Form the cluster of the configured members, once
@@ -61,6 +63,7 @@ impl Cluster {
             match self.action {
                 Action::Init(Init {}) => init(call, target).await,
                 Action::Status(status) => status.run(call, target).await,
+                Action::ClockReset(reset) => reset.run(call, target).await,
             }
         })
     }

@@ -1,5 +1,6 @@
 //! `trine vendor`: the vendor's side, offline.
 
+mod clock_reset;
 mod inspect;
 mod issue;
 
@@ -41,6 +42,7 @@ enum Action {
     Init(Init),
     Issue(issue::Issue),
     Inspect(inspect::Inspect),
+    ClockReset(clock_reset::ClockReset),
 }
 
 /// Make a vendor's keys and the trust root to hand to customers
@@ -98,6 +100,7 @@ impl Vendor {
             Action::Init(init) => init.run(call),
             Action::Issue(issue) => issue.run(call),
             Action::Inspect(inspect) => inspect.run(call),
+            Action::ClockReset(reset) => reset.run(call),
         }
     }
 }

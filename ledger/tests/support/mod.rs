@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ledger::command::{
-    Attest, BeginReplacement, Blob, Command, Genesis, Install, Member, RepairShare, RestorePart,
-    RestorePlan, SignTerm,
+    Attest, BeginReplacement, Blob, Command, Genesis, Install, Member, RepairShare, ResetClock,
+    RestorePart, RestorePlan, SignTerm,
 };
 use ledger::limits::RESTORE_PART_BYTES;
 use ledger::name::{Address, Subject};
@@ -22,6 +22,7 @@ use license::product::{
 };
 use license::repair::{self, Half};
 use license::request::{ClusterRequest, ContainerRequest};
+use license::reset::ResetTerms;
 use license::share::{self, Share};
 use license::terms::{Counting, Feature, Terms};
 use license::vendor::{RootKey, Vendor};
@@ -29,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 pub(crate) const ISSUED: WallTime = WallTime(1_700_000_000_000);
-const FIRM: FirmCode = FirmCode(6_000_010);
+pub(crate) const FIRM: FirmCode = FirmCode(6_000_010);
 const ACT: ActId = ActId(4711);
 
 /// The vendor and the three nodes.
@@ -284,6 +285,16 @@ impl World {
             applied: checkpoint.0,
             checkpoint,
         }))
+    }
+
+    /// A clock reset by that firm, certified by the one root.
+    pub(crate) fn reset(&mut self, firm: FirmCode, terms: ResetTerms) -> Command {
+        let other = (firm != FIRM).then(|| {
+            Vendor::create(&self.root, firm, "Other", &mut self.rng).expect("a valid name")
+        });
+        let reset = other.as_ref().unwrap_or(&self.vendor).reset_clock(terms);
+        let reset = reset.expect("it turns the date back").encode();
+        Command::ResetClock(ResetClock { reset, by: subject("ops") })
     }
 
     pub(crate) fn install(issued: &Issued) -> Command {

@@ -7,6 +7,7 @@ use crate::container::{Container, SignedHeartbeat};
 use crate::inspect::{Contents, inspect};
 use crate::package::{License, Package};
 use crate::request::{ClusterRequest, ContainerRequest};
+use crate::reset::ClockReset;
 use crate::share::{Commitment, ShareProof, SignatureShare, TermSignature};
 use crate::trust::{FirmCertificate, VendorRoot};
 
@@ -18,6 +19,7 @@ fn read_as_everything(file: &[u8]) {
     let _ = ClusterRequest::decode(file);
     let _ = VendorRoot::decode(file);
     let _ = FirmCertificate::decode(file);
+    let _ = ClockReset::decode(file);
     let _ = inspect(file);
     let _ = postcard::from_bytes::<License>(file);
     let _ = postcard::from_bytes::<SignedHeartbeat>(file);
@@ -36,6 +38,7 @@ fn good_files(world: &mut World) -> Vec<Vec<u8>> {
         world.request.encode(),
         world.root.root_file(),
         world.vendor.certificate().encode(),
+        world.reset().encode(),
     ]
 }
 
@@ -47,7 +50,7 @@ proptest! {
 
     #[test]
     fn no_decoder_panics_behind_a_good_header(
-        letter in proptest::sample::select(b"PCNQRF".to_vec()),
+        letter in proptest::sample::select(b"PCNQRFT".to_vec()),
         bytes in proptest::collection::vec(any::<u8>(), 0..2048),
     ) {
         read_as_everything(&[b"TRINE".as_slice(), &[letter, 1, 0], &bytes].concat());
@@ -78,6 +81,7 @@ fn every_file_says_what_it_is() {
         "cluster-request",
         "vendor-root",
         "firm-certificate",
+        "clock-reset",
     ];
     for (file, kind) in good_files(&mut world).iter().zip(kinds) {
         let inspection = inspect(file).expect("a Trine file");

@@ -4,6 +4,7 @@ mod containers;
 mod files;
 mod packages;
 mod repair;
+mod resets;
 mod shares;
 mod terms;
 mod vendors;
@@ -18,6 +19,7 @@ use crate::product::{
 };
 use crate::rand_core::SeedableRng;
 use crate::request::{ClusterRequest, ContainerRequest};
+use crate::reset::{ClockReset, ResetTerms};
 use crate::terms::{Counting, Feature, Terms};
 use crate::vendor::{RootKey, Vendor, split_and_seal};
 
@@ -83,6 +85,20 @@ impl World {
 
     fn statement(&mut self, terms: Terms) -> LicenseStatement {
         split_and_seal(&self.request, terms, &mut self.rng).expect("good randomness")
+    }
+
+    fn reset_terms(&self) -> ResetTerms {
+        ResetTerms {
+            cluster: self.cluster,
+            serial: 1,
+            from: WallTime(2_000_000_000_000),
+            to: WallTime(1_700_000_000_000),
+            issued: WallTime(1_700_000_000_000),
+        }
+    }
+
+    fn reset(&self) -> ClockReset {
+        self.vendor.reset_clock(self.reset_terms()).expect("it turns the date back")
     }
 
     fn members(&self) -> [ContainerIdentity; 3] {

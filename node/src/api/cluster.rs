@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use ledger::Ledger;
 use ledger::command::{
-    Command, Install, IssueToken, Refusal, Reply, Revoke, RevokeToken, Token, WithdrawShare,
+    Command, Install, IssueToken, Refusal, Reply, ResetClock, Revoke, RevokeToken, Token,
+    WithdrawShare,
 };
 use ledger::name::Subject;
 use license::package::Package;
 use license::product::{LicenseId, NodeId};
+use license::reset::ClockReset;
 use tonic::{Request, Response, Status};
 use wire::v1;
 use wire::v1::cluster_server;
@@ -237,6 +239,26 @@ impl cluster_server::Cluster for Cluster {
         let (as_of, tokens) = self.read(Ledger::bearer_tokens).await?;
         let tokens = tokens.into_iter().map(show::token).collect();
         Ok(Response::new(v1::ListTokensReply { as_of, tokens }))
+    }
+
+    async fn reset_clock(
+        &self,
+        request: Request<v1::ResetClockRequest>,
+    ) -> Result<Response<v1::ResetClockReply>, Status> {
+        let by = self.operator(&request)?;
+        let reset = request.into_inner().reset;
+        // What is no reset at all is not worth a place in the log.
+        let read = ClockReset::decode(&reset).map_err(|refusal| {
+            self.answers.tell(error::refused_here(&Refusal::ClockReset(refusal)))
+        })?;
+        let (firm, terms) = (read.claimed_certificate().firm(), *read.claimed_terms());
+        let reply = self.command(Command::ResetClock(ResetClock { reset, by: by.clone() })).await?;
+        tracing::info!(%by, firm = firm.0, serial = terms.serial, to = %terms.to, "clock reset");
+        Ok(Response::new(v1::ResetClockReply {
+            envelope: envelope(&reply),
+            firm: firm.0,
+            to_ms: terms.to.0,
+        }))
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::Replacement(_) => (Code::FailedPrecondition, "REPLACEMENT_REFUSED"),
         Refusal::Repair(_) => (Code::FailedPrecondition, "REPAIR_REFUSED"),
         Refusal::Package(_) => (Code::FailedPrecondition, "PACKAGE_REFUSED"),
+        Refusal::ClockReset(_) => (Code::FailedPrecondition, "CLOCK_RESET_REFUSED"),
         Refusal::Genesis(GenesisRefusal::NotFormed) => (Code::FailedPrecondition, "NOT_FORMED"),
         Refusal::Genesis(GenesisRefusal::AlreadyFormed) => {
             (Code::FailedPrecondition, "ALREADY_FORMED")

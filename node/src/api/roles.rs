@@ -44,6 +44,7 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "IssueToken", OPERATORS),
     call(CLUSTER, "RevokeToken", OPERATORS),
     call(CLUSTER, "ListTokens", OPERATORS),
+    call(CLUSTER, "ResetClock", OPERATORS),
 ];
 
 impl Call {

@@ -151,7 +151,8 @@ fn may_be_forwarded(command: &Command) -> bool {
         | Command::BeginReplacement(_)
         | Command::FinishReplacement(_)
         | Command::AbandonReplacement(_)
-        | Command::OrderRepair(_) => false,
+        | Command::OrderRepair(_)
+        | Command::ResetClock(_) => false,
     }
 }
 

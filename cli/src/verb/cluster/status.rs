@@ -67,6 +67,8 @@ struct Whole {
     cluster_time_ms: u64,
     /// The clock that license dates run on, RFC 3339.
     wall_floor: String,
+    /// The same for each vendor's licenses: only a vendor turns it back.
+    firm_dates: Vec<FirmDate>,
     /// The ledger's hash at this moment.
     state_hash: String,
     /// Seats granted since the cluster was formed.
@@ -79,6 +81,20 @@ struct Whole {
     revoked: u64,
     /// Held now.
     live: u64,
+}
+
+/// The clock of one vendor's licenses.
+#[derive(Debug, Serialize)]
+struct FirmDate {
+    /// The firm code.
+    firm: u32,
+    /// RFC 3339.
+    wall_floor: String,
+    /// Serial of the last clock reset that counted; 0 before the first.
+    last_reset: u64,
+    /// Whether it differs from the common clock by more than a moment.
+    #[serde(skip)]
+    differs: bool,
 }
 
 /// Fields are null where nobody could say.
@@ -108,6 +124,8 @@ struct Node {
     heard_ms_ago: Option<u64>,
     /// Its wall clock less the leader's, in milliseconds.
     clock_offset_ms: Option<i64>,
+    /// Its wall clock less the clock that license dates run on, in milliseconds.
+    clock_ahead_ms: Option<i64>,
     /// Why it did not answer, if it did not.
     problem: Option<String>,
 }
@@ -149,6 +167,13 @@ impl Report {
         let mut by_id: BTreeMap<u64, Node> =
             own_words.into_iter().filter_map(|node| Some((node.id?, node))).collect();
         let counts = status.counts.unwrap_or_default();
+        let common = status.wall_floor_ms;
+        let firm_date = |date: &v1::FirmDate| FirmDate {
+            firm: date.firm,
+            wall_floor: show_date(WallTime(date.wall_floor_ms)),
+            last_reset: date.last_reset,
+            differs: date.wall_floor_ms.abs_diff(common) > 1_000,
+        };
         let whole = Whole {
             id: status.cluster_id,
             virtual_container: status.virtual_container,
@@ -157,6 +182,7 @@ impl Report {
             term: status.term,
             cluster_time_ms: status.as_of.map_or(0, |as_of| as_of.stamp_ms),
             wall_floor: show_date(WallTime(status.wall_floor_ms)),
+            firm_dates: status.firm_dates.iter().map(firm_date).collect(),
             state_hash: status.state_hash,
             granted: counts.granted,
             released: counts.released,
@@ -178,6 +204,7 @@ impl Report {
                 applied_index: seen.applied_index.or(own.applied_index),
                 heard_ms_ago: seen.heard_ms_ago,
                 clock_offset_ms: seen.clock_offset_ms,
+                clock_ahead_ms: seen.clock_ahead_ms,
                 ..own
             }
         };
@@ -244,6 +271,10 @@ impl Whole {
                 ),
             ),
         ]);
+        for date in self.firm_dates.iter().filter(|date| date.differs) {
+            let FirmDate { firm, wall_floor, .. } = date;
+            page.line(format_args!("Licenses of firm {firm} run on their own clock: {wall_floor}"));
+        }
     }
 }
 

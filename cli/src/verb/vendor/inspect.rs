@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use license::inspect::{Contents, FirmContents, Inspection, PackageContents, RequestContents};
+use license::inspect::{
+    Contents, FirmContents, Inspection, PackageContents, RequestContents, ResetContents,
+};
 use license::product::WallTime;
 
 use super::Call;
@@ -14,7 +16,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::vendor_dir::FILE_BYTES_MAX;
 
-/// Explain any Trine file: package, request, trust root, certificate, key
+/// Explain any Trine file: package, request, clock reset, trust root, certificate, key
 ///
 /// Shows what the file says; nothing in it is believed, and no passphrase is
 /// needed. Secrets are never shown.
@@ -79,6 +81,10 @@ fn show(inspection: &Inspection, page: &mut Page) {
             ],
         ),
         Contents::FirmCertificate(firm) => ("A root's certificate of a firm", firm_facts(firm)),
+        Contents::ClockReset(reset) => (
+            "A vendor's clock reset: install it with `trine cluster clock-reset`",
+            reset_facts(reset),
+        ),
         Contents::EncryptedKey => {
             ("A vendor's private key, encrypted under a passphrase", Vec::new())
         }
@@ -140,6 +146,18 @@ fn firm_facts(firm: &FirmContents) -> Vec<(&'static str, String)> {
         ("firm key", firm.fingerprint.clone()),
         ("certified by root", firm.issuer.clone()),
     ]
+}
+
+fn reset_facts(reset: &ResetContents) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("cluster", reset.cluster.clone()),
+        ("serial", format!("{}  (counts once)", reset.serial)),
+        ("wrong date", format!("{} or later", show_date(reset.from))),
+        ("goes on from", show_date(reset.to)),
+        ("issued", show_date(reset.issued)),
+    ];
+    facts.extend(firm_facts(&reset.certificate));
+    facts
 }
 
 fn request_facts(request: &RequestContents) -> Vec<(&'static str, String)> {

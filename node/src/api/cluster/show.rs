@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use ledger::Ledger;
-use ledger::view::{BearerView, LicenseView, MemberView, SeatView, Service, ShareView, WaiterView};
+use ledger::view::{
+    BearerView, FirmDateView, LicenseView, MemberView, SeatView, Service, ShareView, WaiterView,
+};
 use license::container::VirtualSerial;
 use license::package::Package;
 use license::product::{LicenseId, NodeId};
@@ -39,6 +41,7 @@ pub(super) fn status(
         term: own.term,
         leader: own.id,
         wall_floor_ms: ledger.wall().map_or(0, |wall| wall.0),
+        firm_dates: ledger.firm_dates().into_iter().map(firm_date).collect(),
         nodes,
         licenses: licenses(ledger),
         state_hash: hex(&ledger.hash()),
@@ -50,6 +53,11 @@ pub(super) fn status(
             live: ledger.live(),
         }),
     }
+}
+
+fn firm_date(view: FirmDateView) -> v1::FirmDate {
+    let FirmDateView { firm, date, last_reset } = view;
+    v1::FirmDate { firm: firm.0, wall_floor_ms: date.0, last_reset }
 }
 
 fn node(
@@ -71,6 +79,11 @@ fn node(
         member.wall?.0.checked_sub(heard)
     };
     let offset = leader.and_then(|leader| wall_at_zero(member)?.checked_sub(wall_at_zero(leader)?));
+    let ahead = || {
+        let age = ledger.clock().millis_since(member.heard?);
+        let shows = member.wall?.plus_millis(i64::try_from(age).ok()?);
+        shows.0.checked_sub(ledger.wall()?.0)
+    };
     v1::Node {
         id: member.node.0,
         container: member.container.serial().to_string(),
@@ -86,6 +99,7 @@ fn node(
         },
         applied_index: if is_leader { Some(own.applied_index) } else { member.applied },
         clock_offset_ms: offset,
+        clock_ahead_ms: ahead(),
     }
 }
 
