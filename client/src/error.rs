@@ -148,6 +148,8 @@ reasons! {
     UnknownCall "UNKNOWN_CALL",
     /// The caller proved no identity.
     NoIdentity "NO_IDENTITY",
+    /// An operator revoked the caller's certificate.
+    CertificateRevoked "CERTIFICATE_REVOKED",
     /// The caller's role does not allow the call.
     WrongRole "WRONG_ROLE",
     /// The request was withdrawn.
@@ -167,7 +169,10 @@ reasons! {
 impl Reason {
     /// Whether credentials or role are the matter, and asking again is no use.
     pub fn is_not_allowed(self) -> bool {
-        matches!(self, Self::NoIdentity | Self::WrongRole | Self::Untrusted)
+        matches!(
+            self,
+            Self::NoIdentity | Self::CertificateRevoked | Self::WrongRole | Self::Untrusted
+        )
     }
 }
 

@@ -184,6 +184,31 @@ impl Operator {
         .await
     }
 
+    /// Shuts out one certificate (DER), at once and on all nodes. Revoking it
+    /// twice is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn revoke_certificate(
+        &self,
+        certificate: Vec<u8>,
+    ) -> Result<v1::RevokeCertificateReply, CallError> {
+        self.ask(|mut cluster| {
+            let request = v1::RevokeCertificateRequest { certificate: certificate.clone() };
+            async move { cluster.revoke_certificate(request).await }
+        })
+        .await
+    }
+
+    /// The certificates that are shut out.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn list_revoked(&self) -> Result<v1::ListRevokedReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.list_revoked(v1::ListRevokedRequest {}).await })
+            .await
+    }
+
     async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,

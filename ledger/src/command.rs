@@ -119,6 +119,8 @@ pub enum Command {
     RepairShare(RepairShare),
     /// Turns the date of one vendor's licenses back, by the vendor's word.
     ResetClock(ResetClock),
+    /// Shuts out a certificate, whoever shows it.
+    RevokeCertificate(RevokeCertificate),
 }
 
 /// Who forms the cluster, and whom it trusts.
@@ -283,6 +285,19 @@ pub struct RevokeToken {
 pub struct ResetClock {
     /// The encoded reset, as the vendor wrote it.
     pub reset: Vec<u8>,
+    /// The operator.
+    pub by: Subject,
+}
+
+/// Shuts out one certificate, at once and on all nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeCertificate {
+    /// SHA-256 of the certificate (DER).
+    pub fingerprint: [u8; 32],
+    /// Whom it speaks for, shown to operators.
+    pub subject: Subject,
+    /// When it expires; the revocation is kept for longer than that.
+    pub expires: WallTime,
     /// The operator.
     pub by: Subject,
 }

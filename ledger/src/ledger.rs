@@ -150,6 +150,7 @@ impl Ledger {
             Command::OrderRepair(body) => return done(self.order_repair(body)),
             Command::RepairShare(body) => return done(self.repair_share(body, entry)),
             Command::ResetClock(body) => return done(self.reset_clock(body, entry)),
+            Command::RevokeCertificate(body) => return done(self.revoke_certificate(body)),
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

@@ -29,6 +29,7 @@ mod refusal;
 mod repair;
 mod replacement;
 mod restore;
+mod revoked;
 mod share;
 mod state;
 mod table;

@@ -9,6 +9,8 @@
 //! | licenses | 64 | `LedgerFull` |
 //! | bearer tokens | 10,000 | `LedgerFull` |
 //! | nodes that are gone | 1,000 | `LedgerFull` |
+//! | revoked certificates | 10,000 | `LedgerFull` |
+//! | memory of a revoked certificate | 30 days after it expired | it may be forgotten |
 //! | not-after ahead of the clock | 60 s | `TooFarAhead` |
 //! | wait ahead of the clock | 24 h | `TooFarAhead` |
 //! | a waiting caller's silence | 15 s | `Withdrawn` |
@@ -47,6 +49,10 @@ pub const BEARER_TOKENS_MAX: u64 = 10_000;
 /// Nodes that were replaced, or were to replace one and did not: their ids and
 /// containers are remembered for ever.
 pub const DEPARTED_MAX: u64 = 1_000;
+/// Revoked certificates.
+pub const REVOKED_CERTIFICATES_MAX: u64 = 10_000;
+/// How long after it expired a revoked certificate is remembered, in milliseconds.
+pub const REVOKED_KEPT_MILLIS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// How far ahead of the clock a not-after may be, in milliseconds.
 pub const NOT_AFTER_AHEAD_MILLIS: u64 = 60_000;
 /// How far ahead of the clock a wait may end, in milliseconds.

@@ -9,11 +9,11 @@ use crate::ledger::Ledger;
 use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::pool::Pool;
-use crate::state::{Bearer, Edition, Installed};
+use crate::state::{Bearer, Edition, Installed, Revoked};
 use crate::time::ClusterTime;
 use crate::view::{
     AttestationNeed, BearerView, Comparison, FirmDateView, LicenseView, MemberView, PackageView,
-    PoolView, SeatView, Service, ShareView, SignatureNeed, WaiterView,
+    PoolView, RevokedMark, RevokedView, SeatView, Service, ShareView, SignatureNeed, WaiterView,
 };
 
 impl Ledger {
@@ -193,6 +193,28 @@ impl Ledger {
 
     fn is_valid(&self, bearer: &Bearer) -> bool {
         self.wall().is_none_or(|date| date < bearer.expires)
+    }
+
+    /// Whether the certificate of this fingerprint is shut out.
+    pub fn is_revoked(&self, fingerprint: &[u8; 32]) -> bool {
+        self.state.revoked.get(fingerprint).is_some()
+    }
+
+    /// The certificates that are shut out, by fingerprint.
+    pub fn revoked_certificates(&self) -> Vec<RevokedView> {
+        let view = |(fingerprint, revoked): (&[u8; 32], &Revoked)| RevokedView {
+            fingerprint: *fingerprint,
+            subject: revoked.subject.clone(),
+            expires: revoked.expires,
+            by: revoked.by.clone(),
+        };
+        self.state.revoked.iter().map(view).collect()
+    }
+
+    /// Changes whenever [`revoked_certificates`](Self::revoked_certificates)
+    /// does. Cheap, for those who look after every entry.
+    pub fn revoked_mark(&self) -> RevokedMark {
+        RevokedMark(self.state.revoked.sum())
     }
 
     /// All pools, by product. Does not look at single leases.

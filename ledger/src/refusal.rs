@@ -444,6 +444,8 @@ pub enum Bound {
     BearerTokens,
     /// Nodes that are gone.
     Departed,
+    /// Revoked certificates.
+    RevokedCertificates,
 }
 
 impl Bound {
@@ -455,6 +457,7 @@ impl Bound {
             Self::Licenses => limits::LICENSES_MAX,
             Self::BearerTokens => limits::BEARER_TOKENS_MAX,
             Self::Departed => limits::DEPARTED_MAX,
+            Self::RevokedCertificates => limits::REVOKED_CERTIFICATES_MAX,
         }
     }
 
@@ -473,6 +476,7 @@ impl fmt::Display for Bound {
             Self::Licenses => "licenses",
             Self::BearerTokens => "bearer tokens",
             Self::Departed => "nodes that are gone",
+            Self::RevokedCertificates => "revoked certificates",
         })
     }
 }
@@ -487,9 +491,14 @@ mod tests {
 
     #[test]
     fn the_last_place_is_taken_and_no_other() {
-        for bound in
-            [Bound::Memories, Bound::Leases, Bound::Licenses, Bound::BearerTokens, Bound::Departed]
-        {
+        for bound in [
+            Bound::Memories,
+            Bound::Leases,
+            Bound::Licenses,
+            Bound::BearerTokens,
+            Bound::Departed,
+            Bound::RevokedCertificates,
+        ] {
             let limit = bound.limit();
             assert_eq!(bound.check_room(limit - 1), Ok(()));
             let full = Refusal::LedgerFull { what: bound, limit };

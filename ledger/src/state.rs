@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) requests: Table<LeaseId, Request, 4>,
     /// What has arrived of the backup that is being restored.
     pub(crate) parts: Table<u32, Blob, 5>,
+    /// By fingerprint.
+    pub(crate) revoked: Table<[u8; 32], Revoked, 6>,
 }
 
 /// All that there is one of.
@@ -146,6 +148,14 @@ pub(crate) struct Bearer {
     pub(crate) expires: WallTime,
 }
 
+/// A certificate that is shut out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revoked {
+    pub(crate) subject: Subject,
+    pub(crate) expires: WallTime,
+    pub(crate) by: Subject,
+}
+
 impl State {
     /// The hash of everything, from the kept sums.
     pub(crate) fn hash(&self) -> [u8; 32] {
@@ -160,20 +170,22 @@ impl State {
             self.bearers.recomputed(),
             self.requests.recomputed(),
             self.parts.recomputed(),
+            self.revoked.recomputed(),
         ])
     }
 
-    fn sums(&self) -> [Sum; 5] {
+    fn sums(&self) -> [Sum; 6] {
         [
             self.vitals.sum(),
             self.licenses.sum(),
             self.bearers.sum(),
             self.requests.sum(),
             self.parts.sum(),
+            self.revoked.sum(),
         ]
     }
 
-    fn hash_of(&self, sums: [Sum; 5]) -> [u8; 32] {
+    fn hash_of(&self, sums: [Sum; 6]) -> [u8; 32] {
         table::digest(&("trine ledger 1", &self.scalars, sums))
     }
 

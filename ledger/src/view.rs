@@ -10,6 +10,7 @@ use license::terms::Terms;
 
 use crate::command::{ShareState, Token};
 use crate::name::{HolderName, Subject};
+use crate::table::Sum;
 use crate::time::{ClusterTime, Ttl};
 
 /// One live seat.
@@ -73,6 +74,23 @@ pub struct FirmDateView {
     /// Serial of the last clock reset that counted; 0 before the first.
     pub last_reset: u64,
 }
+
+/// One certificate that is shut out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RevokedView {
+    /// SHA-256 of the certificate (DER).
+    pub fingerprint: [u8; 32],
+    /// Whom it speaks for.
+    pub subject: Subject,
+    /// When it expires.
+    pub expires: WallTime,
+    /// The operator.
+    pub by: Subject,
+}
+
+/// Tells one state of the revoked certificates from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevokedMark(pub(crate) Sum);
 
 /// One product's pool: the sum of its licenses in service.
 #[derive(Debug, Clone, PartialEq, Eq)]

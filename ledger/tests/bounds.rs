@@ -6,16 +6,16 @@ mod support;
 use ledger::Ledger;
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Bound, Cancel, Command, IssueToken, LeaseId, Outcome,
-    Refusal, Release, Renew, Token, WithdrawShare,
+    Refusal, Release, Renew, RevokeCertificate, Token, WithdrawShare,
 };
 use ledger::limits::{
     BEARER_TOKENS_MAX, DEPARTED_MAX, ENDINGS_PER_ENTRY, LEASES_MAX, LICENSES_MAX, QUEUE_MAX,
-    REQUESTS_MAX, SUBJECT_SEATS_MAX,
+    REQUESTS_MAX, REVOKED_CERTIFICATES_MAX, SUBJECT_SEATS_MAX,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::view::Comparison;
-use license::product::{LicenseSerial, NodeId, ProductName};
+use license::product::{LicenseSerial, NodeId, ProductName, WallTime};
 use support::{ISSUED, World, subject, terms};
 
 struct Cluster {
@@ -159,6 +159,28 @@ fn nodes_that_are_gone_have_a_stated_number() {
     let begin = cluster.world.newcomer(3, 10 + DEPARTED_MAX, None, 4711);
     let full = Refusal::LedgerFull { what: Bound::Departed, limit: DEPARTED_MAX };
     assert_eq!(cluster.apply(0, vec![begin]).last(), Some(&Outcome::Refused(full)));
+}
+
+#[test]
+fn revoked_certificates_have_a_stated_number() {
+    let mut cluster = Cluster::serving(1);
+    let revoke = |number: u64, expires: WallTime| {
+        let mut fingerprint = [0; 32];
+        fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+        let subject = subject("app:cad");
+        let by = support::subject("ops");
+        Command::RevokeCertificate(RevokeCertificate { fingerprint, subject, expires, by })
+    };
+    let past = WallTime(0);
+    let first = vec![revoke(0, past)];
+    assert_eq!(cluster.apply(0, first).last(), Some(&Outcome::Done));
+    let more = (1..=REVOKED_CERTIFICATES_MAX).map(|number| revoke(number, ISSUED)).collect();
+    let answers = cluster.apply(0, more);
+    assert_eq!(answers.last(), Some(&Outcome::Done), "what expired long ago takes no room");
+    let what = Bound::RevokedCertificates;
+    let full = Refusal::LedgerFull { what, limit: REVOKED_CERTIFICATES_MAX };
+    let answers = cluster.apply(0, vec![revoke(0, ISSUED)]);
+    assert_eq!(answers.last(), Some(&Outcome::Refused(full)));
 }
 
 /// The ledger is as full as it may be: it refuses, and has room again when one

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
-    OrderRepair, Release, Renew, Restore, RestoreFinish, Revoke, RevokeToken, Token, WithdrawShare,
+    OrderRepair, Release, Renew, Restore, RestoreFinish, Revoke, RevokeCertificate, RevokeToken,
+    Token, WithdrawShare,
 };
 use ledger::limits::BATCH_COMMANDS_MAX;
 use ledger::name::HolderName;
@@ -79,6 +80,12 @@ fn batch() -> Batch {
         Command::OrderRepair(OrderRepair { license, node: NodeId(5), by: ops() }),
         world.repair(&issued, [1, 2], 3, (5, 5)),
         world.reset(FIRM, reset),
+        Command::RevokeCertificate(RevokeCertificate {
+            fingerprint: [5; 32],
+            subject: subject("op:ana"),
+            expires,
+            by: ops(),
+        }),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }

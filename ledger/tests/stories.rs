@@ -14,7 +14,7 @@ use std::path::Path;
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
     OrderRepair, Outcome, Release, Renew, Reply, Restore, RestoreFinish, RestorePlan, Revoke,
-    RevokeToken, Standing, Token, WithdrawShare,
+    RevokeCertificate, RevokeToken, Standing, Token, WithdrawShare,
 };
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
@@ -264,6 +264,21 @@ impl Teller {
                 let command = self.world.reset(firm, reset);
                 self.apply(command)
             }
+            "revoke-certificate" => {
+                let expires = ISSUED.plus_millis(millis(options["until"]) as i64);
+                let (fingerprint, subject) = (digest(name), subject(options["of"]));
+                let by = support::subject("ops");
+                let body = RevokeCertificate { fingerprint, subject, expires, by };
+                self.apply(Command::RevokeCertificate(body))
+            }
+            "is-revoked" => {
+                let is_revoked = self.ledger.is_revoked(&digest(name));
+                if is_revoked { "yes" } else { "no" }.to_owned()
+            }
+            "revoked" => lines(self.ledger.revoked_certificates().iter().map(|revoked| {
+                let until = revoked.expires.0 - ISSUED.0;
+                format!("{} until {until} ms after issue by {}", revoked.subject, revoked.by)
+            })),
             "whois" => match self.ledger.find_token(&digest(name)) {
                 Some(subject) => subject.to_string(),
                 None => "nobody".to_owned(),

@@ -22,6 +22,7 @@ use wire::v1::cluster_server::ClusterServer;
 use wire::v1::licensing_server::LicensingServer;
 
 use crate::answer::NotAnswered;
+use crate::certificates::Certificates;
 use crate::config::Limits;
 use crate::formation::Formation;
 use crate::identity::{Caller, NoCaller};
@@ -37,15 +38,18 @@ pub(crate) struct Sources {
     pub(crate) metrics: Arc<Metrics>,
     /// The storage engine's name.
     pub(crate) engine: &'static str,
+    /// What this node shows and whom it believes.
+    pub(crate) certificates: Certificates,
 }
 
 /// Every call of the client listener, behind its gate.
 pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
-    let Sources { service, formation, metrics, engine } = sources;
+    let Sources { service, formation, metrics, engine, certificates } = sources;
     let bytes_max = usize::try_from(limits.request_bytes).unwrap_or(usize::MAX);
     let answers = Answers { metrics: metrics.clone() };
     let licensing = grpc::Licensing { service: service.clone(), answers: answers.clone() };
-    let cluster = cluster::Cluster { service: service.clone(), formation, engine, answers };
+    let cluster =
+        cluster::Cluster { service: service.clone(), formation, engine, certificates, answers };
     let routes = tonic::service::Routes::new(
         LicensingServer::new(licensing).max_decoding_message_size(bytes_max),
     )
@@ -53,7 +57,11 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
     .into_axum_router();
     let tokens = service.clone();
     let find_token = move |digest: &[u8; 32]| tokens.peek(|ledger| ledger.find_token(digest));
-    Gate::new(limits, metrics, find_token).waiting_while(move || !service.leads()).guard(routes)
+    let revoked = service.clone();
+    Gate::new(limits, metrics, find_token)
+        .refusing(move |shown| revoked.peek(|ledger| ledger.is_revoked(&shown.0)))
+        .waiting_while(move || !service.leads())
+        .guard(routes)
 }
 
 /// How answers that are not a success are told and counted.

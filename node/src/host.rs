@@ -4,26 +4,29 @@
 //! world of its own.
 
 mod container;
+mod dial;
+mod reload;
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use license::trust::VendorRoot;
 use pki::{Ca, ClientAuth, Shown, Trust};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::config::{Checked, Config, ConfigError};
 use crate::entropy::Entropy;
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
-use crate::peers::{Dial, Dialing, Stream};
 use crate::store::{self, keys};
 use crate::telemetry::{Listener, Metrics};
+use dial::TlsDial;
+use reload::Reload;
 
 /// What only `main` may make.
 pub struct Machine {
@@ -113,7 +116,19 @@ pub async fn run(
         handshake: limits.handshake,
         slots: slots(Listener::Peer, limits.connections),
     };
-    let dial = TlsDial { tls: pki::client_config(&trust, Some(&peer_shown))?.into() };
+    let dial = TlsDial::new(pki::client_config(&trust, Some(&peer_shown))?, trust.clone());
+    let certificates = Certificates {
+        trust,
+        shown: vec![("client", client_shown.clone()), ("peer", peer_shown.clone())],
+    };
+    let reload = Reload {
+        config: config.clone(),
+        certificates: certificates.clone(),
+        client: client_shown,
+        peer: peer_shown,
+        clock: machine.clock.clone(),
+        metrics: metrics.clone(),
+    };
     let health_slots = slots(Listener::Health, limits.health_connections);
     let listen = &config.listen;
     let mut seed = [0; 8];
@@ -129,7 +144,9 @@ pub async fn run(
         peers: TlsIncoming::new(bind("listen.peer", listen.peer).await?, peer_door),
         health: PlainIncoming::new(bind("listen.health", listen.health).await?, health_slots),
         metrics,
+        certificates,
     };
+    let _reloading = AbortOnDropHandle::new(tokio::spawn(reload.run()));
     crate::raft::seeded(u64::from_le_bytes(seed), crate::node::run(setup, world, shutdown)).await?;
     Ok(())
 }
@@ -160,30 +177,4 @@ fn boot_id() -> [u8; 16] {
 
 async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, HostError> {
     TcpListener::bind(address).await.map_err(|source| HostError::Listen { key, address, source })
-}
-
-/// Dials a peer by TCP and makes sure by TLS that it is that very node.
-struct TlsDial {
-    tls: TlsConnector,
-}
-
-/// Connecting and shaking hands with a node that is up takes a fraction of this.
-const DIAL_MAX: Duration = Duration::from_secs(1);
-
-impl Dial for TlsDial {
-    fn dial(&self, id: u64, address: &str) -> Dialing {
-        let (tls, address) = (self.tls.clone(), address.to_owned());
-        Box::pin(async move {
-            let dialing = async {
-                let stream = TcpStream::connect(&address).await?;
-                stream.set_nodelay(true)?;
-                let stream = tls.connect(pki::node_server_name(id), stream).await?;
-                Ok(Box::new(stream) as Box<dyn Stream>)
-            };
-            tokio::time::timeout(DIAL_MAX, dialing).await.unwrap_or_else(|_| {
-                let what = format!("{address} did not finish a handshake in time");
-                Err(io::Error::new(io::ErrorKind::TimedOut, what))
-            })
-        })
-    }
 }

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use ledger::name::Subject;
 use license::product::InvalidName;
+use pki::Fingerprint;
 use sha2::{Digest, Sha256};
 
 /// The other end of one connection, as the door learned it. In the extensions
@@ -17,6 +18,9 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whom its certificate speaks for; `None` if it showed none.
     pub identity: Option<pki::Identity>,
+    /// That very certificate, which may be revoked while the connection stands;
+    /// `None` if it showed none.
+    pub certificate: Option<Fingerprint>,
 }
 
 /// Who makes one call, and what it may do. In the extensions of every request
@@ -52,6 +56,9 @@ impl Role {
 /// Why a call has no caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCaller {
+    /// A certificate that an operator revoked.
+    #[error("this certificate of {0} was revoked; ask the operator of the cluster for a new one")]
+    Revoked(pki::Identity),
     /// Neither certificate nor token.
     #[error("no identity: show a certificate of this cluster's CA, or a bearer token")]
     Nobody,
@@ -92,6 +99,17 @@ pub fn operator(name: &str) -> Result<Subject, InvalidName> {
     Subject::parse(&format!("op:{name}"))
 }
 
+/// How the ledger and operators call whom a certificate speaks for.
+///
+/// `app:NAME`, `op:NAME` or `node-N`.
+pub fn subject_of(identity: &pki::Identity) -> Result<Subject, InvalidName> {
+    match identity.role() {
+        pki::Role::Application => application(identity.name()),
+        pki::Role::Operator => operator(identity.name()),
+        pki::Role::Peer => Subject::parse(identity.name()),
+    }
+}
+
 /// What the ledger knows a bearer token by: its SHA-256.
 pub fn token_digest(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
@@ -108,12 +126,12 @@ pub fn caller_of(
     find_token: impl FnOnce(&[u8; 32]) -> Option<Subject>,
 ) -> Result<Caller, NoCaller> {
     if let Some(identity) = &peer.identity {
-        let (role, subject) = match identity.role() {
-            pki::Role::Application => (Role::Application, application(identity.name())),
-            pki::Role::Operator => (Role::Operator, operator(identity.name())),
+        let role = match identity.role() {
+            pki::Role::Application => Role::Application,
+            pki::Role::Operator => Role::Operator,
             pki::Role::Peer => return Err(NoCaller::Node(identity.clone())),
         };
-        return Ok(Caller { subject: subject.map_err(NoCaller::Name)?, role });
+        return Ok(Caller { subject: subject_of(identity).map_err(NoCaller::Name)?, role });
     }
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(NoCaller::Nobody)?;
@@ -135,7 +153,7 @@ mod tests {
 
     fn peer(identity: Option<&str>) -> Peer {
         let identity = identity.map(|uri| uri.parse().expect("an identity"));
-        Peer { address: [127, 0, 0, 1].into(), identity }
+        Peer { address: [127, 0, 0, 1].into(), identity, certificate: None }
     }
 
     fn headers(authorization: &[&str]) -> HeaderMap {

@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::acquaintance::Acquaintances;
+use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -32,7 +33,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, greeting, health, heartbeat, signing, walls, watch};
+use crate::{api, expiry, greeting, health, heartbeat, revocation, signing, walls, watch};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -82,6 +83,8 @@ pub struct World<C, P, H> {
     pub health: H,
     /// The node's figures, which its doors write too.
     pub metrics: Arc<Metrics>,
+    /// What it shows and whom it believes.
+    pub certificates: Certificates,
 }
 
 /// Why a node stopped, or did not start.
@@ -140,8 +143,19 @@ where
     P: Incoming + 'static,
     H: Incoming + 'static,
 {
-    let World { clock, entropy, boot, disk, container, dial, clients, peers, health, metrics } =
-        world;
+    let World {
+        clock,
+        entropy,
+        boot,
+        disk,
+        container,
+        dial,
+        clients,
+        peers,
+        health,
+        metrics,
+        certificates,
+    } = world;
     let syncs = metrics.clone();
     let log = Log::open(disk.clone(), move |flush: Flush| syncs.observe_sync(flush.took)).await?;
     let machine = Machine::open(disk).await?;
@@ -206,6 +220,8 @@ where
     background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
     background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));
     background.spawn(within(walls::run(setup.id, service.clone(), clock.clone(), metrics.clone())));
+    background.spawn(within(expiry::run(certificates.clone(), clock.clone(), metrics.clone())));
+    background.spawn(within(revocation::run(view.clone(), certificates.clone())));
     background.spawn(within(heartbeat::run(
         setup.id,
         boot,
@@ -223,6 +239,7 @@ where
         formation: Arc::new(formation),
         metrics: metrics.clone(),
         engine: setup.engine,
+        certificates,
     };
     let routes = api::routes(sources, &setup.limits);
     let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));

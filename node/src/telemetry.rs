@@ -40,6 +40,8 @@
 //! | `trine_sync_duration_seconds` | histogram | | node | one sync of the log to disk |
 //! | `trine_commit_duration_seconds` | histogram | | node | proposal to applied, on the leader |
 //! | `trine_clock_alarms_total` | counter | kind | node | clock jumps, disagreements, and a date that the clock does not bear out |
+//! | `trine_certificate_expiry_timestamp_seconds` | gauge | which | node | when this node's `client` or `peer` certificate, or the `ca`'s, expires (s since 1970) |
+//! | `trine_certificate_reloads_total` | counter | result | node | changed certificate files that were `taken` or `refused` |
 
 mod labels;
 mod reading;
@@ -55,8 +57,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::certificates::InUse;
 use labels::{
     Build, Call, CallCode, Kind, License, ListenerLabel, ListenerReason, Product, Reason,
+    ReloadResult, Which,
 };
 pub(crate) use reading::{Counts, LicenseReading, PoolReading, Reading};
 
@@ -143,6 +147,8 @@ pub struct Metrics {
     sync: Histogram,
     commit: Histogram,
     clock_alarms: Family<Kind, Counter>,
+    certificate_expiry: Family<Which, Gauge>,
+    certificate_reloads: Family<ReloadResult, Counter>,
 }
 
 impl Metrics {
@@ -200,6 +206,17 @@ impl Metrics {
                 latency_histogram(),
             ),
             clock_alarms: named(&mut r, "clock_alarms", "Clock jumps and disagreements"),
+            certificate_expiry: seconds(
+                &mut r,
+                "certificate_expiry_timestamp",
+                "When a certificate expires, since 1970",
+                Family::default(),
+            ),
+            certificate_reloads: named(
+                &mut r,
+                "certificate_reloads",
+                "Changed certificate files, taken or refused",
+            ),
             registry: r,
         }
     }
@@ -227,6 +244,22 @@ impl Metrics {
     /// A clock misbehaved.
     pub fn clock_alarm(&self, alarm: ClockAlarm) {
         self.clock_alarms.get_or_create(&Kind { kind: alarm.name() }).inc();
+    }
+
+    /// These certificates are in use; of several in one place the first to expire counts.
+    pub(crate) fn set_expiries(&self, in_use: &[InUse]) {
+        self.certificate_expiry.clear();
+        let mut latest_first = in_use.to_vec();
+        latest_first.sort_by_key(|one| std::cmp::Reverse(one.expires));
+        for one in latest_first {
+            let gauge = self.certificate_expiry.get_or_create(&Which { which: one.which });
+            gauge.set(one.expires.0.div_euclid(1_000));
+        }
+    }
+
+    /// Certificate files changed and were `taken` or `refused`.
+    pub(crate) fn certificate_reloaded(&self, result: &'static str) {
+        self.certificate_reloads.get_or_create(&ReloadResult { result }).inc();
     }
 
     /// A call was answered without asking the ledger, for this reason.
@@ -329,6 +362,9 @@ mod tests {
         metrics.connection_opened(Listener::Client);
         metrics.connection_refused(Listener::Client, "limit");
         metrics.clock_alarm(ClockAlarm::Jump);
+        let (fingerprint, expires) = (pki::Fingerprint([1; 32]), license::product::WallTime(1));
+        metrics.set_expiries(&[InUse { which: "ca", fingerprint, expires }]);
+        metrics.certificate_reloaded("taken");
         let text = metrics.text();
         let table: Vec<&str> = include_str!("telemetry.rs")
             .lines()

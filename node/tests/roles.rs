@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use node::api::room::Place;
 use node::config::{Config, Limits};
 use node::identity::{Caller, Peer, application, token_digest};
 use node::telemetry::Metrics;
+use pki::Fingerprint;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -65,7 +67,11 @@ fn gate(limits: &Limits) -> Router {
 async fn ask(identity: Option<&str>, token: Option<&str>, path: &str) -> Status {
     let identity = identity.map(|uri| uri.parse().expect("an identity"));
     let mut request = Request::post(path).body(Body::empty()).expect("a request");
-    request.extensions_mut().insert(Peer { address: [127, 0, 0, 1].into(), identity });
+    request.extensions_mut().insert(Peer {
+        address: [127, 0, 0, 1].into(),
+        identity,
+        certificate: None,
+    });
     if let Some(token) = token {
         let value = format!("Bearer {token}").parse().expect("a header value");
         request.headers_mut().insert("authorization", value);
@@ -121,6 +127,41 @@ async fn each_role_makes_its_calls_and_no_others() {
     }
 }
 
+/// The connection stands; what it carries is refused from the next call on.
+#[tokio::test]
+async fn a_revoked_certificate_makes_no_call() {
+    let shut_out = Fingerprint([7; 32]);
+    let nod = |_: Request<Body>| async { Response::new(Body::empty()) };
+    let metrics = Arc::new(Metrics::new("embedded"));
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let looked_up = is_revoked.clone();
+    let routes = Gate::new(&limits(), metrics, |_| Some(application("robot").expect("a name")))
+        .refusing(move |shown| *shown == shut_out && looked_up.load(Ordering::Relaxed))
+        .guard(Router::new().fallback(nod));
+    let ask = async |uri: &str, certificate: Fingerprint| {
+        let mut request =
+            Request::post("/trine.v1.Licensing/Renew").body(Body::empty()).expect("a request");
+        let identity = Some(uri.parse().expect("an identity"));
+        let certificate = Some(certificate);
+        let peer = Peer { address: [127, 0, 0, 1].into(), identity, certificate };
+        request.extensions_mut().insert(peer);
+        // A token beside it helps nobody who was shut out.
+        let value = format!("Bearer {SECRET}").parse().expect("a header value");
+        request.headers_mut().insert("authorization", value);
+        let response = routes.clone().oneshot(request).await.expect("an answer");
+        Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
+    };
+    for uri in ["trine://application/cad", "trine://operator/ana"] {
+        is_revoked.store(false, Ordering::Relaxed);
+        assert_eq!(ask(uri, shut_out).await.code(), Code::Ok);
+        is_revoked.store(true, Ordering::Relaxed);
+        let refused = ask(uri, shut_out).await;
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!(reason(&refused), "CERTIFICATE_REVOKED");
+        assert_eq!(ask(uri, Fingerprint([8; 32])).await.code(), Code::Ok, "his new one");
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_does_not_exist_is_nobodys() {
     for path in ["/trine.v1.Cluster/Destroy", "/trine.v1.Nothing/Acquire", "/", "/metrics"] {
@@ -147,7 +188,8 @@ async fn a_node_that_is_full_says_so() {
         let mut request =
             Request::post("/trine.v1.Licensing/Renew").body(Body::empty()).expect("a request");
         let identity = "trine://application/cad".parse().expect("an identity");
-        let peer = Peer { address: [127, 0, 0, 1].into(), identity: Some(identity) };
+        let peer =
+            Peer { address: [127, 0, 0, 1].into(), identity: Some(identity), certificate: None };
         request.extensions_mut().insert(peer);
         routes.clone().oneshot(request)
     };
@@ -185,7 +227,8 @@ async fn who_waits_for_a_seat_keeps_nobody_out() {
         let mut request =
             Request::post("/trine.v1.Licensing/Acquire").body(Body::empty()).expect("a request");
         let identity = "trine://application/cad".parse().expect("an identity");
-        let peer = Peer { address: [127, 0, 0, 1].into(), identity: Some(identity) };
+        let peer =
+            Peer { address: [127, 0, 0, 1].into(), identity: Some(identity), certificate: None };
         request.extensions_mut().insert(peer);
         routes.clone().oneshot(request)
     };
@@ -216,7 +259,11 @@ async fn a_token_on_its_way_is_waited_for() {
         let gate = Gate::new(&limits(), metrics, find_token).waiting_while(move || may_lag);
         let mut request =
             Request::post("/trine.v1.Licensing/Clock").body(Body::empty()).expect("a request");
-        request.extensions_mut().insert(Peer { address: [127, 0, 0, 1].into(), identity: None });
+        request.extensions_mut().insert(Peer {
+            address: [127, 0, 0, 1].into(),
+            identity: None,
+            certificate: None,
+        });
         let value = format!("Bearer {SECRET}").parse().expect("a header value");
         request.headers_mut().insert("authorization", value);
         let routes = gate.guard(Router::new().fallback(nod));

@@ -301,7 +301,7 @@ pub fn expires(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
     Some(dates(certificate)?.1)
 }
 
-fn dates(certificate: &CertificateDer<'_>) -> Option<(UnixTime, UnixTime)> {
+pub(crate) fn dates(certificate: &CertificateDer<'_>) -> Option<(UnixTime, UnixTime)> {
     let (_, x509) = X509Certificate::from_der(certificate).ok()?;
     // A date before 1970 is as long ago as a UnixTime can be.
     let time = |seconds: i64| {

@@ -16,6 +16,7 @@ mod credentials;
 mod identity;
 mod pem;
 mod shown;
+mod summary;
 mod tls;
 mod trust;
 
@@ -25,6 +26,7 @@ pub use identity::{Identity, IdentityError, InvalidIdentity, Role, identity_of};
 pub use pem::{Pem, PemError};
 pub use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 pub use shown::Shown;
+pub use summary::Summary;
 pub use tls::{
     ALPN, ClientAuth, NotAPeer, SERVER_NAME, caller_of, client_config, node_server_name, peer_of,
     server_config, server_name,

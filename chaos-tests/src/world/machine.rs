@@ -8,6 +8,7 @@ use std::time::Duration;
 use license::container::Container;
 use license::product::{ActId, NodeId};
 use license::trust::VendorRoot;
+use node::certificates::Certificates;
 use node::config::Limits;
 use node::entropy::Entropy;
 use node::node::Setup;
@@ -118,6 +119,7 @@ impl Machine {
             peers: Listener::bind(PEER_PORT).await?,
             health: Listener::bind(HEALTH_PORT).await?,
             metrics: Arc::new(Metrics::new("memory")),
+            certificates: Certificates::none(),
         };
         let jitter = self.seed.stream("jitter", number).next_u64();
         let node = node::node::run(self.setup(), world, std::future::pending());

@@ -46,7 +46,8 @@ impl Listener {
                 tokio::spawn(async move {
                     let hearing = tokio::time::timeout(DIAL_MAX, hear(stream));
                     if let Ok(Ok((stream, identity))) = hearing.await {
-                        let peer = Peer { address: from.ip(), identity: Some(identity) };
+                        let identity = Some(identity);
+                        let peer = Peer { address: from.ip(), identity, certificate: None };
                         // A node that stops takes no more.
                         let _ = tell.send(Connection::new(stream, peer)).await;
                     }

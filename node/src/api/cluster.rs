@@ -1,5 +1,6 @@
 //! What operators call: form, see, license, revoke.
 
+mod certificates;
 mod show;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use wire::v1;
 use wire::v1::cluster_server;
 
 use super::{Answers, convert, error};
+use crate::certificates::Certificates;
 use crate::formation::Formation;
 use crate::identity::{application, token_digest};
 use crate::service::Service;
@@ -27,6 +29,7 @@ pub(super) struct Cluster {
     pub(super) service: Service,
     pub(super) formation: Arc<Formation>,
     pub(super) engine: &'static str,
+    pub(super) certificates: Certificates,
     pub(super) answers: Answers,
 }
 
@@ -108,6 +111,7 @@ impl cluster_server::Cluster for Cluster {
         let node = self.service.node_status();
         let mut status = self.service.peek(|ledger| show::node_status(ledger, &node));
         status.engine = self.engine.to_owned();
+        status.certificates = self.certificates.in_use().iter().map(show::in_use).collect();
         status.container = self.formation.shares.container().identity().serial().to_string();
         Ok(Response::new(status))
     }
@@ -259,6 +263,30 @@ impl cluster_server::Cluster for Cluster {
             firm: firm.0,
             to_ms: terms.to.0,
         }))
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<v1::RevokeCertificateRequest>,
+    ) -> Result<Response<v1::RevokeCertificateReply>, Status> {
+        let by = self.operator(&request)?;
+        let revoke = certificates::read(&request.get_ref().certificate, by.clone())
+            .map_err(|problem| self.invalid(problem))?;
+        let (fingerprint, subject) = (convert::hex(&revoke.fingerprint), revoke.subject.clone());
+        let reply = self.command(Command::RevokeCertificate(revoke.clone())).await?;
+        tracing::info!(%by, %subject, %fingerprint, "certificate revoked");
+        let revoked = Some(show::revoked(certificates::seen(revoke)));
+        Ok(Response::new(v1::RevokeCertificateReply { envelope: envelope(&reply), revoked }))
+    }
+
+    async fn list_revoked(
+        &self,
+        request: Request<v1::ListRevokedRequest>,
+    ) -> Result<Response<v1::ListRevokedReply>, Status> {
+        self.operator(&request)?;
+        let (as_of, certificates) = self.read(Ledger::revoked_certificates).await?;
+        let certificates = certificates.into_iter().map(show::revoked).collect();
+        Ok(Response::new(v1::ListRevokedReply { as_of, certificates }))
     }
 }
 

@@ -185,6 +185,7 @@ pub(super) fn invalid_name(name: &InvalidName) -> No {
 pub(super) fn no_caller(why: &NoCaller) -> No {
     let verdict = match why {
         NoCaller::Node(_) => (Code::PermissionDenied, "WRONG_ROLE"),
+        NoCaller::Revoked(_) => (Code::Unauthenticated, "CERTIFICATE_REVOKED"),
         NoCaller::Nobody | NoCaller::NotBearer | NoCaller::UnknownToken | NoCaller::Name(_) => {
             (Code::Unauthenticated, "NO_IDENTITY")
         }
@@ -330,6 +331,7 @@ mod tests {
         check(&invalid("too long"));
         check(&no_caller(&NoCaller::Nobody));
         check(&no_caller(&NoCaller::UnknownToken));
+        check(&no_caller(&NoCaller::Revoked(pki::Identity::node(2).expect("a node"))));
         check(&no_caller(&NoCaller::Node(pki::Identity::node(2).expect("a node"))));
         check(&wrong_role(Role::Application, "Revoke"));
         check(&no_such_call("/trine.v1.Cluster/Destroy"));

@@ -12,6 +12,7 @@ use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use ledger::name::Subject;
+use pki::Fingerprint;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
@@ -46,6 +47,8 @@ type FindToken = dyn Fn(&[u8; 32]) -> Option<Subject> + Send + Sync;
 /// The gate of the client listener.
 pub struct Gate {
     find_token: Box<FindToken>,
+    /// Whether a certificate was revoked.
+    is_revoked: Box<dyn Fn(&Fingerprint) -> bool + Send + Sync>,
     /// Whether a token may be there that `find_token` does not find yet.
     may_lag: Box<dyn Fn() -> bool + Send + Sync>,
     tokens_sought: Semaphore,
@@ -70,6 +73,7 @@ impl Gate {
     ) -> Self {
         Self {
             find_token: Box::new(find_token),
+            is_revoked: Box::new(|_| false),
             may_lag: Box::new(|| false),
             tokens_sought: Semaphore::new(TOKENS_SOUGHT_MAX),
             room: Room::new(limits),
@@ -77,6 +81,16 @@ impl Gate {
             answers: Answers { metrics: metrics.clone() },
             metrics,
         }
+    }
+
+    /// Refuses every call of a certificate that `is_revoked`, over whatever
+    /// connection it comes.
+    pub fn refusing(
+        mut self,
+        is_revoked: impl Fn(&Fingerprint) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.is_revoked = Box::new(is_revoked);
+        self
     }
 
     /// Has an unknown token looked for again, for a moment, while `may_lag`.
@@ -112,6 +126,11 @@ impl Gate {
     /// Who asks. Waits a moment for a token that may be on its way to this node.
     async fn caller(&self, request: &Parts) -> Result<Caller, NoCaller> {
         let peer = request.extensions.get::<Peer>().ok_or(NoCaller::Nobody)?;
+        if let (Some(certificate), Some(identity)) = (&peer.certificate, &peer.identity)
+            && (self.is_revoked)(certificate)
+        {
+            return Err(NoCaller::Revoked(identity.clone()));
+        }
         let look = || caller_of(peer, &request.headers, |digest| (self.find_token)(digest));
         let mut found = look();
         let first = Instant::now();

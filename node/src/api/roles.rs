@@ -45,6 +45,8 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "RevokeToken", OPERATORS),
     call(CLUSTER, "ListTokens", OPERATORS),
     call(CLUSTER, "ResetClock", OPERATORS),
+    call(CLUSTER, "RevokeCertificate", OPERATORS),
+    call(CLUSTER, "ListRevoked", OPERATORS),
 ];
 
 impl Call {

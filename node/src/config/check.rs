@@ -2,13 +2,13 @@
 //! there, may be read by this node alone, and hold what they should.
 
 use std::path::Path;
-use std::time::Duration;
 
 use license::product::WallTime;
 use license::trust::VendorRoot;
-use pki::{CredentialError, Credentials, Pem, UnixTime};
+use pki::{CredentialError, Credentials, Pem};
 
 use super::{Config, ConfigError, Pair};
+use crate::certificates::unix;
 
 /// Longest file that is read: certificates, keys and trust roots are far shorter.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -34,23 +34,35 @@ impl Config {
     pub fn check(&self, now: WallTime) -> Result<Checked, Vec<ConfigError>> {
         let mut wrong = Vec::new();
         wrong.extend(self.data_folder().err());
+        let pairs = self.check_certificates(now).map_err(|more| wrong.extend(more)).ok();
+        let mut vendor_roots = Vec::new();
+        for (at, path) in self.vendor_roots.iter().enumerate() {
+            let root = self.vendor_root(&format!("trust.vendor_roots[{at}]"), path);
+            vendor_roots.extend(keep(&mut wrong, root));
+        }
+        match pairs {
+            Some((client, peer)) if wrong.is_empty() => Ok(Checked { client, peer, vendor_roots }),
+            _ => Err(wrong),
+        }
+    }
+
+    /// Reads the certificates alone and checks them at wall time `now`: the
+    /// client listener's and the peer listener's.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first thing.
+    pub fn check_certificates(
+        &self,
+        now: WallTime,
+    ) -> Result<(Credentials, Credentials), Vec<ConfigError>> {
+        let mut wrong = Vec::new();
         let client = keep(&mut wrong, self.credentials("tls", &self.tls.client, now));
         let peer = if self.tls.peer == self.tls.client {
             client.clone()
         } else {
             keep(&mut wrong, self.credentials("tls.peer", &self.tls.peer, now))
         };
-        let mut vendor_roots = Vec::new();
-        for (at, path) in self.vendor_roots.iter().enumerate() {
-            let root = self.vendor_root(&format!("trust.vendor_roots[{at}]"), path);
-            vendor_roots.extend(keep(&mut wrong, root));
-        }
-        match (client, peer) {
-            (Some(client), Some(peer)) if wrong.is_empty() => {
-                Ok(Checked { client, peer, vendor_roots })
-            }
-            _ => Err(wrong),
-        }
+        client.zip(peer).ok_or(wrong)
     }
 
     /// One pair of the `[tls]` tables, with the CA; they are this node's and in date.
@@ -75,9 +87,7 @@ impl Config {
             Pem::new(&names[2], &key),
         )
         .map_err(because)?;
-        let now = u64::try_from(now.0).unwrap_or(0);
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(now));
-        credentials.check(now).map_err(because)?;
+        credentials.check(unix(now)).map_err(because)?;
         if credentials.identity().node_id() != Some(self.id.0) {
             let rule = format!(
                 "the certificate is {}'s, and this is node {} (key `id`); name this node's \

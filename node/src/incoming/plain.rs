@@ -29,7 +29,11 @@ impl Incoming for PlainIncoming {
             let address = from.ip().to_canonical();
             let Some(mut slot) = self.slots.take() else { continue };
             if slot.count_address(address) {
-                return Connection::counted(stream, Peer { address, identity: None }, slot);
+                return Connection::counted(
+                    stream,
+                    Peer { address, identity: None, certificate: None },
+                    slot,
+                );
             }
             self.slots.refused("address_limit");
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::IdentityError;
+use pki::{Fingerprint, IdentityError};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -130,11 +130,13 @@ impl Door {
         }
         let stream =
             TlsAcceptor::from(self.tls.clone()).accept(stream).await.map_err(Refused::Handshake)?;
-        let identity = pki::caller_of(stream.get_ref().1.peer_certificates())?;
+        let shown = stream.get_ref().1.peer_certificates();
+        let identity = pki::caller_of(shown)?;
+        let certificate = shown.and_then(<[_]>::first).map(Fingerprint::of);
         if identity.is_none() && !slot.count_anonymous() {
             return Err(Refused::TooManyAnonymous);
         }
-        Ok(Connection::counted(stream, Peer { address, identity }, slot))
+        Ok(Connection::counted(stream, Peer { address, identity, certificate }, slot))
     }
 }
 

@@ -8,6 +8,7 @@ use ledger::command::{Command, Restore};
 use license::product::{ClusterId, NodeId};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::vote::RaftLeaderId as _;
+use pki::Fingerprint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status, Streaming};
@@ -60,8 +61,9 @@ impl PeerDoor {
 
     /// Lets in the members of this cluster and nobody else.
     fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
-        let identity =
-            request.extensions().get::<connection::Peer>().and_then(|peer| peer.identity.as_ref());
+        let peer = request.extensions().get::<connection::Peer>();
+        require_unrevoked(&self.service, peer.and_then(|peer| peer.certificate))?;
+        let identity = peer.and_then(|peer| peer.identity.as_ref());
         let member = identity
             .and_then(pki::Identity::node_id)
             .filter(|id| self.members.contains(&NodeId(*id)));
@@ -75,13 +77,16 @@ impl PeerDoor {
     /// itself is cleared (S21).
     async fn hear<T>(&self, request: Request<T>) -> Result<(Heard, T), Status> {
         let incarnation = Incarnation::shown(request.metadata());
+        let peer = request.extensions().get::<connection::Peer>();
+        let certificate = peer.and_then(|peer| peer.certificate);
         let (node, message) = self.admit(request)?;
         if !self.clearance.given_within(CLEARANCE_WAIT_MAX).await {
             return Err(Status::unauthenticated(format!("this node {WAITS}")));
         }
         self.acquaintances.meet(node, incarnation).await?;
         let Some(incarnation) = incarnation else { return Err(Unmet::Nameless.into()) };
-        Ok((Heard { node, incarnation, acquaintances: self.acquaintances.clone() }, message))
+        let (service, acquaintances) = (self.service.clone(), self.acquaintances.clone());
+        Ok((Heard { node, incarnation, certificate, service, acquaintances }, message))
     }
 
     /// One message of Raft, whose vote must be the caller's own.
@@ -99,10 +104,17 @@ impl PeerDoor {
 struct Heard {
     node: u64,
     incarnation: Incarnation,
+    certificate: Option<Fingerprint>,
+    service: Service,
     acquaintances: Acquaintances,
 }
 
 impl Heard {
+    /// A stream outlives the moment its certificate is revoked; what comes over it does not.
+    fn require_unrevoked(&self) -> Result<(), Status> {
+        require_unrevoked(&self.service, self.certificate)
+    }
+
     /// What `packed` says, if its vote is the caller's own and the caller is
     /// still the process that is heard; and notes the promises that came with it.
     fn message<T: DeserializeOwned>(
@@ -113,11 +125,20 @@ impl Heard {
         if !self.acquaintances.has_met(self.node, self.incarnation) {
             return Err(Status::unauthenticated("a newer process runs as this node"));
         }
+        self.require_unrevoked()?;
         let message = unpack(packed)?;
         require_own(vote(&message), self.node)?;
         self.acquaintances.note_all(&packed.promises);
         Ok(message)
     }
+}
+
+/// Whom an operator shut out is not heard, over whatever connection.
+fn require_unrevoked(service: &Service, shown: Option<Fingerprint>) -> Result<(), Status> {
+    if shown.is_some_and(|shown| service.peek(|ledger| ledger.is_revoked(&shown.0))) {
+        return Err(Status::permission_denied("the certificate of this node was revoked"));
+    }
+    Ok(())
 }
 
 /// Nobody stands for election, or leads, in another node's name.
@@ -152,7 +173,8 @@ fn may_be_forwarded(command: &Command) -> bool {
         | Command::FinishReplacement(_)
         | Command::AbandonReplacement(_)
         | Command::OrderRepair(_)
-        | Command::ResetClock(_) => false,
+        | Command::ResetClock(_)
+        | Command::RevokeCertificate(_) => false,
     }
 }
 
@@ -250,6 +272,8 @@ impl Peer for PeerDoor {
         if bytes.len() as u64 != header.bytes {
             return Err(Status::invalid_argument("snapshot is shorter than its header says"));
         }
+        // Minutes may have passed since it began.
+        caller.require_unrevoked()?;
         let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };
         answer(self.raft.install_full_snapshot(header.vote, snapshot).await)
     }

@@ -49,3 +49,13 @@ pub(super) struct ListenerReason {
     pub(super) listener: &'static str,
     pub(super) reason: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Which {
+    pub(super) which: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReloadResult {
+    pub(super) result: &'static str,
+}

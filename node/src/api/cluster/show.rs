@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ledger::Ledger;
 use ledger::view::{
-    BearerView, FirmDateView, LicenseView, MemberView, SeatView, Service, ShareView, WaiterView,
+    BearerView, FirmDateView, LicenseView, MemberView, RevokedView, SeatView, Service, ShareView,
+    WaiterView,
 };
 use license::container::VirtualSerial;
 use license::package::Package;
@@ -13,6 +14,7 @@ use license::terms::Counting;
 use wire::v1;
 
 use crate::api::convert::hex;
+use crate::certificates::InUse;
 use crate::identity::application_name;
 use crate::raft::Endpoints;
 use crate::status::{NodeStatus, RaftRole};
@@ -103,7 +105,7 @@ fn node(
     }
 }
 
-/// This node as it sees itself. Engine and container are the node's to add.
+/// This node as it sees itself. Engine, container and certificates are the node's to add.
 pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusReply {
     v1::NodeStatusReply {
         id: own.id,
@@ -121,6 +123,7 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         container: String::new(),
         formed: ledger.charter().is_some() && own.role != RaftRole::Down,
         snapshot_index: own.snapshot_index,
+        certificates: Vec::new(),
     }
 }
 
@@ -239,6 +242,25 @@ pub(super) fn token(token: BearerView) -> v1::list_tokens_reply::Token {
     v1::list_tokens_reply::Token {
         subject: application_name(&token.subject).to_owned(),
         expires_ms: token.expires.0,
+    }
+}
+
+/// One revoked certificate.
+pub(super) fn revoked(revoked: RevokedView) -> v1::RevokedCertificate {
+    v1::RevokedCertificate {
+        fingerprint: hex(&revoked.fingerprint),
+        subject: revoked.subject.to_string(),
+        expires_ms: revoked.expires.0,
+        revoked_by: revoked.by.to_string(),
+    }
+}
+
+/// One certificate that this node's connections stand on.
+pub(super) fn in_use(one: &InUse) -> v1::CertificateInUse {
+    v1::CertificateInUse {
+        which: one.which.to_owned(),
+        fingerprint: one.fingerprint.to_string(),
+        expires_ms: one.expires.0,
     }
 }
 

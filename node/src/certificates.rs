@@ -1,0 +1,57 @@
+//! What this node shows of itself and whom it believes, as of now.
+
+use std::time::Duration;
+
+use license::product::WallTime;
+use pki::{Fingerprint, Shown, Trust, UnixTime};
+
+/// The certificates of one node, which may change while it runs.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// Whom the listeners and the dialing side believe.
+    pub trust: Trust,
+    /// What is shown, by where: `client` or `peer`.
+    pub shown: Vec<(&'static str, Shown)>,
+}
+
+/// One certificate in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InUse {
+    /// `client`, `peer` or `ca`.
+    pub which: &'static str,
+    /// What names it.
+    pub fingerprint: Fingerprint,
+    /// When it ends.
+    pub expires: WallTime,
+}
+
+impl Certificates {
+    /// For a world where connections prove who they are in another way.
+    pub fn none() -> Self {
+        Self { trust: Trust::nobody(), shown: Vec::new() }
+    }
+
+    /// Every certificate that this node's connections stand on.
+    pub fn in_use(&self) -> Vec<InUse> {
+        let shown = self.shown.iter().map(|(which, shown)| InUse {
+            which,
+            fingerprint: shown.fingerprint(),
+            expires: wall(shown.expires()),
+        });
+        let cas = self.trust.cas().into_iter().filter_map(|ca| {
+            let expires = wall(ca.expires()?);
+            Some(InUse { which: "ca", fingerprint: Fingerprint(ca.digest()), expires })
+        });
+        shown.chain(cas).collect()
+    }
+}
+
+/// X.509's time as the wall clock's.
+pub(crate) fn wall(time: UnixTime) -> WallTime {
+    WallTime(i64::try_from(time.as_secs()).unwrap_or(i64::MAX).saturating_mul(1_000))
+}
+
+/// The wall clock's time as X.509's.
+pub(crate) fn unix(time: WallTime) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_millis(u64::try_from(time.0).unwrap_or(0)))
+}

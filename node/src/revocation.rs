@@ -1,0 +1,44 @@
+//! Keeps a node's handshakes up with the ledger's revoked certificates.
+//!
+//! Calls are checked against the ledger itself, at the gate and at the peer
+//! door. What is told on here refuses new connections, and ends those that this
+//! node dialed.
+
+use std::collections::BTreeSet;
+
+use ledger::Ledger;
+use pki::Fingerprint;
+
+use crate::certificates::Certificates;
+use crate::store::machine::View;
+
+/// Tells the node's trust of every change. Never ends.
+pub(crate) async fn run(view: View, certificates: Certificates) {
+    let mut progress = view.progress();
+    let mut told = view.look(Ledger::revoked_mark);
+    let mut own_told = BTreeSet::new();
+    certificates.trust.refuse(view.look(fingerprints));
+    loop {
+        for one in certificates.in_use() {
+            if certificates.trust.is_revoked(&one.fingerprint) && own_told.insert(one) {
+                tracing::error!(
+                    which = one.which, fingerprint = %one.fingerprint,
+                    "the certificate of this node was revoked: the others let it in no more; issue another with `trine pki renew` and put the files in place"
+                );
+            }
+        }
+        if progress.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let mark = view.look(Ledger::revoked_mark);
+        if mark != told {
+            told = mark;
+            certificates.trust.refuse(view.look(fingerprints));
+        }
+    }
+}
+
+fn fingerprints(ledger: &Ledger) -> BTreeSet<Fingerprint> {
+    let revoked = ledger.revoked_certificates().into_iter();
+    revoked.map(|revoked| Fingerprint(revoked.fingerprint)).collect()
+}
