@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use license::key;
 use license::package::Package;
 use license::product::{
-    ClusterId, FirmCode, LicenseId, LicenseSerial, ProductCode, ProductName, TmrId,
+    ClusterId, FirmCode, LicenseId, LicenseSerial, ProductCode, ProductName, TmrId, WallTime,
 };
 use license::rand_core::UnwrapErr;
 use license::request::ClusterRequest;
@@ -16,6 +16,7 @@ use license::reset::{ClockReset, ResetTerms};
 use license::terms::Terms;
 use license::trust::FirmCertificate;
 use license::vendor::{RootKey, Vendor};
+use node::enrollment;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -253,12 +254,16 @@ pub fn license_id(firm: FirmCode, product: ProductCode, tmr: u32) -> LicenseId {
     LicenseId { firm, product, tmr: TmrId(tmr) }
 }
 
-/// Reads a cluster's request for a license.
-pub fn read_request(path: &Path) -> Result<ClusterRequest, Failure> {
+/// Reads a cluster's request for a license. Its three containers are those that
+/// the CA it names vouches for at `now`; whose CA that is, people compare.
+pub fn read_request(path: &Path, now: WallTime) -> Result<ClusterRequest, Failure> {
     let bytes = files::read("license request", path, FILE_BYTES_MAX)?;
-    ClusterRequest::decode(&bytes).map_err(|error| {
-        Failure::refused("REQUEST_REFUSED", format!("{}: {error}", path.display()))
-    })
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::refused("REQUEST_REFUSED", format!("{}: {why}", path.display()))
+    };
+    let request = ClusterRequest::decode(&bytes).map_err(|error| refused(&error))?;
+    enrollment::check_request(&request, now).map_err(|why| refused(&why))?;
+    Ok(request)
 }
 
 /// What customer and vendor compare before a license is issued.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -150,8 +151,10 @@ fn a_vendor_issues_what_inspect_explains() {
     assert_eq!(key["contents"]["kind"], "encrypted-key");
     refused(dir.path(), 2, &["vendor", "init", "--name", "ACME", "--firm", "6000010"]);
 
-    fs::write(dir.path().join("cluster.request"), request()).expect("the request");
-    let issue = ["vendor", "issue", "--request", "cluster.request", "--product", "cad-pro"];
+    let (request, ca) = request();
+    fs::write(dir.path().join("cluster.request"), request).expect("the request");
+    let issue = ["vendor", "issue", "--request", "cluster.request", "--ca-fingerprint", &ca];
+    let issue = [&issue[..], &["--product", "cad-pro"]].concat();
     let first = json(
         dir.path(),
         &[&issue[..], &["--seats", "5", "-o", "1.license", "--expiration", "2030-01-01"]].concat(),
@@ -176,6 +179,8 @@ fn a_vendor_issues_what_inspect_explains() {
         "issue",
         "--request",
         "cluster.request",
+        "--ca-fingerprint",
+        &ca,
         "--product",
         "cam",
         "--counting",
@@ -190,8 +195,12 @@ fn a_vendor_issues_what_inspect_explains() {
 fn a_vendor_refuses_what_cannot_be_sold() {
     let dir = dir();
     json(dir.path(), &["vendor", "init", "--name", "ACME", "--firm", "1"]);
-    fs::write(dir.path().join("request"), request()).expect("the request");
+    let (mut altered, ca) = request();
+    fs::write(dir.path().join("request"), &altered).expect("the request");
     let issue = ["vendor", "issue", "--request", "request", "--product", "cad", "-o", "x.license"];
+    let unsure = refused(dir.path(), 2, &[&issue[..], &["--seats", "1"]].concat());
+    assert!(unsure["next"].as_str().is_some_and(|next| next.contains(&ca)), "{unsure}");
+    let issue = [&issue[..], &["--ca-fingerprint", &ca]].concat();
     for wrong in [
         &[][..],
         &["--seats", "0"],
@@ -210,7 +219,6 @@ fn a_vendor_refuses_what_cannot_be_sold() {
         .output()
         .expect("the binary runs");
     assert_eq!(code(&output), Some(2), "another passphrase");
-    let mut altered = request();
     let middle = altered.len() / 2;
     altered[middle] ^= 1;
     fs::write(dir.path().join("request"), altered).expect("the request");
@@ -247,18 +255,29 @@ fn configurations_are_checked_without_being_run() {
     refused(dir.path(), 2, &["node", "--config", "absent.toml"]);
 }
 
-/// What three nodes would ask for.
-fn request() -> Vec<u8> {
+/// What three enrolled nodes would ask for, and their CA's fingerprint.
+fn request() -> (Vec<u8>, String) {
     use license::container::Container;
     use license::product::{ActId, ClusterId, NodeId};
     use license::request::{ClusterRequest, ContainerRequest};
+    use pki::{Authority, ContainerSubject, Pem, UnixTime, Validity};
 
     let mut random = trine_cli::vendor_dir::system_randomness();
+    let years = |years: u64| Duration::from_secs(years * 365 * 24 * 60 * 60);
+    let validity = Validity::starting(UnixTime::since_unix_epoch(years(53)), years(100));
+    let authority = Authority::create("the customer's CA", validity).expect("a CA");
     let cluster = ClusterId([7; 16]);
     let requests = [1, 2, 3].map(|node| {
         let container = Container::create(ActId(5), &mut random);
-        ContainerRequest::make(&container, cluster, NodeId(node), [0; 32], Vec::new())
+        let identity = container.identity();
+        let (serial, key) = (identity.serial().to_string(), identity.key().to_spki_der());
+        let subject = ContainerSubject { node, serial: &serial, key: &key };
+        let chain = authority.certify_container(&subject, validity).expect("a certificate");
+        let chain = pki::container_chain(Pem::new("chain", chain.as_bytes())).expect("PEM");
+        ContainerRequest::make(&container, cluster, NodeId(node), [0; 32], chain)
             .expect("a request")
     });
-    ClusterRequest::new(cluster, [9; 32], requests).expect("a request").encode()
+    let digest = authority.ca().digest();
+    let request = ClusterRequest::new(cluster, digest, requests).expect("a request");
+    (request.encode(), license::key::fingerprint(&digest))
 }

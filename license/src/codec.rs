@@ -34,10 +34,12 @@ pub enum FileKind {
     FirmCertificate,
     /// A firm's signed reset of one cluster's date.
     ClockReset,
+    /// A node's request for a certificate of its container.
+    Enrollment,
 }
 
 impl FileKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Package,
         Self::Container,
         Self::ContainerRequest,
@@ -45,6 +47,7 @@ impl FileKind {
         Self::VendorRoot,
         Self::FirmCertificate,
         Self::ClockReset,
+        Self::Enrollment,
     ];
 
     fn letter(self) -> u8 {
@@ -56,6 +59,7 @@ impl FileKind {
             Self::VendorRoot => b'R',
             Self::FirmCertificate => b'F',
             Self::ClockReset => b'T',
+            Self::Enrollment => b'E',
         }
     }
 
@@ -75,6 +79,7 @@ impl fmt::Display for FileKind {
             Self::VendorRoot => "vendor root",
             Self::FirmCertificate => "firm certificate",
             Self::ClockReset => "clock reset",
+            Self::Enrollment => "enrollment request",
         })
     }
 }

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{self, DecodeError, FileKind};
 use crate::container::{Container, ContainerIdentity};
+use crate::enrollment::{EnrollmentRefusal, EnrollmentRequest};
 use crate::key::{self, hex};
 use crate::package::{Package, PackageRefusal};
 use crate::product::WallTime;
@@ -38,6 +39,13 @@ pub enum Contents {
     ContainerRequest(RequestContents),
     /// A cluster's request.
     ClusterRequest(ClusterRequestContents),
+    /// A node's request for a certificate of its container.
+    Enrollment {
+        /// The node.
+        node: u64,
+        /// Its container.
+        container: ContainerContents,
+    },
     /// A vendor root.
     VendorRoot {
         /// The vendor's name.
@@ -213,6 +221,12 @@ fn contents(kind: FileKind, file: &[u8]) -> Result<Contents, String> {
             let root = VendorRoot::decode(file).map_err(|e: TrustRefusal| e.to_string())?;
             let fingerprint = root.fingerprint();
             Contents::VendorRoot { name: root.name, fingerprint }
+        }
+        FileKind::Enrollment => {
+            let request =
+                EnrollmentRequest::decode(file).map_err(|e: EnrollmentRefusal| e.to_string())?;
+            let container = container_contents(request.container());
+            Contents::Enrollment { node: request.node().0, container }
         }
         FileKind::FirmCertificate => {
             let firm = FirmCertificate::decode(file).map_err(|e: TrustRefusal| e.to_string())?;

@@ -25,6 +25,8 @@ pub(crate) enum Statement {
     Heartbeat,
     /// A firm resets the date of a cluster.
     ClockReset,
+    /// A container asks the cluster CA for a certificate.
+    Enrollment,
 }
 
 impl Statement {
@@ -36,6 +38,7 @@ impl Statement {
             Self::ContainerRequest => b"trine container request v1\0",
             Self::Heartbeat => b"trine heartbeat v1\0",
             Self::ClockReset => b"trine clock reset v1\0",
+            Self::Enrollment => b"trine enrollment v1\0",
         }
     }
 

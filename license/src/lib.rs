@@ -8,6 +8,7 @@
 
 pub mod codec;
 pub mod container;
+pub mod enrollment;
 mod frost;
 pub mod inspect;
 pub mod key;

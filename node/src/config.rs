@@ -80,6 +80,9 @@ pub struct Tls {
     pub client: Pair,
     /// What the peer listener shows, and what this node shows when it dials.
     pub peer: Pair,
+    /// The certificates that vouch for this node's container; there once the
+    /// node is enrolled.
+    pub container: PathBuf,
 }
 
 /// A certificate and its key.

@@ -9,11 +9,13 @@ use license::product::{ClusterId, NodeId};
 use license::request::{ClusterRequest, ContainerRequest};
 use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
+use pki::Ca;
 use tokio::time::Instant;
 
 use crate::answer::NotAnswered;
 use crate::clearance::{Clearance, WAITS};
 use crate::clock::Clock;
+use crate::enrollment::{self, NotVouched};
 use crate::entropy::Entropy;
 use crate::peers::Peers;
 use crate::raft::{Endpoints, Raft};
@@ -33,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Formation {
     pub(crate) node: NodeId,
     pub(crate) members: Vec<(NodeId, Endpoints)>,
-    pub(crate) ca_digest: [u8; 32],
+    pub(crate) ca: Ca,
     pub(crate) vendor_roots: Vec<VendorRoot>,
     pub(crate) raft: Raft,
     pub(crate) service: Service,
@@ -75,6 +77,9 @@ pub enum FormationError {
     /// A container's request, or all three together, do not hold.
     #[error("the containers do not make a cluster: {0}")]
     Containers(String),
+    /// The cluster CA does not vouch for a container.
+    #[error(transparent)]
+    NotVouched(#[from] NotVouched),
     /// Raft did not start.
     #[error("the nodes did not elect a leader: {0}")]
     Raft(String),
@@ -105,6 +110,8 @@ impl Formation {
         self.entropy.fill(&mut cluster);
         let cluster = ClusterId(cluster);
         let requests = self.containers(cluster).await?;
+        let ours = self.ca.digest();
+        enrollment::check_all(&requests, |ca| *ca == ours, self.clock.wall())?;
         let members = requests
             .iter()
             .map(|request| Member { node: request.node(), container: request.identity().clone() })
@@ -120,7 +127,7 @@ impl Formation {
 
         let genesis = Genesis {
             cluster,
-            ca_digest: self.ca_digest,
+            ca_digest: self.ca.digest(),
             vendor_roots: self.vendor_roots.clone(),
             members,
             formed: self.clock.wall(),
@@ -164,7 +171,9 @@ impl Formation {
                 return Err(FormationError::Containers(what));
             }
         }
-        ClusterRequest::new(charter.cluster, self.ca_digest, requests)
+        let counts = |ca: &[u8; 32]| charter.ca_digests.contains(ca);
+        let ca = enrollment::check_all(&requests, counts, self.clock.wall())?;
+        ClusterRequest::new(charter.cluster, ca.digest(), requests)
             .map_err(|refusal| FormationError::Containers(refusal.to_string()))
     }
 

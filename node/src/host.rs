@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use license::enrollment::EnrollmentRequest;
 use license::trust::VendorRoot;
 use pki::{Ca, ClientAuth, Shown, Trust};
 use tokio::net::TcpListener;
@@ -23,8 +24,9 @@ use crate::config::{Checked, Config, ConfigError};
 use crate::entropy::Entropy;
 use crate::incoming::{Door, PlainIncoming, Slots, TlsIncoming};
 use crate::node::{NodeError, Setup, World};
-use crate::store::{self, keys};
+use crate::store;
 use crate::telemetry::{Listener, Metrics};
+use container::ChainFile;
 use dial::TlsDial;
 use reload::Reload;
 
@@ -91,9 +93,10 @@ pub async fn run(
     let setup = setup(&config, clients.ca(), vendor_roots);
     // The lock on the directory comes first: a second process changes nothing.
     let disk = store::open(&config.data, config.engine)?;
-    let is_new = disk.get(keys::vote()).await.map_err(store::OpenError::from)?.is_none();
     let act = config.act.unwrap_or_else(|| container::first_act(clients.ca()));
-    let container = container::open(&config.data, act, is_new, &machine.entropy)?;
+    let container = container::open(&config.data, act, &*disk, &machine.entropy).await?;
+    let chain = ChainFile(config.tls.container.clone());
+    chain.warn_if_absent(config.id);
     let metrics = Arc::new(Metrics::new(setup.engine));
 
     let limits = &config.limits;
@@ -139,6 +142,7 @@ pub async fn run(
         boot: boot_id(),
         disk,
         container,
+        enrolled: Arc::new(chain),
         dial: Arc::new(dial),
         clients: TlsIncoming::new(bind("listen.client", listen.client).await?, client_door),
         peers: TlsIncoming::new(bind("listen.peer", listen.peer).await?, peer_door),
@@ -151,12 +155,34 @@ pub async fn run(
     Ok(())
 }
 
+/// What this node, which need not run, asks of the cluster CA: a certificate of
+/// its container, which is made if the node never started.
+///
+/// # Errors
+/// [`HostError`], each with the way out.
+pub async fn enroll(
+    config: &Config,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<EnrollmentRequest, HostError> {
+    // A node that runs has its data directory to itself, and its container is there.
+    let container = match container::read(&config.data)? {
+        Some(container) => container,
+        None => {
+            let ca = config.ca().map_err(|wrong| HostError::Config { wrong: vec![wrong] })?;
+            let disk = store::open(&config.data, config.engine)?;
+            let act = config.act.unwrap_or_else(|| container::first_act(&ca));
+            container::open(&config.data, act, &*disk, entropy).await?
+        }
+    };
+    Ok(EnrollmentRequest::make(&container, config.id))
+}
+
 fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
     let members = config.members.iter().map(|member| (member.id, member.endpoints.clone()));
     Setup {
         id: config.id,
         members: members.collect(),
-        ca_digest: ca.digest(),
+        ca: ca.clone(),
         vendor_roots,
         limits: config.limits,
         engine: config.engine.name(),

@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod clearance;
 pub mod clock;
 pub mod config;
+pub mod enrollment;
 pub mod entropy;
 mod expiry;
 pub mod formation;

@@ -8,6 +8,7 @@ use license::container::Container;
 use license::product::NodeId;
 use license::trust::VendorRoot;
 use openraft::async_runtime::WatchReceiver as _;
+use pki::Ca;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +18,7 @@ use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::enrollment::Enrolled;
 use crate::entropy::Entropy;
 use crate::formation::Formation;
 use crate::incoming::Incoming;
@@ -51,8 +53,8 @@ pub struct Setup {
     pub id: NodeId,
     /// The three members and where they are found.
     pub members: Vec<(NodeId, Endpoints)>,
-    /// SHA-256 of the cluster CA's certificate (DER).
-    pub ca_digest: [u8; 32],
+    /// The cluster CA.
+    pub ca: Ca,
     /// Vendors to trust from genesis on.
     pub vendor_roots: Vec<VendorRoot>,
     /// The bounds of its doors.
@@ -73,6 +75,8 @@ pub struct World<C, P, H> {
     pub disk: Arc<dyn Disk>,
     /// Where its shares open.
     pub container: Container,
+    /// What vouches for the container.
+    pub enrolled: Arc<dyn Enrolled>,
     /// The way to the other nodes.
     pub dial: Arc<dyn Dial>,
     /// Applications and operators.
@@ -149,6 +153,7 @@ where
         boot,
         disk,
         container,
+        enrolled,
         dial,
         clients,
         peers,
@@ -195,6 +200,7 @@ where
     let shares = Shares::new(
         setup.id,
         container,
+        enrolled,
         fingerprint(&boot),
         raft.clone(),
         view.clone(),
@@ -203,7 +209,7 @@ where
     let formation = Formation {
         node: setup.id,
         members: setup.members.clone(),
-        ca_digest: setup.ca_digest,
+        ca: setup.ca.clone(),
         vendor_roots: setup.vendor_roots.clone(),
         raft: raft.clone(),
         service: service.clone(),
@@ -267,7 +273,7 @@ where
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         reason = watch::raft_stopped(&raft) => Err(NodeError::Raft(reason)),
-        error = watch::stranger(&view, setup.ca_digest, setup.id, &identity) => Err(error),
+        error = watch::stranger(&view, setup.ca.digest(), setup.id, &identity) => Err(error),
         error = watch::contradicted(&view, setup.id) => Err(error),
         denial = clearance.denied() => Err(denial.into()),
         never = watch::stand_for_election(&raft, &clearance) => match never {},

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequest};
 
+use crate::enrollment::Enrolled;
 use crate::entropy::{Entropy, EntropyRng};
 use crate::peers::Peers;
 use crate::raft::Raft;
@@ -44,6 +45,7 @@ pub(crate) struct Shares {
 struct Inner {
     node: NodeId,
     container: Container,
+    enrolled: Arc<dyn Enrolled>,
     boot: [u8; 32],
     raft: Raft,
     view: View,
@@ -87,6 +89,7 @@ impl Shares {
     pub(crate) fn new(
         node: NodeId,
         container: Container,
+        enrolled: Arc<dyn Enrolled>,
         boot: [u8; 32],
         raft: Raft,
         view: View,
@@ -95,6 +98,7 @@ impl Shares {
         let inner = Inner {
             node,
             container,
+            enrolled,
             boot,
             raft,
             view,
@@ -114,7 +118,8 @@ impl Shares {
         if let Some(ours) = ours.filter(|ours| *ours != cluster) {
             return Err(format!("{} belongs to cluster {ours}, not {cluster}", inner.node));
         }
-        ContainerRequest::make(&inner.container, cluster, inner.node, inner.boot, Vec::new())
+        let chain = inner.enrolled.chain()?;
+        ContainerRequest::make(&inner.container, cluster, inner.node, inner.boot, chain)
             .map_err(|refusal| refusal.to_string())
     }
 

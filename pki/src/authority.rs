@@ -159,6 +159,10 @@ impl Authority {
         &self.ca
     }
 
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// The authority's own certificate and key, to be kept.
     pub fn pem(&self) -> &Issued {
         &self.pair
@@ -239,7 +243,10 @@ impl Authority {
     }
 }
 
-fn params(common_name: &str, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+pub(crate) fn params(
+    common_name: &str,
+    validity: Validity,
+) -> Result<CertificateParams, AuthorityError> {
     if validity.not_after < validity.not_before {
         return Err(AuthorityError::Validity);
     }

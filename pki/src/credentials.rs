@@ -359,7 +359,7 @@ pub(crate) fn key_fits(
     }
 }
 
-fn date(time: UnixTime) -> String {
+pub(crate) fn date(time: UnixTime) -> String {
     i64::try_from(time.as_secs())
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

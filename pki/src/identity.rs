@@ -76,7 +76,7 @@ pub enum IdentityError {
     Invalid(#[source] InvalidIdentity),
 }
 
-const SCHEME: &str = "trine://";
+pub(crate) const SCHEME: &str = "trine://";
 
 impl Identity {
     /// Longest name, in bytes: with its role before it, it is a subject of the

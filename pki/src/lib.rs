@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod container;
 mod credentials;
 mod identity;
 mod pem;
@@ -21,6 +22,7 @@ mod tls;
 mod trust;
 
 pub use authority::{Authority, AuthorityError, Issued, Validity};
+pub use container::{ContainerRefusal, ContainerSubject, container_chain, verify_container};
 pub use credentials::{Ca, CredentialError, Credentials, expires};
 pub use identity::{Identity, IdentityError, InvalidIdentity, Role, identity_of};
 pub use pem::{Pem, PemError};

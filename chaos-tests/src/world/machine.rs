@@ -18,6 +18,7 @@ use node::telemetry::Metrics;
 use pki::Identity;
 use rand::Rng as _;
 
+use super::enrolled::{Chain, authority, certify};
 use super::net::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
 use super::sources::{NodeClock, Secrets, Seed};
 use super::{Ending, NODES};
@@ -29,6 +30,7 @@ pub(super) struct Machine {
     seed: Seed,
     platter: Platter,
     container: Vec<u8>,
+    chain: Vec<Vec<u8>>,
     vendor_roots: RefCell<Vec<VendorRoot>>,
     /// Of this machine and of those that were cloned from it.
     starts: Rc<Cell<u64>>,
@@ -46,6 +48,7 @@ impl Machine {
             seed: *seed,
             platter: Platter::new(),
             container: container.encode().to_vec(),
+            chain: certify(&container, id),
             vendor_roots: RefCell::default(),
             starts: Rc::default(),
             may_stop: Cell::new(false),
@@ -61,6 +64,7 @@ impl Machine {
             seed: self.seed,
             platter,
             container: self.container.clone(),
+            chain: self.chain.clone(),
             vendor_roots: self.vendor_roots.clone(),
             starts: self.starts.clone(),
             may_stop: Cell::new(true),
@@ -114,6 +118,7 @@ impl Machine {
             boot,
             disk: self.platter.open(),
             container: Container::decode(&self.container)?,
+            enrolled: Arc::new(Chain(self.chain.clone())),
             dial: Arc::new(PeerDial(identity)),
             clients: Listener::bind(CLIENT_PORT).await?,
             peers: Listener::bind(PEER_PORT).await?,
@@ -140,7 +145,7 @@ impl Machine {
         Setup {
             id: NodeId(self.id),
             members: NODES.map(member).to_vec(),
-            ca_digest: [8; 32],
+            ca: authority().ca().clone(),
             vendor_roots: self.vendor_roots.borrow().clone(),
             limits: limits(),
             engine: "memory",

@@ -5,14 +5,18 @@ use std::time::Duration;
 use license::product::ProductName;
 use license::request::ClusterRequest;
 use license::terms::{Counting, Feature, Terms};
+use node::config::Config;
+use node::enrollment;
 use trine_client::{CallError, Endpoint, Reason};
 use wire::v1;
 
-use super::{DevCluster, FIRM, PASSPHRASE, Server};
+use super::{CERTIFICATE_DAYS, DevCluster, FIRM, PASSPHRASE, Server};
 use crate::context::Purpose;
 use crate::failure::Failure;
+use crate::files::Existing;
 use crate::online::{Connection, SERVING_MAX};
 use crate::vendor_dir::{self, VendorDir};
+use crate::verb;
 
 /// How long one answer may take while a cluster forms and elects.
 const FORMING_MAX: Duration = Duration::from_secs(15);
@@ -39,7 +43,10 @@ impl DevCluster {
     }
 
     /// Forms the cluster unless it is formed. Gives its virtual container.
+    ///
+    /// The nodes must be up.
     pub async fn ensure_formed(&self) -> Result<String, Failure> {
+        self.ensure_enrolled().await?;
         let connection = self.operate().await?;
         let first = Endpoint::new("127.0.0.1", self.ports().client(Server::Node(1)));
         let node = connection.operator().at(first);
@@ -51,6 +58,21 @@ impl DevCluster {
         }
         let status = connection.operator().status().await;
         status.map(|status| status.virtual_container).map_err(|error| connection.failed(&error))
+    }
+
+    /// Has the CA certify the nodes' containers, which they made when they started.
+    async fn ensure_enrolled(&self) -> Result<(), Failure> {
+        let pki = self.layout().pki();
+        let authority = verb::pki::open_authority(&pki)?;
+        for server in Server::NODES {
+            let config = Config::load(&self.layout().config(server)).map_err(Failure::usage)?;
+            if !config.tls.container.exists() {
+                let request = verb::node::ask(&config).await?;
+                let (days, anew) = (CERTIFICATE_DAYS, Existing::Replace);
+                verb::pki::certify(&authority, &pki, &request, days, anew, &self.world)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sees to it that `product` is licensed: leaves what is installed unless
@@ -104,6 +126,9 @@ impl DevCluster {
         product: &str,
         seats: u32,
     ) -> Result<Vec<u8>, Failure> {
+        let now = self.world.wall_time();
+        enrollment::check_request(request, now)
+            .map_err(|why| Failure::refused("REQUEST_REFUSED", why))?;
         let dir = VendorDir::new(self.layout().vendor());
         let vendor = dir.open(PASSPHRASE)?;
         let name = ProductName::parse(product)?;
@@ -121,7 +146,7 @@ impl DevCluster {
             expiration: None,
             version_max: None,
             feature: Feature { map: 0, text: String::new() },
-            issued: self.world.wall_time(),
+            issued: now,
             extensions: Vec::new(),
         };
         Ok(dir.issue(&vendor, request, terms)?.encode())

@@ -262,6 +262,7 @@ health = "127.0.0.1:{health}"
 ca = "../pki/ca.pem"
 cert = "../pki/node-{number}.pem"
 key = "../pki/node-{number}.key"
+container = "../pki/node-{number}.container.pem"
 
 [proxy]
 trusted = [{balancers}]

@@ -1,8 +1,10 @@
-//! `trine node`: one node in the foreground.
+//! `trine node`: one node in the foreground, and its enrollment.
+
+mod enroll;
 
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use node::clearance::Denial;
 use node::clock::SystemClock;
 use node::config::{Config, Format};
@@ -16,6 +18,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::server::{self, Checked, Ending, LogStyle, ServerArgs};
 
+pub use enroll::ask;
+
 /// Run one node of a cluster in the foreground
 ///
 /// Three nodes make a cluster. Each holds one share of every license and a copy
@@ -26,21 +30,35 @@ use crate::server::{self, Checked, Ending, LogStyle, ServerArgs};
 #[command(after_help = "\
 Examples:
   trine node --config /etc/trine/node.toml --check
-  trine node --config /etc/trine/node.toml")]
+  trine node --config /etc/trine/node.toml
+  trine node enroll --config /etc/trine/node.toml")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Node {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
-    server: ServerArgs,
+    server: Option<ServerArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Enroll(enroll::Enroll),
 }
 
 impl Node {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
-        let config = Config::load(&self.server.config).map_err(Failure::usage)?;
-        if self.server.check {
+        let server = match (self.action, self.server) {
+            (Some(Action::Enroll(enroll)), _) => return enroll.run(call),
+            (None, Some(server)) => server,
+            (None, None) => return Err(Failure::usage("--config is missing")),
+        };
+        let config = Config::load(&server.config).map_err(Failure::usage)?;
+        if server.check {
             config.check(call.world.wall_time()).map_err(|wrong| {
                 let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 Failure::usage(wrong.join("\n"))
             })?;
-            let checked = Checked::of(&self.server.config);
+            let checked = Checked::of(&server.config);
             call.console.result(&checked, |page| checked.show(page))?;
             return Ok(Exit::Done);
         }
@@ -48,7 +66,7 @@ impl Node {
         server::log_to_stderr(LogStyle { level: config.log.level.name(), json })?;
         let runtime = server::runtime()?;
         runtime.block_on(async {
-            let ending = Ending::listen(self.server.while_stdin_open)?;
+            let ending = Ending::listen(server.while_stdin_open)?;
             let machine =
                 Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
             node::host::run(config, machine, ending.wanted()).await.map_err(|error| match error {

@@ -1,5 +1,7 @@
 //! `trine pki`: a small cluster CA and the certificates it signs.
 
+mod enroll;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::failure::Failure;
 use crate::files::{self, Access, Existing};
 use crate::world::World;
 use license::product::WallTime;
+
+pub use enroll::certify;
 
 /// Make a cluster CA, and certificates for nodes, applications and operators
 ///
@@ -39,6 +43,7 @@ pub struct Pki {
 enum Action {
     Init(Init),
     Issue(Issue),
+    Enroll(enroll::Enroll),
 }
 
 /// Make the cluster CA: ca.pem to hand out, ca.key to lock away
@@ -147,6 +152,7 @@ impl Pki {
         let written = match self.action {
             Action::Init(init) => init.run(&call.world)?,
             Action::Issue(issue) => issue.run(&call.world)?,
+            Action::Enroll(enroll) => return enroll.run(call),
         };
         call.console.result(&written, |page| {
             let title = format!("Issued {} until {}", written.identity, written.expires);

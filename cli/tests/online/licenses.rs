@@ -42,6 +42,8 @@ fn a_license_is_requested_issued_installed_and_updated() {
     customer.refused(2, &["license", "request", "-o", text(&request)]).says(&["--force"]);
     let asked = vendor.json(&["vendor", "inspect", text(&request)]);
     assert_eq!(asked["contents"]["fingerprint"], requested["fingerprint"]);
+    assert_eq!(asked["contents"]["ca_fingerprint"], requested["ca_fingerprint"]);
+    assert_eq!(asked["vouched"]["holds"], true, "{asked}");
 
     let issue = |serial: &str, seats: &str| {
         let package = dir.path().join(format!("{serial}.license"));
@@ -64,6 +66,8 @@ fn a_license_is_requested_issued_installed_and_updated() {
             "pro",
             "--product-code",
             "4711",
+            "--ca-fingerprint",
+            &word(&requested, "ca_fingerprint"),
             "-o",
             text(&package),
         ]);
@@ -133,10 +137,16 @@ fn a_package_of_another_vendor_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let stranger = Caller::new(dir.path()).with("TRINE_VENDOR_PASSPHRASE", "stranger");
     let request = dir.path().join("request");
-    cluster.caller().json(&["license", "request", "-o", text(&request)]);
+    let requested = cluster.caller().json(&["license", "request", "-o", text(&request)]);
+    let ca = word(&requested, "ca_fingerprint");
     stranger.json(&["vendor", "init", "--name", "Stranger", "--firm", "6000010"]);
     let issue = ["vendor", "issue", "--request", "request", "--product", "fake", "--seats", "9"];
-    stranger.json(&[&issue[..], &["-o", "fake.license"]].concat());
+    let issue = [&issue[..], &["-o", "fake.license"]].concat();
+    stranger.refused(2, &issue).says(&["compare with the customer", &ca]);
+    let other = ca.chars().rev().collect::<String>();
+    let refusal = stranger.refused(3, &[&issue[..], &["--ca-fingerprint", &other]].concat());
+    refusal.says(&["do not issue it", &ca, &other]);
+    stranger.json(&[&issue[..], &["--ca-fingerprint", &ca]].concat());
     let fake = dir.path().join("fake.license");
     let refusal = cluster.caller().refused(3, &["license", "install", text(&fake)]);
     assert_eq!(refusal.reason, "PACKAGE_REFUSED");

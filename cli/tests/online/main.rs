@@ -7,6 +7,7 @@
 mod caller;
 mod cluster;
 mod disk;
+mod enroll;
 mod hosts;
 mod identity;
 mod licenses;

@@ -3,6 +3,7 @@
 use super::{ACT, World};
 use crate::codec::{DecodeError, FileKind};
 use crate::container::{Container, ContainerIdentity, ContainerSerial, Heartbeat, VirtualSerial};
+use crate::enrollment::{EnrollmentRefusal, EnrollmentRequest};
 use crate::product::{ActId, ClusterId, NodeId, WallTime};
 use crate::request::{
     CERTIFICATE_LENGTH_MAX, CHAIN_LENGTH_MAX, ClusterRequest, ContainerRequest, RequestRefusal,
@@ -203,4 +204,23 @@ fn the_largest_request_fits_the_limit_of_a_file() {
     });
     let request = ClusterRequest::new(world.cluster, [0; 32], requests).expect("good requests");
     assert_eq!(ClusterRequest::decode(&request.encode()), Ok(request));
+}
+
+#[test]
+fn an_enrollment_request_is_its_own_containers() {
+    let world = World::new(4);
+    let [own, other, _] = &world.containers;
+    let request = EnrollmentRequest::make(own, NodeId(2));
+    assert_eq!(EnrollmentRequest::decode(&request.encode()), Ok(request.clone()));
+    assert_eq!((request.node(), request.container()), (NodeId(2), &own.identity()));
+
+    // The key of one container under the signature of another.
+    let (whole, mut forged) =
+        (request.encode(), EnrollmentRequest::make(other, NodeId(2)).encode());
+    let signature = whole.len() - 64;
+    forged.truncate(signature);
+    forged.extend_from_slice(&whole[signature..]);
+    let wrong = EnrollmentRefusal::SignatureWrong { node: NodeId(2) };
+    assert_eq!(EnrollmentRequest::decode(&forged), Err(wrong));
+    assert!(ContainerRequest::decode(&whole).is_err(), "it asks for no share");
 }

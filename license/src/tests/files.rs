@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::World;
 use crate::container::{Container, SignedHeartbeat};
+use crate::enrollment::EnrollmentRequest;
 use crate::inspect::{Contents, inspect};
 use crate::package::{License, Package};
+use crate::product::NodeId;
 use crate::request::{ClusterRequest, ContainerRequest};
 use crate::reset::ClockReset;
 use crate::share::{Commitment, ShareProof, SignatureShare, TermSignature};
@@ -20,6 +22,7 @@ fn read_as_everything(file: &[u8]) {
     let _ = VendorRoot::decode(file);
     let _ = FirmCertificate::decode(file);
     let _ = ClockReset::decode(file);
+    let _ = EnrollmentRequest::decode(file);
     let _ = inspect(file);
     let _ = postcard::from_bytes::<License>(file);
     let _ = postcard::from_bytes::<SignedHeartbeat>(file);
@@ -39,6 +42,7 @@ fn good_files(world: &mut World) -> Vec<Vec<u8>> {
         world.root.root_file(),
         world.vendor.certificate().encode(),
         world.reset().encode(),
+        EnrollmentRequest::make(&world.containers[0], NodeId(1)).encode(),
     ]
 }
 
@@ -50,7 +54,7 @@ proptest! {
 
     #[test]
     fn no_decoder_panics_behind_a_good_header(
-        letter in proptest::sample::select(b"PCNQRFT".to_vec()),
+        letter in proptest::sample::select(b"PCNQRFTE".to_vec()),
         bytes in proptest::collection::vec(any::<u8>(), 0..2048),
     ) {
         read_as_everything(&[b"TRINE".as_slice(), &[letter, 1, 0], &bytes].concat());

@@ -166,6 +166,9 @@ pub(super) fn not_formed(why: &FormationError) -> No {
             No::new((Code::Unavailable, "NO_QUORUM"), message, NOT_DONE, [])
         }
         FormationError::Containers(_) => invalid(message),
+        FormationError::NotVouched(_) => {
+            No::new((Code::FailedPrecondition, "NOT_ENROLLED"), message, NOT_DONE, [])
+        }
         FormationError::Refused(refusal) => refused_here(refusal),
         FormationError::NotAnswered(why) => not_answered(why),
     }

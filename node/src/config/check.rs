@@ -5,7 +5,7 @@ use std::path::Path;
 
 use license::product::WallTime;
 use license::trust::VendorRoot;
-use pki::{CredentialError, Credentials, Pem};
+use pki::{Ca, CredentialError, Credentials, Pem};
 
 use super::{Config, ConfigError, Pair};
 use crate::certificates::unix;
@@ -35,6 +35,7 @@ impl Config {
         let mut wrong = Vec::new();
         wrong.extend(self.data_folder().err());
         let pairs = self.check_certificates(now).map_err(|more| wrong.extend(more)).ok();
+        wrong.extend(self.container_chain().err());
         let mut vendor_roots = Vec::new();
         for (at, path) in self.vendor_roots.iter().enumerate() {
             let root = self.vendor_root(&format!("trust.vendor_roots[{at}]"), path);
@@ -98,6 +99,31 @@ impl Config {
             return Err(self.wrong(&cert_key, shown(&pair.cert), rule));
         }
         Ok(credentials)
+    }
+
+    /// The cluster CA, in date or not.
+    ///
+    /// # Errors
+    /// When the file is not there, or holds no CA.
+    pub fn ca(&self) -> Result<Ca, ConfigError> {
+        let ca = self.read("tls.ca", &self.tls.ca)?;
+        Ca::parse(Pem::new(&self.tls.ca.display().to_string(), &ca))
+            .map_err(|error| self.wrong("tls.ca", shown(&self.tls.ca), error.to_string()))
+    }
+
+    /// A node that is not enrolled runs, and is enrolled later; what is there
+    /// instead of the certificates is a mistake.
+    fn container_chain(&self) -> Result<(), ConfigError> {
+        let path = &self.tls.container;
+        if !path.exists() {
+            return Ok(());
+        }
+        let chain = self.read("tls.container", path)?;
+        let name = path.display().to_string();
+        pki::container_chain(Pem::new(&name, &chain)).map(drop).map_err(|error| {
+            let rule = format!("{error}; put what `trine pki enroll` wrote there");
+            self.wrong("tls.container", shown(path), rule)
+        })
     }
 
     fn vendor_root(&self, key: &str, path: &Path) -> Result<VendorRoot, ConfigError> {

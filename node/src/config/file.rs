@@ -41,14 +41,16 @@ impl Reader<'_> {
     fn config(&self, file: File) -> Result<Config, ConfigError> {
         let members = self.members(&file)?;
         let listen = self.listen(&file.listen)?;
+        let data = self.path("data", file.data)?;
+        let tls = self.tls(file.tls, &data)?;
         let config = Config {
             file: self.file.to_owned(),
             id: NodeId(file.id),
-            data: self.path("data", file.data)?,
+            data,
             act: file.act.map(ActId),
             listen,
             members,
-            tls: self.tls(file.tls)?,
+            tls,
             proxies: self.proxies(file.proxy)?,
             engine: self.engine(file.storage)?,
             vendor_roots: self.vendor_roots(file.trust)?,
@@ -155,7 +157,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn tls(&self, table: TlsTable) -> Result<Tls, ConfigError> {
+    fn tls(&self, table: TlsTable, data: &Path) -> Result<Tls, ConfigError> {
         let client = Pair {
             cert: self.path("tls.cert", table.cert)?,
             key: self.path("tls.key", table.key)?,
@@ -167,7 +169,11 @@ impl Reader<'_> {
             },
             None => client.clone(),
         };
-        Ok(Tls { ca: self.path("tls.ca", table.ca)?, client, peer })
+        let container = match table.container {
+            Some(path) => self.path("tls.container", path)?,
+            None => data.join("container.pem"),
+        };
+        Ok(Tls { ca: self.path("tls.ca", table.ca)?, client, peer, container })
     }
 
     fn proxies(&self, table: Option<ProxyTable>) -> Result<Vec<Network>, ConfigError> {

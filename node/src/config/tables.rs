@@ -44,6 +44,7 @@ pub(super) struct TlsTable {
     pub(super) ca: PathBuf,
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
+    pub(super) container: Option<PathBuf>,
     pub(super) peer: Option<PairTable>,
 }
 

@@ -3,15 +3,17 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use license::container::Container;
-use license::product::ActId;
-use pki::Ca;
+use license::product::{ActId, NodeId};
+use pki::{Ca, Pem};
 
 use super::HostError;
+use crate::enrollment::Enrolled;
 use crate::entropy::{Entropy, EntropyRng};
+use crate::store::{Disk, OpenError, keys};
 
 /// The act id that three containers have in common when their cluster is
 /// formed: three nodes that never spoke agree on it, because they have the CA
@@ -22,33 +24,71 @@ pub(super) fn first_act(ca: &Ca) -> ActId {
     ActId(u32::from_be_bytes([a, b, c, d]))
 }
 
-/// The node's container, made at its first start.
-pub(super) fn open(
+/// The node's container, made at its first start: whoever makes it has the
+/// data directory's `disk` open, and so to itself.
+pub(super) async fn open(
     data: &Path,
     act: ActId,
-    is_new: bool,
+    disk: &dyn Disk,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Container, HostError> {
-    let path = data.join("container");
-    let failed = |reason: String| HostError::Container { path: path.clone(), reason };
-    match fs::read(&path) {
+    if let Some(container) = read(data)? {
+        return Ok(container);
+    }
+    let failed = |reason: String| HostError::Container { path: file(data), reason };
+    let has_voted = disk.get(keys::vote()).await.map_err(OpenError::from)?.is_some();
+    // A node that has voted had one, and its shares are sealed to it.
+    if has_voted {
+        let gone =
+            "it is gone, though the log beside it is not; restore it from this node's own backup";
+        return Err(failed(gone.to_owned()));
+    }
+    let container = Container::create(act, &mut EntropyRng(entropy.clone()));
+    keep(&file(data), &container.encode()).map_err(|error| {
+        failed(format!(
+            "cannot write it: {error}; see to space and permissions there and start the node again"
+        ))
+    })?;
+    Ok(container)
+}
+
+/// The node's container, if it was made.
+pub(super) fn read(data: &Path) -> Result<Option<Container>, HostError> {
+    let failed = |reason: String| HostError::Container { path: file(data), reason };
+    match fs::read(file(data)) {
         Ok(bytes) => Container::decode(&bytes)
+            .map(Some)
             .map_err(|error| failed(format!("{error}; restore it from this node's own backup"))),
-        // A node that has voted had one, and its shares are sealed to it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_new => Err(failed(
-            "it is gone, though the log beside it is not; restore it from this node's own backup"
-                .into(),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let container = Container::create(act, &mut EntropyRng(entropy.clone()));
-            keep(&path, &container.encode()).map_err(|error| {
-                failed(format!(
-                    "cannot write it: {error}; see to space and permissions there and start the node again"
-                ))
-            })?;
-            Ok(container)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn file(data: &Path) -> PathBuf {
+    data.join("container")
+}
+
+/// The file with the certificates that vouch for the container.
+pub(super) struct ChainFile(pub(super) PathBuf);
+
+impl ChainFile {
+    /// Tells the operator, once, of a node that no cluster is formed with.
+    pub(super) fn warn_if_absent(&self, node: NodeId) {
+        if !self.0.exists() {
+            let file = self.0.display();
+            tracing::warn!(%node, %file, "this node is not enrolled: run `trine node enroll` here, then `trine pki enroll` where the CA's key is");
+        }
+    }
+}
+
+impl Enrolled for ChainFile {
+    fn chain(&self) -> Result<Vec<Vec<u8>>, String> {
+        let name = self.0.display().to_string();
+        match fs::read(&self.0) {
+            Ok(bytes) => pki::container_chain(Pem::new(&name, &bytes)).map_err(|e| e.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(format!("cannot read {name}: {error}")),
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use license::inspect::{
     Contents, FirmContents, Inspection, PackageContents, RequestContents, ResetContents,
 };
 use license::product::WallTime;
+use license::request::ClusterRequest;
+use node::enrollment;
+use serde::Serialize;
 
 use super::Call;
 use crate::console::{Page, Tone};
@@ -35,12 +38,50 @@ impl Inspect {
         let bytes = files::read("file", &self.file, FILE_BYTES_MAX)?;
         let inspection = license::inspect::inspect(&bytes)
             .map_err(|error| Failure::usage(format!("{}: {error}", self.file.display())))?;
-        call.console.result(&inspection, |page| show(&inspection, page))?;
+        let vouched = match ClusterRequest::decode(&bytes) {
+            Ok(request) => Some(Vouched::of(&request, call.world.wall_time())),
+            Err(_) => None,
+        };
+        let shown = Shown { inspection, vouched };
+        call.console.result(&shown, |page| show(&shown, page))?;
         Ok(Exit::Done)
     }
 }
 
-fn show(inspection: &Inspection, page: &mut Page) {
+/// `trine vendor inspect --json`
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    inspection: Inspection,
+    /// Of a cluster's request: whether the CA it names vouches for all three
+    /// containers now. Null for other files.
+    vouched: Option<Vouched>,
+}
+
+#[derive(Debug, Serialize)]
+struct Vouched {
+    /// Whether the three chains hold.
+    holds: bool,
+    /// Why not, and what to do; null if they do.
+    problem: Option<String>,
+}
+
+impl Vouched {
+    fn of(request: &ClusterRequest, now: WallTime) -> Self {
+        let problem = enrollment::check_request(request, now).err().map(|why| why.to_string());
+        Self { holds: problem.is_none(), problem }
+    }
+
+    fn words(&self) -> String {
+        match &self.problem {
+            None => "by that CA, all three".to_owned(),
+            Some(problem) => format!("NOT: {problem}"),
+        }
+    }
+}
+
+fn show(shown: &Shown, page: &mut Page) {
+    let inspection = &shown.inspection;
     let (title, facts) = match &inspection.contents {
         Contents::Package(package) => {
             ("A license package: install it with `trine license install`", package_facts(package))
@@ -66,6 +107,7 @@ fn show(inspection: &Inspection, page: &mut Page) {
                     format!("{}  (compare it with the customer)", request.ca_fingerprint),
                 ),
             ];
+            facts.extend(shown.vouched.iter().map(|vouched| ("vouched for", vouched.words())));
             facts.extend(
                 request.requests.iter().map(|one| {
                     ("container", format!("node-{}  {}", one.node, one.container.serial))
@@ -73,6 +115,15 @@ fn show(inspection: &Inspection, page: &mut Page) {
             );
             ("A cluster's request for a license: answer it with `trine vendor issue`", facts)
         }
+        Contents::Enrollment { node, container } => (
+            "A node's request for a certificate of its container: answer it with `trine pki enroll`",
+            vec![
+                ("node", format!("node-{node}")),
+                ("container", container.serial.clone()),
+                ("activation id", container.act.to_string()),
+                ("fingerprint", format!("{}  (compare it with the node)", container.fingerprint)),
+            ],
+        ),
         Contents::VendorRoot { name, fingerprint } => (
             "A vendor's trust root: name it under vendor_roots in every node's configuration",
             vec![

@@ -19,17 +19,19 @@ use crate::vendor_dir::{self, VendorDir};
 
 /// Issue a license for the cluster that asks
 ///
-/// Compare the two fingerprints that are shown with what the customer reads out
-/// from their side, by telephone or another way: they say that the request is
-/// the one their cluster made and was not changed on its way. Product code and serial come from the
-/// vendor's book (issued.jsonl) unless given: a known product keeps its code,
-/// and issuing it again makes an update with the next serial.
+/// The customer's CA vouches for the three containers in the request; whose CA
+/// it is only the customer can say. Compare the two fingerprints that are shown
+/// with what they read out from their side, by telephone or another way, or give
+/// the CA's with --ca-fingerprint where they told it before. A request whose
+/// chains of certificates do not hold is refused. Product code and serial come
+/// from the vendor's book (issued.jsonl) unless given: a known product keeps its
+/// code, and issuing it again makes an update with the next serial.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trine vendor issue --request customer.request --product cad-pro --seats 50 -o cad-pro.license
   trine vendor issue --request customer.request --product cad-pro --seats 80 \\
-      --expiration 2028-01-01 --version-max 3.1 -o cad-pro-2.license
+      --ca-fingerprint 1f2e-3d4c-5b6a-7988-1f2e-3d4c-5b6a-7988 --expiration 2028-01-01 -o cad-pro-2.license
   trine vendor issue --request customer.request --product render --counting unlimited -o render.license")]
 pub(super) struct Issue {
     #[command(flatten)]
@@ -37,6 +39,9 @@ pub(super) struct Issue {
     /// The customer's request, made by `trine license request`
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
+    /// Of the customer's CA, as they told it; asked for if it is not given
+    #[arg(long, value_name = "FINGERPRINT")]
+    ca_fingerprint: Option<String>,
     /// The name applications ask for: 1 to 64 of a-z 0-9 . _ -
     #[arg(long, value_name = "NAME")]
     product: String,
@@ -136,9 +141,11 @@ impl Issue {
         let dir = VendorDir::new(&self.place.dir);
         let existing = Existing::forced(self.force);
         files::must_be_new("package", &self.output, existing)?;
-        let request = vendor_dir::read_request(&self.request)?;
-        let terms = self.terms(&dir, &request, call.world.wall_time())?;
+        let now = call.world.wall_time();
+        let request = vendor_dir::read_request(&self.request, now)?;
+        let terms = self.terms(&dir, &request, now)?;
         terms.validate().map_err(Failure::usage)?;
+        self.compare(&request, call)?;
         let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
         let vendor = dir.open(&passphrase)?;
         let package = dir.issue(&vendor, &request, terms.clone())?;
@@ -176,14 +183,40 @@ impl Issue {
                 ("for", format!("{} (cluster {})", issued.virtual_container, issued.cluster)),
                 ("package", issued.package.display().to_string()),
             ]);
-            page.line("");
-            page.line("Before you send it, compare with the customer by another way:");
             page.facts(&[
                 ("request fingerprint", issued.request_fingerprint.clone()),
                 ("cluster CA fingerprint", issued.ca_fingerprint.clone()),
             ]);
         })?;
         Ok(Exit::Done)
+    }
+
+    /// Whether the request is the customer's, by the CA that vouches for it.
+    fn compare(&self, request: &ClusterRequest, call: &Call) -> Result<(), Failure> {
+        let (request_fingerprint, ca_fingerprint) = vendor_dir::fingerprints(request);
+        if let Some(told) = &self.ca_fingerprint {
+            if told.trim().eq_ignore_ascii_case(&ca_fingerprint) {
+                return Ok(());
+            }
+            let what = format!(
+                "{} is vouched for by the CA {ca_fingerprint}, and the customer's is {told}",
+                self.request.display()
+            );
+            return Err(Failure::refused("REQUEST_REFUSED", what)
+                .next("do not issue it: ask the customer to read out what `trine license request` shows, and to send the request again"));
+        }
+        let question = format!(
+            "request fingerprint     {request_fingerprint}\n\
+             cluster CA fingerprint  {ca_fingerprint}\n\
+             Does the customer read out the same two? [y/N] "
+        );
+        match call.console.ask(&question).as_deref() {
+            Some("y" | "Y" | "yes") => Ok(()),
+            Some(_) => Err(Failure::usage("not confirmed; nothing was issued")),
+            None => Err(Failure::usage("there is no terminal to ask on; nothing was issued").next(
+                format!("compare with the customer, then add --ca-fingerprint {ca_fingerprint}"),
+            )),
+        }
     }
 
     fn terms(
