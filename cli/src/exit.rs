@@ -20,6 +20,10 @@ pub enum Exit {
     /// This node must not run as it is: it lost data, runs twice, or is not on
     /// its host. Starting it again changes nothing.
     Displaced,
+    /// The doctor found nothing broken, but something to look after.
+    Warnings,
+    /// The doctor found something broken.
+    Broken,
     /// The code of the program under `trine run`; or 128 + signal, of the program
     /// or of `trine` itself, as shells count it.
     Program(u8),
@@ -36,6 +40,8 @@ impl Exit {
             Self::Unreachable => 4,
             Self::NotAllowed => 5,
             Self::Displaced => 6,
+            Self::Warnings => 7,
+            Self::Broken => 8,
             Self::Program(code) => code,
         }
     }
@@ -64,6 +70,8 @@ Exit codes:
   4  no quorum, or no server reached
   5  not allowed: no identity, or its role may not do this
   6  this node must not run as it is: it lost data, runs twice, or its host has changed
+  7  `trine cluster doctor`: nothing is broken, but there are warnings
+  8  `trine cluster doctor`: something is broken
   128 + signal number when Ctrl-C or another signal ended it
   `trine run` ends with its program's code, or 128 + signal number; when the
   seat is lost it ends with 3 (revoked, license ended) or 4 (not renewed in time).";
@@ -83,6 +91,8 @@ mod tests {
             (Exit::Unreachable, 4),
             (Exit::NotAllowed, 5),
             (Exit::Displaced, 6),
+            (Exit::Warnings, 7),
+            (Exit::Broken, 8),
             (Exit::Program(143), 143),
         ];
         for (exit, code) in all {

@@ -205,6 +205,7 @@ impl Connections {
     async fn dial(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         let stream = self.connector.connect(endpoint).await.map_err(|error| {
             match find::<rustls::Error>(&error) {
+                Some(rustls::Error::InvalidMessage(_)) => speaks_no_tls(endpoint),
                 Some(verdict) => mistrust(&verdict.to_string()),
                 None => unreachable(endpoint, &error.to_string()),
             }
@@ -230,6 +231,15 @@ impl Connections {
         let authorization = self.authorization.clone();
         Ok(Connection { sender, authorization, answers: Arc::default(), turned_away, generation })
     }
+}
+
+/// Another service, or a node's health listener.
+fn speaks_no_tls(endpoint: &Endpoint) -> Failure {
+    let message = format!(
+        "what answers at {endpoint} does not speak TLS: give the client port \
+         (listen.client of a node, listen of a balancer), not the health port"
+    );
+    Failure::new(Outcome::NotDone, Reason::Untrusted, message)
 }
 
 fn unreachable(endpoint: &Endpoint, why: &str) -> Failure {

@@ -251,8 +251,22 @@ impl AtNode {
     /// # Errors
     /// No answer, or not allowed.
     pub async fn node_status(&self) -> Result<v1::NodeStatusReply, CallError> {
-        self.ask(|mut cluster| async move { cluster.node_status(v1::NodeStatusRequest {}).await })
-            .await
+        self.node_status_with(v1::NodeStatusRequest { checkup: false }).await
+    }
+
+    /// The same with its clock, its disk and whom it reaches, for a doctor.
+    ///
+    /// # Errors
+    /// No answer, or not allowed.
+    pub async fn checkup(&self) -> Result<v1::NodeStatusReply, CallError> {
+        self.node_status_with(v1::NodeStatusRequest { checkup: true }).await
+    }
+
+    async fn node_status_with(
+        &self,
+        request: v1::NodeStatusRequest,
+    ) -> Result<v1::NodeStatusReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.node_status(request).await }).await
     }
 
     /// One try at this one node.

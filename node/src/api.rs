@@ -13,6 +13,7 @@ mod convert;
 mod error;
 mod grpc;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -40,16 +41,24 @@ pub(crate) struct Sources {
     pub(crate) engine: &'static str,
     /// What this node shows and whom it believes.
     pub(crate) certificates: Certificates,
+    /// The data directory, if it is on a disk.
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// Every call of the client listener, behind its gate.
 pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
-    let Sources { service, formation, metrics, engine, certificates } = sources;
+    let Sources { service, formation, metrics, engine, certificates, data } = sources;
     let bytes_max = usize::try_from(limits.request_bytes).unwrap_or(usize::MAX);
     let answers = Answers { metrics: metrics.clone() };
     let licensing = grpc::Licensing { service: service.clone(), answers: answers.clone() };
-    let cluster =
-        cluster::Cluster { service: service.clone(), formation, engine, certificates, answers };
+    let cluster = cluster::Cluster {
+        service: service.clone(),
+        formation,
+        engine,
+        certificates,
+        data,
+        answers,
+    };
     let routes = tonic::service::Routes::new(
         LicensingServer::new(licensing).max_decoding_message_size(bytes_max),
     )

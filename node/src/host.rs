@@ -181,6 +181,7 @@ fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
     let members = config.members.iter().map(|member| (member.id, member.endpoints.clone()));
     Setup {
         id: config.id,
+        data: Some(config.data.clone()),
         members: members.collect(),
         ca: ca.clone(),
         vendor_roots,

@@ -7,6 +7,7 @@ mod agreement;
 pub mod answer;
 pub mod api;
 pub mod certificates;
+mod checkup;
 pub mod clearance;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! One node, assembled from what it is handed, served and drained.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Setup {
     pub limits: Limits,
     /// The storage engine's name, for status and metrics.
     pub engine: &'static str,
+    /// The data directory, to tell how full its disk is; a simulated node has none.
+    pub data: Option<PathBuf>,
 }
 
 /// The world a node lives in: the machine's in production, a simulated one in tests.
@@ -246,6 +249,7 @@ where
         metrics: metrics.clone(),
         engine: setup.engine,
         certificates,
+        data: setup.data.clone(),
     };
     let routes = api::routes(sources, &setup.limits);
     let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));

@@ -117,6 +117,16 @@ impl Peers {
         self.clients.keys().copied()
     }
 
+    /// Whether a stream to the peer opens now; if not, why.
+    pub(crate) async fn reach(&self, id: u64) -> Result<(), String> {
+        let Some(lanes) = self.clients.get(&id) else { return Err("it is not a peer".to_owned()) };
+        match tokio::time::timeout(CONNECT_MAX, self.dial.dial(id, &lanes.address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
     /// The client for Raft's own messages.
     pub(crate) fn raft(&self, id: u64) -> Option<Client> {
         self.clients.get(&id).map(|lanes| lanes.raft.clone())

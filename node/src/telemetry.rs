@@ -45,6 +45,7 @@
 
 mod labels;
 mod reading;
+mod recent;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -63,6 +64,7 @@ use labels::{
     ReloadResult, Which,
 };
 pub(crate) use reading::{Counts, LicenseReading, PoolReading, Reading};
+use recent::{Quantiles, Recent};
 
 /// Which listener a figure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,7 @@ pub struct Metrics {
     snapshot: Gauge,
     batch: Histogram,
     sync: Histogram,
+    recent_syncs: Recent,
     commit: Histogram,
     clock_alarms: Family<Kind, Counter>,
     certificate_expiry: Family<Which, Gauge>,
@@ -198,6 +201,7 @@ impl Metrics {
                 "Commands in one proposed log entry",
                 Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             ),
+            recent_syncs: Recent::default(),
             sync: seconds(&mut r, "sync_duration", "One sync of the log", latency_histogram()),
             commit: seconds(
                 &mut r,
@@ -221,8 +225,14 @@ impl Metrics {
         }
     }
 
+    /// How long the latest syncs took; `None` before the first.
+    pub(crate) fn recent_syncs(&self) -> Option<Quantiles> {
+        self.recent_syncs.quantiles()
+    }
+
     /// A sync of the log took so long.
     pub fn observe_sync(&self, took: Duration) {
+        self.recent_syncs.observe(took);
         self.sync.observe(took.as_secs_f64());
     }
 

@@ -143,6 +143,7 @@ impl Machine {
             (NodeId(id), Endpoints { peer: at(PEER_PORT), client: at(CLIENT_PORT) })
         };
         Setup {
+            data: None,
             id: NodeId(self.id),
             members: NODES.map(member).to_vec(),
             ca: authority().ca().clone(),

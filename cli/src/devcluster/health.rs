@@ -24,6 +24,13 @@ pub async fn get(port: u16, path: &str) -> Option<Answer> {
     get_at((Ipv4Addr::LOCALHOST, port).into(), path).await
 }
 
+/// The same at a host by name or address.
+pub async fn get_from(host: &str, port: u16, path: &str) -> Option<Answer> {
+    let within = Duration::from_secs(1);
+    let found = tokio::time::timeout(within, tokio::net::lookup_host((host, port))).await;
+    get_at(found.ok()?.ok()?.next()?, path).await
+}
+
 /// The same at any address.
 pub async fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
     tokio::time::timeout(Duration::from_secs(1), ask(address, path)).await.ok()?

@@ -1,6 +1,7 @@
 //! `trine cluster`: forming a cluster and seeing how it is.
 
 mod clock_reset;
+mod doctor;
 mod status;
 
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::online::{self, Connection};
 #[command(after_help = "\
 Examples:
   trine --host node1.acme.example cluster init
-  trine cluster status")]
+  trine cluster status
+  trine cluster doctor")]
 pub struct Cluster {
     #[command(subcommand)]
     action: Action,
@@ -32,6 +34,7 @@ enum Action {
     Init(Init),
     Status(status::Status),
     ClockReset(clock_reset::ClockReset),
+    Doctor(doctor::Doctor),
 }
 
 /// Form the cluster of the configured members, once
@@ -64,6 +67,7 @@ impl Cluster {
                 Action::Init(Init {}) => init(call, target).await,
                 Action::Status(status) => status.run(call, target).await,
                 Action::ClockReset(reset) => reset.run(call, target).await,
+                Action::Doctor(doctor) => doctor.run(call, target).await,
             }
         })
     }

@@ -5,8 +5,10 @@
 //! ([`cluster::shared`]); those that stop servers have their own.
 
 mod caller;
+mod clock;
 mod cluster;
 mod disk;
+mod doctor;
 mod enroll;
 mod hosts;
 mod identity;

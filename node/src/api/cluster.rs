@@ -3,6 +3,7 @@
 mod certificates;
 mod show;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger::Ledger;
@@ -20,6 +21,7 @@ use wire::v1::cluster_server;
 
 use super::{Answers, convert, error};
 use crate::certificates::Certificates;
+use crate::checkup;
 use crate::formation::Formation;
 use crate::identity::{application, token_digest};
 use crate::service::Service;
@@ -30,6 +32,7 @@ pub(super) struct Cluster {
     pub(super) formation: Arc<Formation>,
     pub(super) engine: &'static str,
     pub(super) certificates: Certificates,
+    pub(super) data: Option<PathBuf>,
     pub(super) answers: Answers,
 }
 
@@ -112,6 +115,11 @@ impl cluster_server::Cluster for Cluster {
         let mut status = self.service.peek(|ledger| show::node_status(ledger, &node));
         status.engine = self.engine.to_owned();
         status.certificates = self.certificates.in_use().iter().map(show::in_use).collect();
+        if request.get_ref().checkup {
+            let Self { formation, answers, data, .. } = self;
+            status.checkup =
+                Some(checkup::look(formation, &answers.metrics, data.as_deref()).await);
+        }
         status.container = self.formation.shares.container().identity().serial().to_string();
         Ok(Response::new(status))
     }

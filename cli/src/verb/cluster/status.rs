@@ -133,7 +133,17 @@ struct Node {
 impl Status {
     pub(super) async fn run(self, call: &Call, target: Target) -> Result<Exit, Failure> {
         let connection = Connection::to(target).await?;
-        match connection.operator().status().await {
+        let nodes = super::nodes(&connection.target, call);
+        let operator = connection.operator();
+        let status = tokio::select! {
+            status = operator.status() => status,
+            // A leader is waited for, but not where there can be none.
+            () = unformed(&connection, &nodes) => {
+                return Err(Failure::refused("NOT_FORMED", "the cluster is not formed")
+                    .next("form it with `trine --host NODE cluster init`"));
+            }
+        };
+        match status {
             Ok(status) => {
                 let report = Report::whole(&connection, status).await;
                 call.console.result(&report, |page| report.show(page))?;
@@ -144,7 +154,6 @@ impl Status {
                 if failure.exit() != Exit::Unreachable {
                     return Err(failure);
                 }
-                let nodes = super::nodes(&connection.target, call);
                 let report = Report::pieces(&connection, &nodes, &error).await;
                 if report.nodes.iter().all(|node| node.problem.is_some()) {
                     return Err(failure);
@@ -310,6 +319,19 @@ impl Node {
             self.clock_offset_ms.map_or_else(String::new, |ms| format!("{ms:+} ms")).into(),
             version.into(),
         ]
+    }
+}
+
+/// Ends when every node that answers says that it is not formed; else never.
+async fn unformed(connection: &Connection, nodes: &[Endpoint]) {
+    let ask = |node: &Endpoint| {
+        let node = connection.operator().at(node.clone());
+        async move { node.node_status().await }
+    };
+    let answers = join_all(nodes.iter().map(ask)).await;
+    let mut answers = answers.into_iter().flatten().peekable();
+    if answers.peek().is_none() || answers.any(|answer| answer.formed) {
+        std::future::pending().await
     }
 }
 

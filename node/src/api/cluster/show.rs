@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use ledger::Ledger;
 use ledger::view::{
-    BearerView, FirmDateView, LicenseView, MemberView, RevokedView, SeatView, Service, ShareView,
-    WaiterView,
+    BearerView, Comparison, FirmDateView, LicenseView, MemberView, RevokedView, SeatView, Service,
+    ShareView, WaiterView,
 };
 use license::container::VirtualSerial;
 use license::package::Package;
@@ -86,6 +86,9 @@ fn node(
         let shows = member.wall?.plus_millis(i64::try_from(age).ok()?);
         shows.0.checked_sub(ledger.wall()?.0)
     };
+    let differs = ledger.comparisons(NodeId(own.id)).into_iter().any(|(node, comparison)| {
+        node == member.node && matches!(comparison, Comparison::Differs { .. })
+    });
     v1::Node {
         id: member.node.0,
         container: member.container.serial().to_string(),
@@ -102,6 +105,7 @@ fn node(
         applied_index: if is_leader { Some(own.applied_index) } else { member.applied },
         clock_offset_ms: offset,
         clock_ahead_ms: ahead(),
+        ledger_differs: differs,
     }
 }
 
@@ -124,6 +128,7 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         formed: ledger.charter().is_some() && own.role != RaftRole::Down,
         snapshot_index: own.snapshot_index,
         certificates: Vec::new(),
+        checkup: None,
     }
 }
 

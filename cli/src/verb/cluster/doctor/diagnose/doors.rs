@@ -1,0 +1,143 @@
+//! The ways in: balancers, and whatever else clients are told to ask.
+
+use std::collections::BTreeMap;
+
+use wire::v1;
+
+use super::super::finding::Finding;
+use super::super::observations::{BalancerStatus, Observations, Seen, name};
+
+pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        seen.doors.iter().filter_map(|door| of_door(seen, door)).collect();
+    findings.extend(seen.balancers.iter().flat_map(|balancer| of_balancer(seen, balancer)));
+    findings
+}
+
+/// A way in that does not lead to this cluster.
+fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Finding> {
+    let nodes_answer = seen.answering().next().is_some();
+    match &door.answer {
+        Ok(behind) => {
+            let ours = seen.cluster.as_ref().ok().map(|status| &status.cluster_id)?;
+            let theirs = &behind.cluster_id;
+            (behind.formed && theirs != ours).then(|| {
+                Finding::error(
+                    "DOOR_TO_ANOTHER_CLUSTER",
+                    &door.address,
+                    format!("it leads to cluster {theirs}, and this is cluster {ours}"),
+                    "correct the addresses under [[nodes]] in that balancer's configuration, or the host list",
+                )
+            })
+        }
+        Err(problem) if nodes_answer && breaks_in_tls(&problem.reason) => Some(Finding::error(
+            "DOOR_NOT_TRUSTED",
+            &door.address,
+            format!(
+                "no TLS connection comes about there, though nodes answer: {}",
+                problem.message
+            ),
+            "if it is a balancer, list the address it dials from under [proxy] trusted in every node's configuration, and see that its [[nodes]] name client ports; else it is another service's port",
+        )),
+        Err(problem) => Some(Finding::error(
+            "DOOR_CLOSED",
+            &door.address,
+            format!("no node is reached through it: {}", problem.message),
+            "start the balancer and read its log (systemctl status trine-balancer); see its /status with --balancer HOST:PORT",
+        )),
+    }
+}
+
+/// How a node that takes a balancer for a client ends: its header is no TLS.
+fn breaks_in_tls(reason: &str) -> bool {
+    matches!(reason, "UNTRUSTED" | "CONNECTION_LOST" | "NO_ANSWER")
+}
+
+/// A balancer that looks for nodes where they are not.
+fn of_balancer(seen: &Observations, balancer: &Seen<BalancerStatus>) -> Vec<Finding> {
+    let about = format!("balancer {}", balancer.address);
+    let status = match &balancer.answer {
+        Ok(status) => status,
+        Err(problem) => {
+            return vec![Finding::error(
+                "BALANCER_DOWN",
+                about,
+                &problem.message,
+                "start it, and give the address of its health listener (health in its configuration)",
+            )];
+        }
+    };
+    let members = addresses(seen);
+    let answers = |id: u64| seen.answering().any(|node| node.id == id);
+    let mut findings = Vec::new();
+    for node in &status.nodes {
+        match members.get(&node.id) {
+            None if members.is_empty() => {}
+            None => findings.push(Finding::error(
+                "BALANCER_KNOWS_A_STRANGER",
+                &about,
+                format!("it names {}, which is no member", name(node.id)),
+                "correct the [[nodes]] in its configuration and restart it",
+            )),
+            Some(address) if *address != node.client => findings.push(Finding::warning(
+                "BALANCER_ADDRESS_DIFFERS",
+                &about,
+                format!(
+                    "it dials {} at {}, and the members say {address}",
+                    name(node.id),
+                    node.client
+                ),
+                "if that is not the same place, correct [[nodes]] in its configuration",
+            )),
+            Some(_) => {}
+        }
+        if let Some(error) = node.error.as_ref().filter(|_| answers(node.id)) {
+            findings.push(Finding::error(
+                "BALANCER_SEES_NO_NODE",
+                &about,
+                format!("its probe of {} at {} fails, though the node answers here: {error}", name(node.id), node.health),
+                "see that it is the node's health listener (listen.health) and that the balancer may reach it",
+            ));
+        }
+    }
+    for id in members.keys().filter(|id| !status.nodes.iter().any(|node| node.id == **id)) {
+        findings.push(Finding::warning(
+            "BALANCER_LACKS_A_NODE",
+            &about,
+            format!("it does not know {}", name(*id)),
+            "add it to the [[nodes]] in its configuration and restart it",
+        ));
+    }
+    if !status.ready && seen.cluster.is_ok() {
+        findings.push(Finding::error(
+            "BALANCER_NOT_READY",
+            &about,
+            "it is not ready, though the cluster has a leader",
+            "see the findings about it above, its /readyz and its log",
+        ));
+    }
+    if let (Some(theirs), Ok(cluster)) = (status.leader, &seen.cluster)
+        && theirs != cluster.leader
+    {
+        findings.push(Finding::warning(
+            "BALANCER_OTHER_LEADER",
+            &about,
+            format!("it leads clients to {}, and {} leads", name(theirs), name(cluster.leader)),
+            "right after an election it follows within a second; if it stays, its health addresses are swapped",
+        ));
+    }
+    findings
+}
+
+/// The members' client addresses.
+fn addresses(seen: &Observations) -> BTreeMap<u64, String> {
+    let from_leader = seen.cluster.iter().flat_map(|status| &status.nodes);
+    let mut addresses: BTreeMap<u64, String> =
+        from_leader.map(|node| (node.id, node.client_address.clone())).collect();
+    if addresses.is_empty() {
+        let checkups = seen.answering().filter_map(|node| node.checkup.as_ref());
+        let members = checkups.flat_map(|checkup| &checkup.members);
+        addresses.extend(members.map(|member| (member.id, member.client_address.clone())));
+    }
+    addresses
+}

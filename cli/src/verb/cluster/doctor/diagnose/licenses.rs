@@ -1,0 +1,45 @@
+//! Licenses that do not serve, and shares that are missing.
+
+use wire::v1;
+
+use super::super::finding::Finding;
+use super::super::observations::{Observations, name};
+
+pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
+    let Ok(status) = &seen.cluster else { return Vec::new() };
+    status.licenses.iter().filter_map(|license| of_license(seen, license)).collect()
+}
+
+fn of_license(seen: &Observations, license: &v1::License) -> Option<Finding> {
+    let about = format!("{} ({})", license.product, license.id);
+    if !license.serving {
+        let reason = match license.reason.as_str() {
+            "" => "no reason is given",
+            reason => reason,
+        };
+        return Some(Finding::error(
+            "LICENSE_NOT_SERVING",
+            about,
+            format!("it does not serve: {reason}"),
+            "shares that are silent come back with their nodes; others with the vendor's update of the license",
+        ));
+    }
+    // A silent node has a finding of its own.
+    let answers = |id: u64| seen.answering().any(|node| node.id == id);
+    let missing: Vec<&v1::Share> = license
+        .shares
+        .iter()
+        .filter(|share| share.state != "live" && (share.state != "silent" || answers(share.node)))
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let each: Vec<String> =
+        missing.iter().map(|share| format!("{} is {}", name(share.node), share.state)).collect();
+    Some(Finding::warning(
+        "SHARE_MISSING",
+        about,
+        format!("not all shares are live: {}", each.join(", ")),
+        "two are enough, and the next failure leaves one: ask the vendor for an update of the license, or repair the share",
+    ))
+}

@@ -1,0 +1,179 @@
+//! The nodes: there or not, of one cluster, one build and one ledger, and
+//! within reach of one another.
+
+use std::collections::BTreeSet;
+
+use wire::v1;
+
+use super::super::finding::Finding;
+use super::super::observations::{Observations, Problem, Seen, name};
+
+/// Entries a node may be behind: those of a few busy seconds.
+const LAG_MAX: u64 = 20_000;
+
+pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = cluster(seen).into_iter().collect();
+    findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
+    findings.extend(strangers(seen));
+    findings.extend(unreached(seen));
+    findings.extend(versions(seen));
+    if let Ok(status) = &seen.cluster {
+        findings
+            .extend(status.nodes.iter().flat_map(|node| as_the_leader_sees(seen, status, node)));
+    }
+    findings
+}
+
+/// Nobody leads.
+fn cluster(seen: &Observations) -> Option<Finding> {
+    let problem = seen.cluster.as_ref().err()?;
+    let answering: Vec<_> = seen.answering().collect();
+    if !answering.is_empty() && answering.iter().all(|node| !node.formed) {
+        return Some(Finding::error(
+            "NOT_FORMED",
+            "cluster",
+            "the nodes that answer are not formed into a cluster",
+            "form it with `trine cluster init`, or restore it with `trine cluster restore`",
+        ));
+    }
+    let what = format!("no quorum answers: {}", problem.message);
+    Some(Finding::error(
+        "NO_QUORUM",
+        "cluster",
+        what,
+        "bring back the nodes below: any two of the three are enough",
+    ))
+}
+
+/// A node that does not answer; the others may know more.
+fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Finding> {
+    let Problem { reason, message } = node.answer.as_ref().err()?;
+    let about = Observations::name_of(node);
+    let reached = seen.answering().any(|other| {
+        let members = other.checkup.iter().flat_map(|checkup| &checkup.members);
+        let mut reached = members.filter(|m| Some(m.id) == node.id && m.problem.is_empty());
+        reached.next().is_some() && Some(other.id) != node.id
+    });
+    let what = format!("it does not answer at {}: {message}", node.address);
+    let advice = match reason.as_str() {
+        "UNTRUSTED" => {
+            "is this its client port, and are its certificate and TRINE_CA of one cluster CA?"
+                .to_owned()
+        }
+        _ if reached => format!(
+            "the other nodes reach it, so it runs: see that {} is its client port and that no firewall is between it and this machine",
+            node.address
+        ),
+        _ => "the other nodes do not reach it either: start it and read its log (systemctl status trine-node)".to_owned(),
+    };
+    Some(Finding::error("NODE_DOWN", about, what, advice))
+}
+
+/// Nodes of another cluster, or of none.
+fn strangers(seen: &Observations) -> Vec<Finding> {
+    let of = |node: &v1::NodeStatusReply| node.formed.then(|| node.cluster_id.clone());
+    let ours = match &seen.cluster {
+        Ok(status) => Some(status.cluster_id.clone()),
+        Err(_) => seen.answering().find_map(of),
+    };
+    let stranger = |node: &v1::NodeStatusReply| {
+        let ours = ours.as_ref()?;
+        match of(node) {
+            Some(theirs) if theirs == *ours => None,
+            Some(theirs) => Some(Finding::error(
+                "OTHER_CLUSTER",
+                name(node.id),
+                format!("it is of cluster {theirs}, and this is cluster {ours}"),
+                "correct the address, or give the node back the data directory of this cluster",
+            )),
+            None => Some(Finding::warning(
+                "NOT_CAUGHT_UP",
+                name(node.id),
+                "it does not know the cluster yet",
+                "it learns of it from the others within seconds; if it does not, see that its peer port is reachable",
+            )),
+        }
+    };
+    seen.answering().filter_map(stranger).collect()
+}
+
+/// Nodes that run and do not reach one another.
+fn unreached(seen: &Observations) -> Vec<Finding> {
+    let running: BTreeSet<u64> = seen.answering().map(|node| node.id).collect();
+    let mut findings = Vec::new();
+    for node in seen.answering() {
+        let members = node.checkup.iter().flat_map(|checkup| &checkup.members);
+        for member in members.filter(|m| !m.problem.is_empty() && running.contains(&m.id)) {
+            findings.push(Finding::error(
+                "PEER_UNREACHED",
+                name(node.id),
+                format!(
+                    "it does not reach the peer port of {} at {}: {}",
+                    name(member.id),
+                    member.peer_address,
+                    member.problem
+                ),
+                format!(
+                    "let {} through between the nodes, and see that the [[members]] of both configurations agree",
+                    member.peer_address
+                ),
+            ));
+        }
+    }
+    findings
+}
+
+/// More than one build.
+fn versions(seen: &Observations) -> Option<Finding> {
+    let versions: BTreeSet<&str> = seen.answering().map(|node| node.version.as_str()).collect();
+    if versions.len() < 2 {
+        return None;
+    }
+    let each: Vec<String> =
+        seen.answering().map(|node| format!("{} {}", name(node.id), node.version)).collect();
+    Some(Finding::warning(
+        "VERSIONS_DIFFER",
+        "cluster",
+        format!("the nodes run different builds: {}", each.join(", ")),
+        "finish the upgrade; mixed builds serve meanwhile",
+    ))
+}
+
+/// What only the leader can tell of a node.
+fn as_the_leader_sees(
+    seen: &Observations,
+    status: &v1::StatusReply,
+    node: &v1::Node,
+) -> Vec<Finding> {
+    let answers = seen.answering().any(|answering| answering.id == node.id);
+    let mut findings = Vec::new();
+    if node.ledger_differs {
+        findings.push(Finding::error(
+            "LEDGER_DIFFERS",
+            name(node.id),
+            format!("its ledger is not that of the leader, {}", name(status.leader)),
+            "one of the two is damaged: compare versions, check both disks, and replace the one that the third node contradicts (`trine cluster replace`)",
+        ));
+    }
+    if !node.alive && answers {
+        findings.push(Finding::error(
+            "NODE_SILENT",
+            name(node.id),
+            "it answers here, but the leader has not heard it for three seconds: its shares do not count",
+            "see that it reaches the peer port of the others, and that it is not out of memory or disk",
+        ));
+    }
+    let last = status.nodes.iter().filter_map(|node| node.matched_index).max();
+    if let (Some(last), Some(matched)) = (last, node.matched_index)
+        && answers
+        && last.saturating_sub(matched) > LAG_MAX
+    {
+        findings.push(Finding::warning(
+            "LAGGING",
+            name(node.id),
+            format!("its log is {} entries behind the leader's", last - matched),
+            "it catches up by itself; if the distance grows, its disk or its network is too slow",
+        ));
+    }
+    findings
+}

@@ -1,0 +1,393 @@
+//! One healthy cluster, and what each thing that goes wrong makes of it.
+
+use license::product::WallTime;
+use wire::v1;
+use wire::v1::checkup::{Disk, Member, Syncs};
+
+use super::super::finding::{Finding, Severity};
+use super::super::observations::{BalancerNode, BalancerStatus, Observations, Problem, Seen};
+use super::{Thresholds, diagnose};
+
+const NOW: i64 = 1_800_000_000_000;
+const MINUTE: i64 = 60_000;
+const YEAR: i64 = 365 * 24 * 60 * MINUTE;
+const GIB: u64 = 1 << 30;
+
+fn client(id: u64) -> String {
+    format!("10.0.0.1{id}:22450")
+}
+
+fn node(id: u64) -> Seen<v1::NodeStatusReply> {
+    let member = |id| Member {
+        id,
+        peer_address: format!("10.0.0.1{id}:22451"),
+        client_address: client(id),
+        problem: String::new(),
+    };
+    let certificate = |which: &str| v1::CertificateInUse {
+        which: which.into(),
+        fingerprint: String::new(),
+        expires_ms: NOW + YEAR,
+    };
+    let checkup = v1::Checkup {
+        wall_ms: NOW,
+        wall_floor_ms: Some(NOW - 500),
+        disk: Some(Disk { path: "/data".into(), bytes_total: 100 * GIB, bytes_free: 50 * GIB }),
+        syncs: Some(Syncs { count: 512, median_us: 900, p99_us: 9_000 }),
+        members: [1, 2, 3].map(member).to_vec(),
+    };
+    let answer = v1::NodeStatusReply {
+        id,
+        version: "0.1.0".into(),
+        formed: true,
+        cluster_id: "c1".into(),
+        checkup: Some(checkup),
+        certificates: ["client", "peer", "ca"].map(certificate).to_vec(),
+        ..Default::default()
+    };
+    Seen { id: Some(id), address: client(id), answer: Ok(answer) }
+}
+
+fn healthy() -> Observations {
+    let member = |id| v1::Node {
+        id,
+        client_address: client(id),
+        leader: id == 1,
+        alive: true,
+        matched_index: Some(1_000_000),
+        ..Default::default()
+    };
+    let share = |node| v1::Share { node, container: String::new(), state: "live".into() };
+    let license = v1::License {
+        id: "6000010:1:1".into(),
+        product: "cad".into(),
+        serving: true,
+        shares: [1, 2, 3].map(share).to_vec(),
+        ..Default::default()
+    };
+    let cluster = v1::StatusReply {
+        cluster_id: "c1".into(),
+        leader: 1,
+        nodes: [1, 2, 3].map(member).to_vec(),
+        licenses: vec![license],
+        ..Default::default()
+    };
+    let mut behind = node(1);
+    (behind.id, behind.address) = (None, "10.0.0.5:22450".into());
+    let probed = |id| BalancerNode {
+        id,
+        client: client(id),
+        health: format!("10.0.0.1{id}:22452"),
+        error: None,
+    };
+    let balancer =
+        BalancerStatus { ready: true, leader: Some(1), nodes: [1, 2, 3].map(probed).to_vec() };
+    Observations {
+        cluster: Ok(cluster),
+        nodes: vec![node(1), node(2), node(3)],
+        doors: vec![behind],
+        balancers: vec![Seen { id: None, address: "10.0.0.5:22453".into(), answer: Ok(balancer) }],
+    }
+}
+
+fn problem(reason: &str, message: &str) -> Problem {
+    Problem { reason: reason.into(), message: message.into() }
+}
+
+impl Observations {
+    fn node(&mut self, id: usize) -> &mut v1::NodeStatusReply {
+        self.nodes[id - 1].answer.as_mut().expect("it answers")
+    }
+
+    fn checkup(&mut self, id: usize) -> &mut v1::Checkup {
+        self.node(id).checkup.as_mut().expect("it was asked for")
+    }
+
+    fn cluster(&mut self) -> &mut v1::StatusReply {
+        self.cluster.as_mut().expect("a leader answers")
+    }
+
+    fn balancer(&mut self) -> &mut BalancerStatus {
+        self.balancers[0].answer.as_mut().expect("it answers")
+    }
+
+    fn down(&mut self, id: usize) {
+        self.nodes[id - 1].answer = Err(problem("UNREACHABLE", "connection refused"));
+        for node in self.nodes.iter_mut().filter_map(|node| node.answer.as_mut().ok()) {
+            let members = &mut node.checkup.as_mut().expect("it was asked for").members;
+            members[id - 1].problem = "connection refused".into();
+        }
+    }
+}
+
+fn findings(seen: &Observations) -> Vec<Finding> {
+    diagnose(seen, &Thresholds { disk_free: 2 * GIB }, WallTime(NOW))
+}
+
+/// What is found after one change: severity, code and whose.
+#[track_caller]
+fn found(change: impl FnOnce(&mut Observations)) -> Vec<(Severity, &'static str, String)> {
+    let mut seen = healthy();
+    change(&mut seen);
+    let findings = findings(&seen);
+    for finding in &findings {
+        assert!(!finding.what.is_empty() && !finding.advice.is_empty(), "{finding:?}");
+    }
+    findings.into_iter().map(|f| (f.severity, f.code, f.about)).collect()
+}
+
+fn error(code: &'static str, about: &str) -> (Severity, &'static str, String) {
+    (Severity::Error, code, about.into())
+}
+
+fn warning(code: &'static str, about: &str) -> (Severity, &'static str, String) {
+    (Severity::Warning, code, about.into())
+}
+
+#[test]
+fn a_healthy_cluster_has_nothing_wrong() {
+    assert_eq!(found(|_| {}), []);
+}
+
+#[test]
+fn a_node_that_is_down_is_named_once() {
+    assert_eq!(found(|seen| seen.down(2)), [error("NODE_DOWN", "node-2")]);
+    let mut seen = healthy();
+    seen.down(2);
+    assert!(findings(&seen)[0].advice.contains("do not reach it either"));
+}
+
+/// Its shares and its silence say no more than that it is down.
+#[test]
+fn the_silence_of_a_node_that_is_down_is_not_told_twice() {
+    let change = |seen: &mut Observations| {
+        seen.down(2);
+        seen.cluster().nodes[1].alive = false;
+        seen.cluster().licenses[0].shares[1].state = "silent".into();
+    };
+    assert_eq!(found(change), [error("NODE_DOWN", "node-2")]);
+}
+
+#[test]
+fn a_node_that_only_we_do_not_reach_is_behind_a_firewall() {
+    let mut seen = healthy();
+    seen.nodes[1].answer = Err(problem("UNREACHABLE", "no answer in time"));
+    let findings = findings(&seen);
+    assert_eq!((findings[0].code, findings.len()), ("NODE_DOWN", 1));
+    assert!(findings[0].advice.contains("so it runs"), "{findings:?}");
+}
+
+#[test]
+fn without_a_quorum_it_still_tells_who_is_missing() {
+    let change = |seen: &mut Observations| {
+        seen.cluster = Err(problem("NO_QUORUM", "no leader answered in time"));
+        seen.down(1);
+        seen.down(2);
+        seen.doors.clear();
+        seen.balancers.clear();
+    };
+    let expected =
+        [error("NO_QUORUM", "cluster"), error("NODE_DOWN", "node-1"), error("NODE_DOWN", "node-2")];
+    assert_eq!(found(change), expected);
+}
+
+#[test]
+fn a_cluster_that_is_not_formed_is_called_so() {
+    let change = |seen: &mut Observations| {
+        seen.cluster = Err(problem("NOT_FORMED", "not formed"));
+        (1..=3).for_each(|id| seen.node(id).formed = false);
+        seen.doors.clear();
+        seen.balancers.clear();
+    };
+    assert_eq!(found(change), [error("NOT_FORMED", "cluster")]);
+}
+
+#[test]
+fn one_wrong_clock_is_a_warning_and_is_told_by_the_others() {
+    for off in [-10 * YEAR, -60 * MINUTE, 60 * MINUTE, 10 * YEAR] {
+        let wrong = found(|seen| seen.checkup(3).wall_ms += off);
+        assert_eq!(wrong, [warning("CLOCK_WRONG", "node-3")], "{off}");
+    }
+    assert_eq!(found(|seen| seen.checkup(3).wall_ms += 5 * MINUTE), []);
+}
+
+#[test]
+fn clocks_of_which_no_two_agree_are_an_error_each() {
+    let change = |seen: &mut Observations| {
+        seen.checkup(2).wall_ms += 60 * MINUTE;
+        seen.checkup(3).wall_ms -= 60 * MINUTE;
+    };
+    let all = ["node-1", "node-2", "node-3"].map(|node| error("CLOCKS_DISAGREE", node));
+    assert_eq!(found(change), all);
+}
+
+#[test]
+fn right_clocks_below_the_date_mean_that_the_date_is_ahead() {
+    let change = |seen: &mut Observations| {
+        (1..=3).for_each(|id| seen.checkup(id).wall_floor_ms = Some(NOW + 10 * YEAR));
+    };
+    assert_eq!(found(change), [error("DATE_AHEAD", "cluster")]);
+    let mut seen = healthy();
+    change(&mut seen);
+    assert!(findings(&seen)[0].advice.contains("trine cluster clock-reset"));
+}
+
+#[test]
+fn a_date_behind_the_clocks_is_late() {
+    let change = |seen: &mut Observations| {
+        (1..=3).for_each(|id| seen.checkup(id).wall_floor_ms = Some(NOW - 60 * MINUTE));
+    };
+    assert_eq!(found(change), [warning("DATE_LATE", "cluster")]);
+}
+
+#[test]
+fn a_disk_fills_before_it_is_full() {
+    let free = |bytes| {
+        move |seen: &mut Observations| {
+            seen.checkup(2).disk.as_mut().expect("a disk").bytes_free = bytes;
+        }
+    };
+    assert_eq!(found(free(2 * GIB)), []);
+    assert_eq!(found(free(2 * GIB - 1)), [warning("DISK_FILLING", "node-2")]);
+    assert_eq!(found(free(GIB / 2 - 1)), [error("DISK_FULL", "node-2")]);
+}
+
+#[test]
+fn a_slow_disk_is_told_by_its_latest_syncs() {
+    let syncs = |count, median_us, p99_us| {
+        move |seen: &mut Observations| {
+            seen.checkup(1).syncs = Some(Syncs { count, median_us, p99_us });
+        }
+    };
+    assert_eq!(found(syncs(512, 50_001, 60_000)), [warning("DISK_SLOW", "node-1")]);
+    assert_eq!(found(syncs(512, 900, 400_001)), [warning("DISK_SLOW", "node-1")]);
+    assert_eq!(found(syncs(19, 900_000, 900_000)), [], "too few to tell");
+}
+
+#[test]
+fn a_certificate_is_renewed_in_time_or_it_is_an_error() {
+    const DAY: i64 = 24 * 60 * MINUTE;
+    for (which, at) in [("client", 0), ("peer", 1), ("ca", 2)] {
+        let left = |millis| {
+            move |seen: &mut Observations| seen.node(2).certificates[at].expires_ms = NOW + millis
+        };
+        assert_eq!(found(left(30 * DAY + 1)), [], "{which}");
+        assert_eq!(found(left(30 * DAY)), [warning("CERTIFICATE_ENDING", "node-2")], "{which}");
+        assert_eq!(found(left(3 * DAY)), [error("CERTIFICATE_ENDING", "node-2")], "{which}");
+        assert_eq!(found(left(-1)), [error("CERTIFICATE_ENDING", "node-2")], "{which}");
+    }
+}
+
+#[test]
+fn builds_that_differ_are_a_warning() {
+    let change = |seen: &mut Observations| seen.node(2).version = "0.2.0".into();
+    assert_eq!(found(change), [warning("VERSIONS_DIFFER", "cluster")]);
+}
+
+#[test]
+fn a_ledger_that_differs_is_an_error() {
+    let change = |seen: &mut Observations| seen.cluster().nodes[2].ledger_differs = true;
+    assert_eq!(found(change), [error("LEDGER_DIFFERS", "node-3")]);
+}
+
+#[test]
+fn a_node_far_behind_is_a_warning() {
+    let change = |seen: &mut Observations| seen.cluster().nodes[2].matched_index = Some(979_999);
+    assert_eq!(found(change), [warning("LAGGING", "node-3")]);
+    assert_eq!(found(|seen| seen.cluster().nodes[2].matched_index = Some(980_000)), []);
+}
+
+#[test]
+fn a_node_that_the_leader_does_not_hear_is_an_error() {
+    let change = |seen: &mut Observations| seen.cluster().nodes[1].alive = false;
+    assert_eq!(found(change), [error("NODE_SILENT", "node-2")]);
+}
+
+#[test]
+fn a_closed_peer_port_is_told_by_who_needs_it() {
+    let change = |seen: &mut Observations| {
+        seen.checkup(1).members[2].problem = "no answer in time".into();
+    };
+    assert_eq!(found(change), [error("PEER_UNREACHED", "node-1")]);
+}
+
+#[test]
+fn a_node_of_another_cluster_is_an_error() {
+    let change = |seen: &mut Observations| seen.node(3).cluster_id = "c2".into();
+    assert_eq!(found(change), [error("OTHER_CLUSTER", "node-3")]);
+    let change = |seen: &mut Observations| seen.node(3).formed = false;
+    assert_eq!(found(change), [warning("NOT_CAUGHT_UP", "node-3")]);
+}
+
+#[test]
+fn a_license_that_does_not_serve_says_why() {
+    let change = |seen: &mut Observations| {
+        seen.cluster().licenses[0].serving = false;
+        seen.cluster().licenses[0].reason = "1 of 3 shares live".into();
+    };
+    assert_eq!(found(change), [error("LICENSE_NOT_SERVING", "cad (6000010:1:1)")]);
+    let mut seen = healthy();
+    change(&mut seen);
+    assert!(findings(&seen)[0].what.contains("1 of 3 shares live"));
+}
+
+#[test]
+fn a_missing_share_is_a_warning_while_two_are_live() {
+    for state in ["not proved", "withdrawn", "silent"] {
+        let change =
+            |seen: &mut Observations| seen.cluster().licenses[0].shares[2].state = state.into();
+        assert_eq!(found(change), [warning("SHARE_MISSING", "cad (6000010:1:1)")], "{state}");
+    }
+}
+
+#[test]
+fn a_way_in_is_closed_not_trusted_or_leads_elsewhere() {
+    let door = |reason: &'static str| {
+        move |seen: &mut Observations| seen.doors[0].answer = Err(problem(reason, "why"))
+    };
+    assert_eq!(found(door("UNREACHABLE")), [error("DOOR_CLOSED", "10.0.0.5:22450")]);
+    assert_eq!(found(door("UNTRUSTED")), [error("DOOR_NOT_TRUSTED", "10.0.0.5:22450")]);
+    let elsewhere = |seen: &mut Observations| {
+        seen.doors[0].answer.as_mut().expect("it answers").cluster_id = "c2".into();
+    };
+    assert_eq!(found(elsewhere), [error("DOOR_TO_ANOTHER_CLUSTER", "10.0.0.5:22450")]);
+}
+
+#[test]
+fn a_balancer_that_points_at_the_wrong_place_is_told_which() {
+    const ABOUT: &str = "balancer 10.0.0.5:22453";
+    let down = |seen: &mut Observations| {
+        seen.balancers[0].answer = Err(problem("UNREACHABLE", "nobody answers there"));
+    };
+    assert_eq!(found(down), [error("BALANCER_DOWN", ABOUT)]);
+    let stranger = |seen: &mut Observations| seen.balancer().nodes[2].id = 9;
+    let expected =
+        [error("BALANCER_KNOWS_A_STRANGER", ABOUT), warning("BALANCER_LACKS_A_NODE", ABOUT)];
+    assert_eq!(found(stranger), expected);
+    let address = |seen: &mut Observations| seen.balancer().nodes[0].client = client(2);
+    assert_eq!(found(address), [warning("BALANCER_ADDRESS_DIFFERS", ABOUT)]);
+    let probe = |seen: &mut Observations| seen.balancer().nodes[0].error = Some("refused".into());
+    assert_eq!(found(probe), [error("BALANCER_SEES_NO_NODE", ABOUT)]);
+    let unready = |seen: &mut Observations| seen.balancer().ready = false;
+    assert_eq!(found(unready), [error("BALANCER_NOT_READY", ABOUT)]);
+    let leader = |seen: &mut Observations| seen.balancer().leader = Some(2);
+    assert_eq!(found(leader), [warning("BALANCER_OTHER_LEADER", ABOUT)]);
+    // A probe of a node that is down is that node's finding.
+    let both = |seen: &mut Observations| {
+        seen.down(3);
+        seen.balancer().nodes[2].error = Some("refused".into());
+    };
+    assert_eq!(found(both), [error("NODE_DOWN", "node-3")]);
+}
+
+#[test]
+fn errors_come_before_warnings() {
+    let change = |seen: &mut Observations| {
+        seen.checkup(1).wall_ms += YEAR;
+        seen.down(3);
+        seen.checkup(2).disk.as_mut().expect("a disk").bytes_free = 0;
+    };
+    let severities: Vec<Severity> = found(change).into_iter().map(|(s, ..)| s).collect();
+    assert!(severities.is_sorted(), "{severities:?}");
+    assert_eq!(severities.first(), Some(&Severity::Error));
+}
