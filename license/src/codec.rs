@@ -36,10 +36,12 @@ pub enum FileKind {
     ClockReset,
     /// A node's request for a certificate of its container.
     Enrollment,
+    /// A container sealed to its host.
+    SealedContainer,
 }
 
 impl FileKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Package,
         Self::Container,
         Self::ContainerRequest,
@@ -48,6 +50,7 @@ impl FileKind {
         Self::FirmCertificate,
         Self::ClockReset,
         Self::Enrollment,
+        Self::SealedContainer,
     ];
 
     fn letter(self) -> u8 {
@@ -60,6 +63,7 @@ impl FileKind {
             Self::FirmCertificate => b'F',
             Self::ClockReset => b'T',
             Self::Enrollment => b'E',
+            Self::SealedContainer => b'S',
         }
     }
 
@@ -80,6 +84,7 @@ impl fmt::Display for FileKind {
             Self::FirmCertificate => "firm certificate",
             Self::ClockReset => "clock reset",
             Self::Enrollment => "enrollment request",
+            Self::SealedContainer => "sealed container file",
         })
     }
 }

@@ -61,6 +61,54 @@ pub(crate) fn split<R: CryptoRng>(rng: &mut R) -> Option<Split> {
     })
 }
 
+/// A secret in parts, of which so many give it back and fewer give nothing.
+pub(crate) struct Scattered {
+    pub(crate) secret: Secret,
+    pub(crate) parts: Vec<Secret>,
+}
+
+/// Draws a secret and scatters it over `count` parts, any `threshold` of which
+/// are enough: Shamir's scheme, as a dealer's key is split. At least 2 of 2.
+pub(crate) fn scatter<R: CryptoRng>(count: u16, threshold: u16, rng: &mut R) -> Option<Scattered> {
+    let mut rng = OldRng(rng);
+    let key = SigningKey::new(&mut rng);
+    let (shares, _) =
+        frost_p256::keys::split(&key, count, threshold, IdentifierList::Default, &mut rng).ok()?;
+    // By rising identifier, which `gather` counts along.
+    let parts = (0..usize::from(count))
+        .map(|part| secret_of(shares.get(&identifier(part)?)?.signing_share()))
+        .collect::<Option<Vec<_>>>()?;
+    Some(Scattered { secret: secret_bytes(key.serialize())?, parts })
+}
+
+/// The public half of a scattered secret.
+pub(crate) fn public_half(secret: &Secret) -> Option<PublicKey> {
+    let key = SigningKey::deserialize(secret.as_slice()).ok()?;
+    point(&VerifyingKey::from(&key).serialize().ok()?)
+}
+
+/// The secret of which these are `threshold` numbered parts, if its public half
+/// is `public`.
+pub(crate) fn gather(
+    parts: &[(u16, Secret)],
+    threshold: u16,
+    public: &PublicKey,
+) -> Option<Secret> {
+    let group = VerifyingKey::deserialize(&public.to_bytes()).ok()?;
+    let packages = parts
+        .iter()
+        .map(|(part, secret)| {
+            let share = SigningShare::deserialize(secret.as_slice()).ok()?;
+            let verifying = VerifyingShare::from(share);
+            let identifier = identifier(usize::from(*part))?;
+            Some(KeyPackage::new(identifier, share, verifying, group, threshold))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    let key = frost_p256::keys::reconstruct(&packages).ok()?;
+    let secret = secret_bytes(key.serialize())?;
+    (public_half(&secret)? == *public).then_some(secret)
+}
+
 fn secret_of(share: &SigningShare) -> Option<Secret> {
     secret_bytes(share.serialize())
 }

@@ -6,12 +6,14 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, DecodeError, FileKind};
 use crate::container::{Container, ContainerIdentity};
 use crate::enrollment::{EnrollmentRefusal, EnrollmentRequest};
+use crate::hostseal::SealedContainer;
 use crate::key::{self, hex};
 use crate::package::{Package, PackageRefusal};
 use crate::product::WallTime;
 use crate::request::{ClusterRequest, ContainerRequest, RequestRefusal};
 use crate::reset::{ClockReset, ResetRefusal};
 use crate::terms::{Counting, Terms};
+use crate::traits::Tolerance;
 use crate::trust::{FirmCertificate, TrustRefusal, VendorRoot};
 
 /// What a file says it is.
@@ -35,6 +37,8 @@ pub enum Contents {
     Package(PackageContents),
     /// A node's secret container.
     Container(ContainerContents),
+    /// A node's container, sealed to its host.
+    SealedContainer(SealedContents),
     /// One container's request.
     ContainerRequest(RequestContents),
     /// A cluster's request.
@@ -146,6 +150,19 @@ pub struct ContainerContents {
     pub fingerprint: String,
 }
 
+/// A sealed container: what it shows without its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SealedContents {
+    /// The container.
+    pub container: ContainerContents,
+    /// How much of the host may change.
+    pub tolerance: Tolerance,
+    /// The weight that opens it.
+    pub needed: u16,
+    /// What it is sealed to: names and weights.
+    pub traits: Vec<(String, u8)>,
+}
+
 /// One container's request, as it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RequestContents {
@@ -206,6 +223,17 @@ fn contents(kind: FileKind, file: &[u8]) -> Result<Contents, String> {
         FileKind::Container => {
             let container = Container::decode(file).map_err(|e: DecodeError| e.to_string())?;
             Contents::Container(container_contents(&container.identity()))
+        }
+        FileKind::SealedContainer => {
+            let sealed = SealedContainer::decode(file).map_err(|e: DecodeError| e.to_string())?;
+            let (tolerance, needed) = sealed.threshold();
+            let traits = sealed.traits().map(|(label, weight)| (label.to_owned(), weight));
+            Contents::SealedContainer(SealedContents {
+                container: container_contents(sealed.identity()),
+                tolerance,
+                needed,
+                traits: traits.collect(),
+            })
         }
         FileKind::ContainerRequest => {
             let request =

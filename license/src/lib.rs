@@ -10,6 +10,7 @@ pub mod codec;
 pub mod container;
 pub mod enrollment;
 mod frost;
+pub mod hostseal;
 pub mod inspect;
 pub mod key;
 pub mod keyfile;
@@ -23,6 +24,7 @@ pub mod share;
 pub mod terms;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traits;
 pub mod trust;
 pub mod vendor;
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use chacha20::ChaCha20Rng;
 use license::container::Container;
+use license::hostseal::SealedContainer;
 use license::package::Package;
 use license::product::{
     ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductCode, ProductName, TmrId,
@@ -18,6 +19,7 @@ use license::request::{ClusterRequest, ContainerRequest};
 use license::reset::{ClockReset, ResetTerms};
 use license::share::Share;
 use license::terms::{Counting, Extension, Feature, Terms};
+use license::traits::{Tolerance, Trait, TraitKind, Traits};
 use license::trust::{FirmCertificate, VendorRoot};
 use license::vendor::{RootKey, Vendor};
 
@@ -76,6 +78,24 @@ fn the_container_is_read_and_written_alike() {
     let container = Container::decode(&file).expect("a container");
     assert_eq!(*container.encode(), file);
     assert_eq!(container.identity().act(), ActId(70_000));
+}
+
+fn host() -> Traits {
+    Traits::of([
+        Trait::new(TraitKind::MachineId, "machine id", *b"3d1219c7c4c5404aaa1f6d2a48adfda4"),
+        Trait::new(TraitKind::Disk, "disk sda", *b"S4EVNX0R"),
+        Trait::new(TraitKind::Network, "address of eth0", *b"52:54:00:12:34:56"),
+    ])
+}
+
+#[test]
+fn the_sealed_container_is_read_opened_and_written_alike() {
+    let file = golden("sealed-container-v1.trine");
+    let sealed = SealedContainer::decode(&file).expect("a sealed container");
+    assert_eq!(sealed.encode(), file);
+    assert_eq!(sealed.threshold(), (Tolerance::Medium, 5));
+    let container = sealed.open(&host()).expect("its host").container;
+    assert_eq!(*container.encode(), golden("container-v1.trine"));
 }
 
 #[test]
@@ -154,7 +174,9 @@ fn write_the_golden_files() {
     let reset = vendor.reset_clock(reset_terms()).expect("it turns the date back");
     let root_pem = root.export(PASSPHRASE, rng).expect("exported");
     let firm_pem = vendor.export(PASSPHRASE, rng).expect("exported");
-    let files: [(&str, &[u8]); 9] = [
+    let sealed = SealedContainer::seal(&containers[0], &host(), Tolerance::Medium, rng);
+    let sealed = sealed.expect("sealed").encode();
+    let files: [(&str, &[u8]); 10] = [
         ("root-v1.trine", &root.root_file()),
         ("firm-v1.trine", &vendor.certificate().encode()),
         ("container-v1.trine", &containers[0].encode()),
@@ -164,6 +186,7 @@ fn write_the_golden_files() {
         ("clock-reset-v1.trine", &reset.encode()),
         ("root-key.pem", root_pem.as_bytes()),
         ("firm-key.pem", firm_pem.as_bytes()),
+        ("sealed-container-v1.trine", &sealed),
     ];
     for (name, file) in files {
         fs::write(path(name), file).expect("written");

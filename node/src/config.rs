@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use license::product::{ActId, NodeId};
+use license::traits::Tolerance;
 
 use crate::raft::Endpoints;
 use crate::store::EngineKind;
@@ -43,6 +44,8 @@ pub struct Config {
     pub proxies: Vec<Network>,
     /// How it stores.
     pub engine: EngineKind,
+    /// How its container is sealed to its host.
+    pub container: ContainerSeal,
     /// Files with the vendors' trust roots, read when the cluster is formed.
     pub vendor_roots: Vec<PathBuf>,
     /// The bounds of its doors.
@@ -92,6 +95,15 @@ pub struct Pair {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// How the container is sealed to the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSeal {
+    /// How much of the host may change.
+    pub tolerance: Tolerance,
+    /// A key file that counts as a trait of the host.
+    pub key_file: Option<PathBuf>,
 }
 
 /// The bounds of the doors (S26). `file.rs` holds the range of each.

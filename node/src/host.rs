@@ -6,6 +6,8 @@
 mod container;
 mod dial;
 mod reload;
+mod seal;
+pub mod traits;
 
 use std::fs;
 use std::io;
@@ -13,10 +15,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use license::enrollment::EnrollmentRequest;
+use license::hostseal::OtherHost;
 use license::trust::VendorRoot;
 use pki::{Ca, ClientAuth, Shown, Trust};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
+
+use self::seal::Host;
+pub use self::seal::{Seal, Standing, look};
 
 use crate::certificates::Certificates;
 use crate::clock::Clock;
@@ -54,6 +60,19 @@ pub enum HostError {
         path: PathBuf,
         /// What is wrong, and the way out.
         reason: String,
+    },
+    /// The container is sealed to a host that this is not.
+    #[error(
+        "the container file {}: {other}. If the data directory was copied here, this is not where it belongs: start it on its own host. \
+         If the host itself has changed, bring back what is gone, or put a new node in its place \
+         (see `trine node traits`, and \"A node says its host has changed\" in the runbook)",
+        path.display()
+    )]
+    OtherHost {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        other: OtherHost,
     },
     /// Certificates that TLS does not take.
     #[error(transparent)]
@@ -94,7 +113,8 @@ pub async fn run(
     // The lock on the directory comes first: a second process changes nothing.
     let disk = store::open(&config.data, config.engine)?;
     let act = config.act.unwrap_or_else(|| container::first_act(clients.ca()));
-    let container = container::open(&config.data, act, &*disk, &machine.entropy).await?;
+    let container =
+        container::open(&config.data, act, &*disk, &Host::of(&config)?, &machine.entropy).await?;
     let chain = ChainFile(config.tls.container.clone());
     chain.warn_if_absent(config.id);
     let metrics = Arc::new(Metrics::new(setup.engine));
@@ -165,13 +185,14 @@ pub async fn enroll(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<EnrollmentRequest, HostError> {
     // A node that runs has its data directory to itself, and its container is there.
-    let container = match container::read(&config.data)? {
-        Some(container) => container,
+    let host = Host::of(config)?;
+    let container = match container::read(&config.data, &host)? {
+        Some(opened) => opened.container,
         None => {
             let ca = config.ca().map_err(|wrong| HostError::Config { wrong: vec![wrong] })?;
             let disk = store::open(&config.data, config.engine)?;
             let act = config.act.unwrap_or_else(|| container::first_act(&ca));
-            container::open(&config.data, act, &*disk, entropy).await?
+            container::open(&config.data, act, &*disk, &host, entropy).await?
         }
     };
     Ok(EnrollmentRequest::make(&container, config.id))

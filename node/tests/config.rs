@@ -75,6 +75,8 @@ fn each_value_has_a_rule() {
         "connections_per_address = 5000",
         &["limits.connections_per_address", "limits.connections = 4096"],
     );
+    refused(r#"tolerance = "medium""#, r#"tolerance = "some""#, &["container.tolerance", "loose"]);
+    refused(r#"key_file = "container.key""#, r#"key_file = """#, &["container.key_file", "path"]);
     refused(r#"level = "info""#, r#"level = "loud""#, &["log.level", "\"debug\""]);
     refused(r#"format = "text""#, r#"format = "xml""#, &["log.format", "\"json\""]);
     refused(r#"ca = "tls/ca.pem""#, r#"ca = """#, &["tls.ca", "name a path"]);
@@ -137,6 +139,7 @@ impl Folder {
         let new = Self { folder, authority };
         new.write("ca.pem", new.authority.pem().certificate_pem.as_bytes());
         new.issue("node", 1);
+        new.write("container.key", &[7; 32]);
         new
     }
 
@@ -209,6 +212,18 @@ fn a_key_that_anyone_can_read_is_refused() {
     says(&folder.wrong(|text| text), &["tls.key", "every user", "chmod o="]);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o440)).expect("permissions");
     assert_eq!(folder.wrong(|text| text), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_file_to_seal_to_is_secret_and_long_enough() {
+    let folder = Folder::new();
+    let key = folder.folder.path().join("container.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("permissions");
+    says(&folder.wrong(|text| text), &["container.key_file", "every user", "chmod o="]);
+    folder.write("container.key", b"short");
+    says(&folder.wrong(|text| text), &["container.key_file", "16 random bytes", "urandom"]);
+    fs::remove_file(&key).expect("it is there");
+    says(&folder.wrong(|text| text), &["container.key_file", "cannot read"]);
 }
 
 #[test]

@@ -270,6 +270,9 @@ trusted = [{balancers}]
 [storage]
 engine = "{engine}"
 
+[container]
+tolerance = "loose"
+
 [trust]
 vendor_roots = ["../vendor/vendor.root"]
 "#,

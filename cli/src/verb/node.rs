@@ -1,6 +1,7 @@
-//! `trine node`: one node in the foreground, and its enrollment.
+//! `trine node`: one node in the foreground, its enrollment, its host.
 
 mod enroll;
+mod traits;
 
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ pub use enroll::ask;
 Examples:
   trine node --config /etc/trine/node.toml --check
   trine node --config /etc/trine/node.toml
-  trine node enroll --config /etc/trine/node.toml")]
+  trine node enroll --config /etc/trine/node.toml
+  trine node traits --config /etc/trine/node.toml")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Node {
     #[command(subcommand)]
@@ -43,12 +45,14 @@ pub struct Node {
 #[derive(Debug, Subcommand)]
 enum Action {
     Enroll(enroll::Enroll),
+    Traits(traits::ShowTraits),
 }
 
 impl Node {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
         let server = match (self.action, self.server) {
             (Some(Action::Enroll(enroll)), _) => return enroll.run(call),
+            (Some(Action::Traits(traits)), _) => return traits.run(call),
             (None, Some(server)) => server,
             (None, None) => return Err(Failure::usage("--config is missing")),
         };
@@ -78,6 +82,7 @@ impl Node {
                 HostError::Node(NodeError::Denied(Denial::RunsElsewhere { .. })) => {
                     Failure::displaced("RUNS_ELSEWHERE", error)
                 }
+                HostError::OtherHost { .. } => Failure::displaced("OTHER_HOST", error),
                 _ => Failure::failed(error),
             })
         })?;

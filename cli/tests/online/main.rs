@@ -4,6 +4,7 @@
 //! Friendly stories share one cluster, each with a product of its own
 //! ([`cluster::shared`]); those that stop servers have their own.
 
+mod amnesia;
 mod caller;
 mod clock;
 mod cluster;

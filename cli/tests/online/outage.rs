@@ -117,7 +117,7 @@ fn a_full_disk_stops_one_node_and_loses_nothing() {
     cluster.block_on(servers.stop_all()).expect("all stop");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("the directory") {
         let entry = entry.expect("an entry");

@@ -2,6 +2,7 @@
 
 mod containers;
 mod files;
+mod hostseal;
 mod packages;
 mod repair;
 mod resets;

@@ -13,6 +13,9 @@ use crate::certificates::unix;
 /// Longest file that is read: certificates, keys and trust roots are far shorter.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Shortest key file that a container is sealed to: what nobody guesses.
+const KEY_FILE_BYTES_MIN: usize = 16;
+
 /// What the files of a configuration hold. Only [`Config::check`] makes one.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -36,6 +39,7 @@ impl Config {
         wrong.extend(self.data_folder().err());
         let pairs = self.check_certificates(now).map_err(|more| wrong.extend(more)).ok();
         wrong.extend(self.container_chain().err());
+        wrong.extend(self.container_key().err());
         let mut vendor_roots = Vec::new();
         for (at, path) in self.vendor_roots.iter().enumerate() {
             let root = self.vendor_root(&format!("trust.vendor_roots[{at}]"), path);
@@ -64,6 +68,20 @@ impl Config {
             keep(&mut wrong, self.credentials("tls.peer", &self.tls.peer, now))
         };
         client.zip(peer).ok_or(wrong)
+    }
+
+    /// What is in the key file that the container is sealed to, if one is named.
+    pub(crate) fn container_key(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Some(path) = &self.container.key_file else { return Ok(None) };
+        let key = "container.key_file";
+        self.kept_secret(key, path)?;
+        let contents = self.read(key, path)?;
+        if contents.len() < KEY_FILE_BYTES_MIN {
+            let rule = "it must hold at least 16 random bytes; make one with \
+                        `head -c 32 /dev/urandom > FILE`";
+            return Err(self.wrong(key, shown(path), rule));
+        }
+        Ok(Some(contents))
     }
 
     /// One pair of the `[tls]` tables, with the CA; they are this node's and in date.

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use license::product::{ActId, NodeId};
+use license::traits::Tolerance;
 
 use super::tables::{
-    File, LimitsTable, ListenTable, LogTable, ProxyTable, StorageTable, TlsTable, TrustTable,
+    ContainerTable, File, LimitsTable, ListenTable, LogTable, ProxyTable, StorageTable, TlsTable,
+    TrustTable,
 };
 use super::{
-    Config, ConfigError, Format, Level, Limits, Listen, Log, MemberConfig, Network, Pair, Tls,
+    Config, ConfigError, ContainerSeal, Format, Level, Limits, Listen, Log, MemberConfig, Network,
+    Pair, Tls,
 };
 use crate::raft::Endpoints;
 use crate::store::EngineKind;
@@ -53,6 +56,7 @@ impl Reader<'_> {
             tls,
             proxies: self.proxies(file.proxy)?,
             engine: self.engine(file.storage)?,
+            container: self.container(file.container.unwrap_or_default())?,
             vendor_roots: self.vendor_roots(file.trust)?,
             limits: self.limits(file.limits.unwrap_or_default())?,
             log: self.log(file.log.unwrap_or_default())?,
@@ -201,6 +205,22 @@ impl Reader<'_> {
             return Err(wrong(rule));
         }
         Ok(engine)
+    }
+
+    fn container(&self, table: ContainerTable) -> Result<ContainerSeal, ConfigError> {
+        let tolerance = match table.tolerance {
+            None => Tolerance::default(),
+            Some(name) => Tolerance::ALL
+                .into_iter()
+                .find(|tolerance| tolerance.name() == name)
+                .ok_or_else(|| {
+                    let rule = "use \"loose\", \"medium\" or \"tight\"";
+                    self.wrong("container.tolerance", quoted(&name), rule)
+                })?,
+        };
+        let key_file =
+            table.key_file.map(|path| self.path("container.key_file", path)).transpose()?;
+        Ok(ContainerSeal { tolerance, key_file })
     }
 
     fn vendor_roots(&self, table: TrustTable) -> Result<Vec<PathBuf>, ConfigError> {

@@ -17,6 +17,7 @@ pub(super) struct File {
     pub(super) tls: TlsTable,
     pub(super) proxy: Option<ProxyTable>,
     pub(super) storage: Option<StorageTable>,
+    pub(super) container: Option<ContainerTable>,
     pub(super) trust: TrustTable,
     pub(super) limits: Option<LimitsTable>,
     pub(super) log: Option<LogTable>,
@@ -65,6 +66,13 @@ pub(super) struct ProxyTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct StorageTable {
     pub(super) engine: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ContainerTable {
+    pub(super) tolerance: Option<String>,
+    pub(super) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

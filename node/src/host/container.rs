@@ -1,4 +1,5 @@
-//! The node's container on this machine's disk: made once, kept for ever.
+//! The node's container on this machine's disk: made once, kept for ever,
+//! sealed to the host.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use license::container::Container;
+use license::hostseal::Opened;
 use license::product::{ActId, NodeId};
 use pki::{Ca, Pem};
 
 use super::HostError;
+use super::seal::Host;
 use crate::enrollment::Enrolled;
 use crate::entropy::{Entropy, EntropyRng};
 use crate::store::{Disk, OpenError, keys};
@@ -30,12 +33,15 @@ pub(super) async fn open(
     data: &Path,
     act: ActId,
     disk: &dyn Disk,
+    host: &Host,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Container, HostError> {
-    if let Some(container) = read(data)? {
-        return Ok(container);
+    let path = file(data);
+    if let Some(opened) = read(data, host)? {
+        host.renew(&path, &opened, entropy)?;
+        return Ok(opened.container);
     }
-    let failed = |reason: String| HostError::Container { path: file(data), reason };
+    let failed = |reason: String| HostError::Container { path: path.clone(), reason };
     let has_voted = disk.get(keys::vote()).await.map_err(OpenError::from)?.is_some();
     // A node that has voted had one, and its shares are sealed to it.
     if has_voted {
@@ -44,27 +50,22 @@ pub(super) async fn open(
         return Err(failed(gone.to_owned()));
     }
     let container = Container::create(act, &mut EntropyRng(entropy.clone()));
-    keep(&file(data), &container.encode()).map_err(|error| {
-        failed(format!(
-            "cannot write it: {error}; see to space and permissions there and start the node again"
-        ))
-    })?;
+    host.seal(&path, &container, entropy)?;
     Ok(container)
 }
 
-/// The node's container, if it was made.
-pub(super) fn read(data: &Path) -> Result<Option<Container>, HostError> {
-    let failed = |reason: String| HostError::Container { path: file(data), reason };
-    match fs::read(file(data)) {
-        Ok(bytes) => Container::decode(&bytes)
-            .map(Some)
-            .map_err(|error| failed(format!("{error}; restore it from this node's own backup"))),
+/// The node's container, if it was made, as its host opens it.
+pub(super) fn read(data: &Path, host: &Host) -> Result<Option<Opened>, HostError> {
+    let path = file(data);
+    match fs::read(&path) {
+        Ok(bytes) => host.open(&path, &bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error.to_string())),
+        Err(error) => Err(HostError::Container { path, reason: error.to_string() }),
     }
 }
 
-fn file(data: &Path) -> PathBuf {
+/// Where the container of a data directory lies.
+pub(super) fn file(data: &Path) -> PathBuf {
     data.join("container")
 }
 
@@ -93,7 +94,7 @@ impl Enrolled for ChainFile {
 }
 
 /// Writes a secret file so that after a crash it is there whole or not at all.
-fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("part");
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -94,6 +94,19 @@ fn show(shown: &Shown, page: &mut Page) {
                 ("fingerprint", container.fingerprint.clone()),
             ],
         ),
+        Contents::SealedContainer(sealed) => {
+            let mut facts = vec![
+                ("serial", sealed.container.serial.clone()),
+                ("activation id", sealed.container.act.to_string()),
+                ("fingerprint", sealed.container.fingerprint.clone()),
+                ("tolerance", format!("{}: weight {} opens it", sealed.tolerance, sealed.needed)),
+            ];
+            let traits = sealed.traits.iter();
+            facts.extend(
+                traits.map(|(name, weight)| ("sealed to", format!("{name}  (weight {weight})"))),
+            );
+            ("A node's container, sealed to its host", facts)
+        }
         Contents::ContainerRequest(request) => {
             ("One container's request for a share", request_facts(request))
         }

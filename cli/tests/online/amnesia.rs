@@ -1,0 +1,198 @@
+//! Nodes that may not run as they are: data lost, data copied, the host changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use trine_cli::devcluster::{Death, Server, health};
+
+use super::caller::{PATIENCE, eventually};
+use super::cluster::Cluster;
+use super::outage::copy;
+
+/// A cluster with one of its followers, and that one's files.
+struct Stage {
+    cluster: Cluster,
+    node: Server,
+    home: PathBuf,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let cluster = Cluster::alone();
+        cluster.license("line", 5);
+        let node = Server::Node(cluster.leader() % 3 + 1);
+        let home = cluster.servers().layout().home(node);
+        Self { cluster, node, home }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    fn stop(&self) {
+        let mut servers = self.cluster.servers();
+        self.cluster.block_on(servers.stop(self.node)).expect("the node stops");
+    }
+
+    fn start(&self) {
+        let mut servers = self.cluster.servers();
+        self.cluster.block_on(async { servers.start(self.node) }).expect("the node starts");
+    }
+
+    fn until_ready(&self) {
+        let (mut servers, node) = (self.cluster.servers(), [self.node]);
+        let ready = servers.until_healthy(&node, "/readyz", PATIENCE);
+        self.cluster.block_on(ready).expect("it is ready");
+    }
+
+    /// The node stops by itself with the exit code of those that may not run.
+    fn until_displaced(&self, words: &[&str]) {
+        let Death { server, status, last_words, .. } = eventually("the node stops", || {
+            let mut servers = self.cluster.servers();
+            self.cluster.block_on(async { servers.deaths().pop() })
+        });
+        assert_eq!((server, status.code()), (self.node, Some(6)), "{last_words}");
+        for word in words {
+            assert!(last_words.contains(word), "{word:?} is not in {last_words}");
+        }
+    }
+
+    /// The cluster grants a seat, whichever node is away.
+    fn serves(&self) {
+        self.cluster.caller().json(&["acquire", "line", "--ttl", "1s"]);
+    }
+
+    fn configure(&self, from: &str, to: &str) {
+        let path = self.home.join("node.toml");
+        let text = fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        fs::write(&path, text.replace(from, to)).expect("the configuration");
+    }
+}
+
+fn replace(data: &Path, by: &Path) {
+    fs::remove_dir_all(data).expect("removed");
+    copy(by, data);
+}
+
+/// A node is put back from a copy of last week, then emptied: both times it
+/// stops and says what to do, and the two others serve. With its own data it
+/// is welcome again.
+#[test]
+fn a_node_that_lost_data_stops_and_says_what_to_do() {
+    let stage = Stage::new();
+    let (old, own) = (stage.home.join("old"), stage.home.join("own"));
+    stage.stop();
+    copy(&stage.data(), &old);
+    stage.start();
+    stage.until_ready();
+    (0..3).for_each(|_| stage.serves());
+    stage.stop();
+    copy(&stage.data(), &own);
+
+    replace(&stage.data(), &old);
+    stage.start();
+    let name = stage.node.to_string();
+    let lost = ["has lost data", "remembers that it acknowledged", "trine cluster replace", &name];
+    stage.until_displaced(&lost);
+    stage.serves();
+
+    fs::remove_dir_all(stage.data()).expect("removed");
+    stage.start();
+    stage.until_displaced(&["has lost data", "keeps nothing"]);
+    stage.serves();
+
+    replace(&stage.data(), &own);
+    stage.start();
+    stage.until_ready();
+}
+
+/// A copy of a running node's data, started at another address: it finds that
+/// the others know the original, stops, and nothing else happens.
+#[test]
+fn a_second_start_of_a_node_elsewhere_stops() {
+    let stage = Stage::new();
+    let (ports, clone) = (*stage.cluster.servers().ports(), stage.home.join("../clone"));
+    stage.stop();
+    copy(&stage.home, &clone);
+    stage.start();
+    stage.until_ready();
+    let Server::Node(number) = stage.node else { unreachable!("a node") };
+    let own = ports.nodes[usize::from(number) - 1];
+    let mut text = fs::read_to_string(clone.join("node.toml")).expect("the configuration");
+    for port in [own.client, own.peer, own.health] {
+        text = text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.9:{port}"));
+    }
+    fs::write(clone.join("node.toml"), text).expect("the configuration");
+    let config = clone.join("node.toml").display().to_string();
+    let refusal = stage.cluster.caller().refused(6, &["node", "--config", &config]);
+    assert_eq!(refusal.reason, "RUNS_ELSEWHERE");
+    let address = format!("127.0.0.1:{}", own.peer);
+    refusal.says(&["another process runs as", &address, "destroy it"]);
+    stage.until_ready();
+    stage.serves();
+}
+
+/// One node alone says that it waits, and why it cannot serve; with a second
+/// one it takes part.
+#[test]
+fn a_node_without_a_peer_waits_and_says_so() {
+    let stage = Stage::new();
+    let mut servers = stage.cluster.servers();
+    let health = servers.ports().health(stage.node);
+    stage.cluster.block_on(async {
+        for node in Server::NODES {
+            servers.kill(node).await.expect("killed");
+        }
+        servers.start(stage.node).expect("started");
+        servers.until_healthy(&[stage.node], "/livez", PATIENCE).await.expect("it lives");
+        let answer = health::get(health, "/readyz").await.expect("an answer");
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("waits for a peer to say what it remembers"));
+        for node in Server::NODES.into_iter().filter(|node| *node != stage.node).take(1) {
+            servers.start(node).expect("started");
+        }
+        servers.until_healthy(&[stage.node], "/readyz", PATIENCE).await.expect("it is ready");
+    });
+}
+
+/// A node's key file is exchanged: too little of its host is left, it stops and
+/// names what is gone. With the file back it starts.
+#[test]
+fn a_node_on_another_host_stops_and_names_what_is_gone() {
+    let stage = Stage::new();
+    let key = stage.home.join("container.key");
+    let caller = stage.cluster.caller();
+    let config = stage.home.join("node.toml").display().to_string();
+    let traits = || caller.json(&["node", "traits", "--config", &config]);
+    assert_eq!(traits()["container"]["opens"], true);
+
+    stage.stop();
+    write_secret(&key, [7; 32]);
+    stage.configure("[container]", "[container]\nkey_file = \"container.key\"");
+    assert_eq!(traits()["container"]["new"], json!(["key file"]));
+    stage.start();
+    stage.until_ready();
+    assert_eq!(traits()["container"]["new"], json!([]), "it is sealed to the key file too");
+
+    stage.stop();
+    write_secret(&key, [8; 32]);
+    stage.start();
+    stage.until_displaced(&["the host has changed too much", "gone: key file", "new: key file"]);
+    let shown = traits();
+    assert_eq!(shown["container"]["opens"], false);
+    assert_eq!(shown["container"]["gone"], json!(["key file"]));
+    caller.page(&["node", "traits", "--config", &config]);
+    stage.serves();
+
+    write_secret(&key, [7; 32]);
+    stage.start();
+    stage.until_ready();
+}
+
+fn write_secret(path: &Path, bytes: [u8; 32]) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, bytes).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
+}
