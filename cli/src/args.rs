@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit;
 use crate::verb;
+use crate::version;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -30,6 +31,7 @@ trine/context.toml in the user's configuration directory; `trine up` writes one.
 #[command(
     name = "trine",
     version,
+    long_version = version::TEXT.as_str(),
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = format!("{AFTER_HELP}\n\n{}", exit::HELP),

@@ -21,6 +21,7 @@ pub mod report;
 pub mod server;
 pub mod vendor_dir;
 pub mod verb;
+pub mod version;
 pub mod world;
 
 use std::process::ExitCode;

@@ -110,6 +110,14 @@ reasons! {
     Restored "RESTORED",
     /// A backup is not restored, or not here.
     RestoreRefused "RESTORE_REFUSED",
+    /// The cluster is below the feature level that this needs.
+    LevelTooLow "LEVEL_TOO_LOW",
+    /// The feature level is never lowered.
+    LevelNeverFalls "LEVEL_NEVER_FALLS",
+    /// A node is silent, so nobody knows what it runs.
+    BuildUnknown "BUILD_UNKNOWN",
+    /// A node's build does not know the feature level.
+    BuildTooOld "BUILD_TOO_OLD",
     /// No seat came free in time.
     WaitedInVain "WAITED_IN_VAIN",
     /// The request arrived after its own not-after.

@@ -52,6 +52,21 @@ impl Operator {
         self.ask(|mut cluster| async move { cluster.status(v1::StatusRequest {}).await }).await
     }
 
+    /// Raises the feature level to `level`, or to the highest that any node's
+    /// build knows; with `check` only says what that would mean. Raising twice
+    /// is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn upgrade(
+        &self,
+        level: Option<u16>,
+        check: bool,
+    ) -> Result<v1::UpgradeReply, CallError> {
+        let request = v1::UpgradeRequest { check, level: level.unwrap_or_default().into() };
+        self.ask(|mut cluster| async move { cluster.upgrade(request).await }).await
+    }
+
     /// Who holds and who awaits seats of `product`, or of all products.
     ///
     /// # Errors

@@ -1,12 +1,18 @@
 //! The encodings that live on disk: batches and snapshots.
 //!
-//! Both open with a magic and a version and are read strictly: trailing
-//! bytes, unknown versions and values out of bounds are refused.
+//! Both open with a magic, a format version and a feature level, and are read
+//! strictly: trailing bytes, unknown versions, levels above this build's
+//! highest and values out of bounds are refused.
+//!
+//! The version says how the header and postcard are used. What a level adds
+//! stands under the level: every build writes for a cluster at a level what
+//! all builds have always written there, so a rolling upgrade changes no byte.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::command::Batch;
+use crate::level::{HIGHEST, Level};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX};
 use crate::state::State;
 
@@ -30,6 +36,18 @@ pub enum CodecError {
         found: u16,
         /// The version this build reads.
         known: u16,
+    },
+    /// Written under a feature level that this build does not know.
+    #[error(
+        "this {what} is of feature level {found} and this build knows levels up to {known}; start the newer build again"
+    )]
+    Level {
+        /// What was read.
+        what: &'static str,
+        /// Its level.
+        found: Level,
+        /// The highest level this build knows.
+        known: Level,
     },
     /// Does not decode.
     #[error("the {what} is damaged: {detail}; restore it from a peer")]
@@ -57,6 +75,11 @@ pub enum CodecError {
 const HEADER_BYTES: usize = 6;
 const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 2 };
 const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 2 };
+
+/// The version of the format of batches in the log.
+pub const BATCH_FORMAT: u16 = BATCH.version;
+/// The version of the format of ledger snapshots.
+pub const SNAPSHOT_FORMAT: u16 = SNAPSHOT.version;
 
 pub(crate) struct Format {
     pub(crate) what: &'static str,
@@ -96,6 +119,35 @@ impl Format {
         }
     }
 
+    /// A file that stands under a feature level: the level, then the body.
+    fn encode_at(&self, level: Level, body: &impl Serialize) -> Vec<u8> {
+        self.encode(&(level, body))
+    }
+
+    /// The level a file stands under, and its body.
+    fn level<'a>(&self, bytes: &'a [u8]) -> Result<(Level, &'a [u8]), CodecError> {
+        let leveled = postcard::take_from_bytes(self.body(bytes)?);
+        leveled.map_err(|error| self.damaged(error.to_string()))
+    }
+
+    /// Reads what stands under a level this build knows. `level_of` says which
+    /// level the content has, and so the file must say.
+    fn decode_at<'a, T: Deserialize<'a>>(
+        &self,
+        bytes: &'a [u8],
+        level_of: impl FnOnce(&T) -> Level,
+    ) -> Result<T, CodecError> {
+        let (found, body) = self.level(bytes)?;
+        if found > HIGHEST {
+            return Err(CodecError::Level { what: self.what, found, known: HIGHEST });
+        }
+        let value = self.decode(body)?;
+        if level_of(&value) != found {
+            return Err(self.damaged("it states another level than it has".to_owned()));
+        }
+        Ok(value)
+    }
+
     pub(crate) fn damaged(&self, detail: String) -> CodecError {
         CodecError::Damaged { what: self.what, detail }
     }
@@ -107,7 +159,7 @@ impl Batch {
     /// # Errors
     /// [`CodecError::TooLarge`] over the limits of [`crate::limits`]: split it.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        let bytes = BATCH.encode(self);
+        let bytes = BATCH.encode_at(self.level(), self);
         check_size(self.commands.len(), bytes.len())?;
         Ok(bytes)
     }
@@ -118,7 +170,7 @@ impl Batch {
     /// [`CodecError`] says what is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         check_size(0, bytes.len())?;
-        let batch: Self = BATCH.decode(BATCH.body(bytes)?)?;
+        let batch: Self = BATCH.decode_at(bytes, Self::level)?;
         check_size(batch.commands.len(), bytes.len())?;
         Ok(batch)
     }
@@ -137,7 +189,7 @@ fn check_size(commands: usize, bytes: usize) -> Result<(), CodecError> {
 
 /// The state and, behind it, its hash and a checksum of every byte.
 pub(crate) fn encode_snapshot(state: &State) -> Vec<u8> {
-    let mut bytes = SNAPSHOT.encode(state);
+    let mut bytes = SNAPSHOT.encode_at(state.scalars.level, state);
     bytes.extend_from_slice(&state.hash());
     let checksum: [u8; 32] = Sha256::digest(&bytes).into();
     bytes.extend_from_slice(&checksum);
@@ -153,7 +205,7 @@ pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<State, CodecError> {
         return Err(SNAPSHOT.damaged("its checksum does not match".to_owned()));
     }
     let (file, hash) = summed.split_last_chunk::<32>().ok_or_else(cut_short)?;
-    let state: State = SNAPSHOT.decode(SNAPSHOT.body(file)?)?;
+    let state: State = SNAPSHOT.decode_at(file, |state: &State| state.scalars.level)?;
     if state.hash() != *hash {
         return Err(SNAPSHOT.damaged("its state does not have the hash it says".to_owned()));
     }

@@ -8,6 +8,7 @@ mod restore;
 
 use std::fmt;
 
+use license::build::Level;
 use license::container::SignedHeartbeat;
 use license::product::{
     ClusterId, LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime,
@@ -121,6 +122,8 @@ pub enum Command {
     ResetClock(ResetClock),
     /// Shuts out a certificate, whoever shows it.
     RevokeCertificate(RevokeCertificate),
+    /// Raises the feature level: commands of later builds may be written from then on.
+    RaiseLevel(RaiseLevel),
 }
 
 /// Who forms the cluster, and whom it trusts.
@@ -136,6 +139,8 @@ pub struct Genesis {
     pub members: Vec<Member>,
     /// The wall clock of the node that formed it.
     pub formed: WallTime,
+    /// The feature level it begins at: the highest that all three builds know.
+    pub level: Level,
 }
 
 /// One node and the container that holds its shares.
@@ -298,6 +303,15 @@ pub struct RevokeCertificate {
     pub subject: Subject,
     /// When it expires; the revocation is kept for longer than that.
     pub expires: WallTime,
+    /// The operator.
+    pub by: Subject,
+}
+
+/// Raises the feature level, which never falls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaiseLevel {
+    /// To this level.
+    pub level: Level,
     /// The operator.
     pub by: Subject,
 }

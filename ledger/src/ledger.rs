@@ -128,6 +128,9 @@ impl Ledger {
     }
 
     fn run(&mut self, command: &Command, log_id: LogId, entry: &mut Entry) -> Outcome {
+        if let Err(refusal) = self.permits(command) {
+            return Outcome::Refused(refusal);
+        }
         let answer = match command {
             Command::Genesis(genesis) => return done(self.form(genesis)),
             Command::Restore(step) => return done(self.restore_step(step, entry)),
@@ -151,6 +154,7 @@ impl Ledger {
             Command::RepairShare(body) => return done(self.repair_share(body, entry)),
             Command::ResetClock(body) => return done(self.reset_clock(body, entry)),
             Command::RevokeCertificate(body) => return done(self.revoke_certificate(body)),
+            Command::RaiseLevel(body) => return done(self.raise_level(body)),
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

@@ -17,6 +17,7 @@ pub mod event;
 mod index;
 mod lease;
 mod ledger;
+pub mod level;
 pub mod limits;
 mod member;
 mod memory;

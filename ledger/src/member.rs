@@ -33,6 +33,7 @@ impl Ledger {
         }
         let act = act_of(&genesis.members).ok_or(Refusal::Genesis(GenesisRefusal::NotThree))?;
         self.state.scalars.charter = Some(Charter::of(genesis, act));
+        self.state.scalars.level = genesis.level;
         Ok(())
     }
 
@@ -63,9 +64,9 @@ impl Ledger {
         if said.count <= last {
             return Err(Refusal::HeartbeatStale { node: said.node, count: said.count, last });
         }
-        let Heartbeat { count, wall, boot, applied, checkpoint, .. } = *said;
+        let Heartbeat { count, wall, boot, applied, checkpoint, build, .. } = *said;
         let heard = self.clock();
-        let vitals = Vitals { heard, count, wall, boot, applied, checkpoint };
+        let vitals = Vitals { heard, count, wall, boot, applied, checkpoint, build };
         self.state.vitals.insert(said.node, vitals);
         self.raise_walls();
         self.refresh_service(entry);

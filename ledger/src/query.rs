@@ -120,6 +120,7 @@ impl Ledger {
                 wall: vitals.map(|vitals| vitals.wall),
                 applied: vitals.map(|vitals| vitals.applied),
                 live: self.state.is_heard(member.node),
+                build: vitals.map(|vitals| vitals.build),
             }
         };
         members.map(view).collect()

@@ -69,4 +69,8 @@ reasons! {
     Replacement "replacement" Self::Replacement(_),
     Repair "repair" Self::Repair(_),
     ClockReset "clock_reset" Self::ClockReset(_),
+    LevelTooLow "level_too_low" Self::LevelTooLow { .. },
+    LevelNeverFalls "level_never_falls" Self::LevelNeverFalls { .. },
+    BuildUnknown "build_unknown" Self::BuildUnknown { .. },
+    BuildTooOld "build_too_old" Self::BuildTooOld { .. },
 }

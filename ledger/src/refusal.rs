@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use license::build::{Build, Level};
 use license::container::ContainerSerial;
 use license::product::{ActId, LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
 use serde::{Deserialize, Serialize};
@@ -274,6 +275,45 @@ pub enum Refusal {
     /// The clock reset does not hold; the reason names the fact.
     #[error("the clock reset is refused: {0}")]
     ClockReset(license::reset::ResetRefusal),
+    /// S22: the command is of a later level than the cluster's.
+    #[error(
+        "this needs feature level {needs} and the cluster is at {level}; when every node runs a build that knows it, raise the level with `trine cluster upgrade`"
+    )]
+    LevelTooLow {
+        /// The command's.
+        needs: Level,
+        /// The cluster's.
+        level: Level,
+    },
+    /// S22: what was written at a level cannot be unwritten.
+    #[error("the cluster is at feature level {level}, which never falls; {asked} was asked for")]
+    LevelNeverFalls {
+        /// The cluster's.
+        level: Level,
+        /// What was asked for.
+        asked: Level,
+    },
+    /// A node is silent, so nobody knows what it runs.
+    #[error(
+        "{node} is silent, so nobody knows what it runs; start it, or replace it (see `trine cluster upgrade --check`)"
+    )]
+    BuildUnknown {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node runs a build that could not follow.
+    #[error(
+        "{node} runs Trine {}, which knows feature levels up to {}, not {asked}; upgrade it first (see `trine cluster upgrade --check`)",
+        build.version, build.highest
+    )]
+    BuildTooOld {
+        /// The node.
+        node: NodeId,
+        /// What it runs.
+        build: Build,
+        /// What was asked for.
+        asked: Level,
+    },
 }
 
 /// A share's state on one node, as operators and refusals name it.

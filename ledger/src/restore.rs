@@ -112,6 +112,12 @@ impl Ledger {
             return Err(damaged("its parts do not add up to what was announced".to_owned()));
         }
         let backup = Self::restore(&bytes).map_err(|error| match error {
+            // Builds that know the level judge the backup; this one cannot, and
+            // must go no further (S22): see `is_within_reach`.
+            CodecError::Level { found, .. } => {
+                self.state.scalars.level = found;
+                damaged(error.to_string())
+            }
             // What it says to do is for snapshots of a node's own.
             CodecError::Damaged { detail, .. } => damaged(detail),
             other => damaged(other.to_string()),

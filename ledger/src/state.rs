@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use license::build::{Build, Level};
 use license::package::License;
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, WallTime};
 use license::repair::RepairedShare;
@@ -44,6 +45,8 @@ pub(crate) struct Scalars {
     /// `None` before genesis.
     pub(crate) charter: Option<Charter>,
     pub(crate) calendar: Calendar,
+    /// Which commands may be written (S22); never falls.
+    pub(crate) level: Level,
     /// The last fencing token given out; never goes back (S5).
     pub(crate) last_token: u64,
     pub(crate) last_ticket: u64,
@@ -80,6 +83,8 @@ pub(crate) struct Vitals {
     pub(crate) applied: u64,
     /// The checkpoint it reports.
     pub(crate) checkpoint: (u64, [u8; 32]),
+    /// What it runs.
+    pub(crate) build: Build,
 }
 
 /// A license: the update in force, and the one on its way.

@@ -3,6 +3,7 @@
 //! For status, metrics and the node's own decisions. Nothing here carries a
 //! [`LeaseId`](crate::command::LeaseId): operators see seats by token.
 
+use license::build::Build;
 use license::container::ContainerIdentity;
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
@@ -165,6 +166,8 @@ pub struct MemberView {
     pub applied: Option<u64>,
     /// Whether it was heard within three seconds.
     pub live: bool,
+    /// What it ran then.
+    pub build: Option<Build>,
 }
 
 /// How the last checkpoint a node reports compares with this ledger's (S18).

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
-    OrderRepair, Release, Renew, Restore, RestoreFinish, Revoke, RevokeCertificate, RevokeToken,
-    Token, WithdrawShare,
+    OrderRepair, RaiseLevel, Release, Renew, Restore, RestoreFinish, Revoke, RevokeCertificate,
+    RevokeToken, Token, WithdrawShare,
 };
+use ledger::level::{HIGHEST, Level};
 use ledger::limits::BATCH_COMMANDS_MAX;
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
@@ -86,6 +87,7 @@ fn batch() -> Batch {
             expires,
             by: ops(),
         }),
+        Command::RaiseLevel(RaiseLevel { level: Level::LOWEST, by: ops() }),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }
@@ -148,6 +150,36 @@ fn another_kind_and_a_newer_version_are_named() {
     assert!(matches!(Ledger::restore(&bytes), Err(CodecError::Magic { what: "snapshot" })));
     bytes[4] = 3;
     assert!(matches!(Batch::decode(&bytes), Err(CodecError::Version { found: 3, known: 2, .. })));
+}
+
+/// Whoever goes back to an older build after the level was raised is told so,
+/// and nothing is read that this build cannot understand.
+#[test]
+fn what_a_later_level_wrote_is_refused_by_its_level() {
+    let later = Level::new(HIGHEST.number() + 1).unwrap();
+    let mut batch = batch().encode().unwrap();
+    batch[6] = later.number() as u8;
+    let refused = Batch::decode(&batch).unwrap_err();
+    assert!(matches!(refused, CodecError::Level { found, .. } if found == later), "{refused}");
+    assert!(refused.to_string().contains("start the newer build again"), "{refused}");
+
+    let (mut ledger, mut world) = (Ledger::new(), World::new(3));
+    (1..=3).for_each(|node| world.upgrade(node, later));
+    let mut commands = vec![world.genesis()];
+    commands.extend((1..=3).map(|node| world.beat(node, ISSUED, (0, [0; 32]))));
+    commands.push(Command::RaiseLevel(RaiseLevel { level: later, by: subject("ops") }));
+    let stamp = Stamp { time: ClusterTime(1_000), term: 1 };
+    ledger.apply(1, 1, &Batch { stamp, commands });
+    assert!(!ledger.is_within_reach());
+    let refused = Ledger::restore(&ledger.snapshot()).unwrap_err();
+    assert!(matches!(refused, CodecError::Level { found, .. } if found == later), "{refused}");
+}
+
+#[test]
+fn a_batch_that_states_another_level_than_it_has_is_refused() {
+    let mut bytes = batch().encode().unwrap();
+    bytes[6] = 0;
+    assert!(matches!(Batch::decode(&bytes), Err(CodecError::Damaged { what: "batch", .. })));
 }
 
 #[test]

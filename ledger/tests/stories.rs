@@ -13,9 +13,10 @@ use std::path::Path;
 
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
-    OrderRepair, Outcome, Release, Renew, Reply, Restore, RestoreFinish, RestorePlan, Revoke,
-    RevokeCertificate, RevokeToken, Standing, Token, WithdrawShare,
+    OrderRepair, Outcome, RaiseLevel, Release, Renew, Reply, Restore, RestoreFinish, RestorePlan,
+    Revoke, RevokeCertificate, RevokeToken, Standing, Token, WithdrawShare,
 };
+use ledger::level::Level;
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{Applied, Event, Ledger};
@@ -279,6 +280,15 @@ impl Teller {
                 let until = revoked.expires.0 - ISSUED.0;
                 format!("{} until {until} ms after issue by {}", revoked.subject, revoked.by)
             })),
+            "build" => {
+                self.world.upgrade(name.parse().unwrap(), level(args[1]));
+                String::new()
+            }
+            "raise" => {
+                let raise = RaiseLevel { level: level(name), by: subject("ops") };
+                self.apply(Command::RaiseLevel(raise))
+            }
+            "level" => self.ledger.level().to_string(),
             "whois" => match self.ledger.find_token(&digest(name)) {
                 Some(subject) => subject.to_string(),
                 None => "nobody".to_owned(),
@@ -616,4 +626,8 @@ fn millis(text: &str) -> u64 {
         }
     }
     panic!("no such time: {text}")
+}
+
+fn level(number: &str) -> Level {
+    Level::new(number.parse().unwrap()).unwrap()
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::build::Build;
 use crate::codec::{self, DecodeError, FileKind};
 use crate::key::{Bytes, PublicKey, Signature, Statement};
 use crate::product::{ActId, ClusterId, InvalidName, NodeId, WallTime};
@@ -259,6 +260,8 @@ pub struct Heartbeat {
     pub applied: u64,
     /// Its last checkpoint: the log index, and its ledger's hash there.
     pub checkpoint: (u64, [u8; 32]),
+    /// What it runs.
+    pub build: Build,
 }
 
 /// A [`Heartbeat`] and its container's signature.

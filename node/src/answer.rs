@@ -1,6 +1,8 @@
 //! What a caller hears when there is no reply of the ledger, and how two nodes
 //! tell one another.
 
+use ledger::command::Refusal;
+use ledger::level::Level;
 use license::product::NodeId;
 use wire::peer::{NotDone, not_done};
 
@@ -41,6 +43,14 @@ pub enum NotAnswered {
     /// Definitely not done.
     #[error("the cluster is not formed yet; run `trine cluster init`")]
     NotFormed,
+    /// Definitely not done: the cluster is below the feature level that this needs.
+    #[error("{}", Refusal::LevelTooLow { needs: *needs, level: *level })]
+    LevelTooLow {
+        /// What this needs.
+        needs: Level,
+        /// Where the cluster is.
+        level: Level,
+    },
     /// It may or may not have been done; asking again with the same id is safe.
     #[error("the outcome is unknown: {detail}; ask again with the same request id")]
     Unknown {
@@ -62,17 +72,21 @@ impl NotAnswered {
     /// As the leader tells it to the node that forwarded; `None` if unknown.
     pub(crate) fn to_wire(&self) -> Option<NotDone> {
         use not_done::Why;
-        let (why, detail, node) = match self {
-            Self::NoQuorum { detail } => (Why::NoQuorum, detail.clone(), 0),
+        let told = |why: Why| NotDone { why: why.into(), ..NotDone::default() };
+        Some(match self {
+            Self::NoQuorum { detail } => NotDone { detail: detail.clone(), ..told(Why::NoQuorum) },
             // To the node that forwarded, both mean: look for the leader afresh.
-            Self::LeaderChanged | Self::NotLeader { .. } => (Why::LeaderChanged, String::new(), 0),
-            Self::LedgersDiffer { with } => (Why::LedgersDiffer, String::new(), with.0),
-            Self::Overloaded => (Why::Overloaded, String::new(), 0),
-            Self::Draining => (Why::Draining, String::new(), 0),
-            Self::NotFormed => (Why::NotFormed, String::new(), 0),
+            Self::LeaderChanged | Self::NotLeader { .. } => told(Why::LeaderChanged),
+            Self::LedgersDiffer { with } => NotDone { node: with.0, ..told(Why::LedgersDiffer) },
+            Self::Overloaded => told(Why::Overloaded),
+            Self::Draining => told(Why::Draining),
+            Self::NotFormed => told(Why::NotFormed),
+            Self::LevelTooLow { needs, level } => {
+                let (needs, level) = (needs.number().into(), level.number().into());
+                NotDone { needs, level, ..told(Why::LevelTooLow) }
+            }
             Self::Unknown { .. } => return None,
-        };
-        Some(NotDone { why: why.into(), detail, node })
+        })
     }
 
     /// As the node that forwarded tells it to its caller.
@@ -85,6 +99,14 @@ impl NotAnswered {
             Why::LedgersDiffer => Self::LedgersDiffer { with: NodeId(told.node) },
             Why::Overloaded => Self::Overloaded,
             Why::NotFormed => Self::NotFormed,
+            Why::LevelTooLow => {
+                let level = |number: u32| u16::try_from(number).ok().and_then(Level::new);
+                let (needs, level) = (level(told.needs), level(told.level));
+                Self::LevelTooLow {
+                    needs: needs.unwrap_or_default(),
+                    level: level.unwrap_or_default(),
+                }
+            }
         }
     }
 }
@@ -103,6 +125,15 @@ mod tests {
     fn a_leader_that_goes_is_not_the_last_word() {
         let told = NotAnswered::Draining.to_wire().expect("it is definite");
         assert_eq!(NotAnswered::from_wire(told), NotAnswered::LeaderChanged);
+    }
+
+    #[test]
+    fn what_the_level_forbids_is_told_with_the_way_out() {
+        let level = |number| Level::new(number).expect("a level");
+        let why = NotAnswered::LevelTooLow { needs: level(3), level: level(2) };
+        let told = why.to_wire().expect("it is definite");
+        assert_eq!(NotAnswered::from_wire(told), why);
+        assert!(why.to_string().contains("trine cluster upgrade"), "{why}");
     }
 
     #[test]

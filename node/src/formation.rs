@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal};
+use ledger::level::{HIGHEST, Level};
 use license::container::VirtualSerial;
 use license::product::{ClusterId, NodeId};
 use license::request::{ClusterRequest, ContainerRequest};
@@ -131,6 +132,7 @@ impl Formation {
             vendor_roots: self.vendor_roots.clone(),
             members,
             formed: self.clock.wall(),
+            level: self.level().await?,
         };
         let command = Command::Genesis(genesis);
         // The first election takes a moment; while there is no leader nothing is done.
@@ -200,6 +202,31 @@ impl Formation {
         }
         <[ContainerRequest; 3]>::try_from(requests)
             .map_err(|_| FormationError::Containers("a cluster has three nodes".into()))
+    }
+
+    /// The highest feature level that the builds of all three nodes know.
+    async fn level(&self) -> Result<Level, FormationError> {
+        let mut level = HIGHEST;
+        for (node, endpoints) in self.members.iter().filter(|(node, _)| *node != self.node) {
+            let highest = self.ask_level(*node).await;
+            level = level.min(highest.map_err(|reason| FormationError::MemberMissing {
+                node: *node,
+                address: endpoints.peer.clone(),
+                reason,
+            })?);
+        }
+        Ok(level)
+    }
+
+    async fn ask_level(&self, node: NodeId) -> Result<Level, String> {
+        let mut client = self.peers.calls(node.0).ok_or("it is not in this node's config")?;
+        let answer =
+            tokio::time::timeout(MEMBER_WAIT_MAX, client.build(wire::peer::BuildRequest {}))
+                .await
+                .map_err(|_| "no answer in time".to_owned())?
+                .map_err(|status| status.message().to_owned())?;
+        let highest = u16::try_from(answer.into_inner().highest_level).ok().and_then(Level::new);
+        highest.ok_or_else(|| "it does not say what its build knows".to_owned())
     }
 
     async fn ask(&self, node: NodeId, cluster: ClusterId) -> Result<ContainerRequest, String> {

@@ -29,6 +29,7 @@ pub(crate) async fn run(
     let mut beats = tokio::time::interval(INTERVAL);
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sent = 0;
+    let build = crate::build::ours();
     loop {
         beats.tick().await;
         let Some((cluster, logged, checkpoint)) = service.peek(|ledger| {
@@ -39,7 +40,7 @@ pub(crate) async fn run(
         };
         let (count, wall) = (next_count(logged, sent), clock.wall());
         let applied = service.node_status().applied_index;
-        let heartbeat = Heartbeat { cluster, node, count, wall, boot, applied, checkpoint };
+        let heartbeat = Heartbeat { cluster, node, count, wall, boot, applied, checkpoint, build };
         let signed = shares.container().sign_heartbeat(heartbeat);
         sent = count;
         // Unanswered, the next one follows in a second anyway.

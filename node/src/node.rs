@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Event;
+use ledger::level::Level;
+use license::build::Build;
 use license::container::Container;
 use license::product::NodeId;
 use license::trust::VendorRoot;
@@ -28,6 +30,7 @@ use crate::proposer::{Proposer, SUBMISSIONS_MAX};
 use crate::raft::network::Factory;
 use crate::raft::server::PeerDoor;
 use crate::raft::{Endpoints, Raft, spawn};
+use crate::reach::{self, Reach};
 use crate::serve::{Bounds, closing, serve};
 use crate::service::Service;
 use crate::shares::Shares;
@@ -119,6 +122,17 @@ pub enum NodeError {
         /// This node.
         node: NodeId,
     },
+    /// S22.
+    #[error(
+        "the cluster is at feature level {level}, and this build, Trine {}, knows levels up to {}: it was raised by a newer build, and there is no way back below it; start the newer build on this node again",
+        build.version, build.highest
+    )]
+    TooOld {
+        /// The cluster's level.
+        level: Level,
+        /// This build.
+        build: Build,
+    },
     /// S21.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -165,9 +179,12 @@ where
         certificates,
     } = world;
     let syncs = metrics.clone();
-    let log = Log::open(disk.clone(), move |flush: Flush| syncs.observe_sync(flush.took)).await?;
-    let machine = Machine::open(disk).await?;
+    let log = Log::open(disk.clone(), move |flush: Flush| syncs.observe_sync(flush.took))
+        .await
+        .map_err(reach::not_opened)?;
+    let machine = Machine::open(disk).await.map_err(reach::not_opened)?;
     let view = machine.view();
+    let reach = Reach::new();
     let events = view.events();
     let others = setup.members.iter().filter(|(node, _)| *node != setup.id);
     let mut incarnation = Incarnation([0; 16]);
@@ -177,10 +194,10 @@ where
     let clearance = Clearance::new();
     let acquaintances =
         Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
-    let network = Factory::new(links.clone(), acquaintances.clone());
+    let network = Factory::new(links.clone(), acquaintances.clone(), view.clone());
     let raft = Raft::new(setup.id.0, Arc::new(raft_config()), network, log, machine)
         .await
-        .map_err(|fatal| NodeError::Raft(fatal.to_string()))?;
+        .map_err(|fatal| reach::raft_stopped(&view, fatal.to_string()))?;
 
     let (queue, submissions) = mpsc::channel(SUBMISSIONS_MAX);
     let service = Service::new(
@@ -259,6 +276,7 @@ where
         shares,
         acquaintances.clone(),
         clearance.clone(),
+        reach.clone(),
         setup.members.iter().map(|(node, _)| *node).collect(),
     ));
     let serving_peers = spawn(serve(
@@ -276,8 +294,9 @@ where
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
-        reason = watch::raft_stopped(&raft) => Err(NodeError::Raft(reason)),
         error = watch::stranger(&view, setup.ca.digest(), setup.id, &identity) => Err(error),
+        reason = watch::raft_stopped(&raft) => Err(reach::raft_stopped(&view, reason)),
+        error = reach.exceeded(&view) => Err(error),
         error = watch::contradicted(&view, setup.id) => Err(error),
         denial = clearance.denied() => Err(denial.into()),
         never = watch::stand_for_election(&raft, &clearance) => match never {},

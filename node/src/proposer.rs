@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::Ledger;
 use ledger::command::{Batch, Command, Reply, Restore};
 use ledger::time::ClusterTime;
 use license::product::NodeId;
@@ -260,6 +261,7 @@ impl Proposer {
         let Some(office) = &mut self.office else { return };
         let stamp = office.stamp(self.clock.boot());
         self.last_stamp = Instant::now();
+        let level = self.view.look(Ledger::level);
         let mut commands = Vec::new();
         let mut answers = Vec::new();
         let mut bytes = 0;
@@ -275,6 +277,12 @@ impl Proposer {
                 && matches!(submission.command, Command::Acquire(_) | Command::Renew(_))
             {
                 let _ = submission.answer.send(Err(NotAnswered::LedgersDiffer { with }));
+                continue;
+            }
+            // S22. The level never falls, so what is within it now stays so.
+            let needs = submission.command.level();
+            if needs > level {
+                let _ = submission.answer.send(Err(NotAnswered::LevelTooLow { needs, level }));
                 continue;
             }
             bytes += roughly_bytes(&submission.command);

@@ -179,6 +179,11 @@ impl Service {
             let detail = format!("node-{leader} leads and is not in this node's config");
             return Err(NotAnswered::NoQuorum { detail });
         };
+        // S22: the leader may be of a build that could not even read it.
+        let (needs, level) = (command.level(), self.peek(Ledger::level));
+        if needs > level {
+            return Err(NotAnswered::LevelTooLow { needs, level });
+        }
         let command = pack(command).expect("a command encodes: it is bounded and holds no maps");
         let within = deadline.saturating_duration_since(Instant::now()).saturating_sub(WAY_BACK);
         let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);

@@ -3,6 +3,7 @@
 mod clock_reset;
 mod doctor;
 mod status;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::online::{self, Connection};
 Examples:
   trine --host node1.acme.example cluster init
   trine cluster status
+  trine cluster upgrade --check
   trine cluster doctor")]
 pub struct Cluster {
     #[command(subcommand)]
@@ -35,6 +37,7 @@ enum Action {
     Status(status::Status),
     ClockReset(clock_reset::ClockReset),
     Doctor(doctor::Doctor),
+    Upgrade(upgrade::Upgrade),
 }
 
 /// Form the cluster of the configured members, once
@@ -68,6 +71,7 @@ impl Cluster {
                 Action::Status(status) => status.run(call, target).await,
                 Action::ClockReset(reset) => reset.run(call, target).await,
                 Action::Doctor(doctor) => doctor.run(call, target).await,
+                Action::Upgrade(upgrade) => upgrade.run(call, target).await,
             }
         })
     }

@@ -83,6 +83,9 @@ impl Node {
                     Failure::displaced("RUNS_ELSEWHERE", error)
                 }
                 HostError::OtherHost { .. } => Failure::displaced("OTHER_HOST", error),
+                HostError::Node(NodeError::TooOld { .. }) => {
+                    Failure::displaced("BUILD_TOO_OLD", error)
+                }
                 _ => Failure::failed(error),
             })
         })?;

@@ -12,8 +12,10 @@ use ledger::command::{
     Attest, BeginReplacement, Blob, Command, Genesis, Install, Member, RepairShare, ResetClock,
     RestorePart, RestorePlan, SignTerm,
 };
+use ledger::level::Level;
 use ledger::limits::RESTORE_PART_BYTES;
 use ledger::name::{Address, Subject};
+use license::build::{Build, BuildVersion};
 use license::container::{Container, Heartbeat};
 use license::package::{License, Package};
 use license::product::{
@@ -30,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 pub(crate) const ISSUED: WallTime = WallTime(1_700_000_000_000);
+const VERSION: BuildVersion = BuildVersion { major: 0, minor: 1, patch: 0 };
 pub(crate) const FIRM: FirmCode = FirmCode(6_000_010);
 const ACT: ActId = ActId(4711);
 
@@ -44,6 +47,8 @@ pub(crate) struct World {
     pub(crate) members: [u64; 3],
     /// Heartbeats signed so far.
     beats: u64,
+    /// The highest level that each node's build knows, above the lowest.
+    highest_levels: BTreeMap<u64, Level>,
 }
 
 /// One issued license, with the shares its containers opened.
@@ -85,7 +90,15 @@ impl World {
         let root = RootKey::create("Acme root", &mut rng).expect("a valid name");
         let vendor = Vendor::create(&root, FIRM, "Acme", &mut rng).expect("a valid name");
         let containers = (1..=3).map(|node| (node, Container::create(ACT, &mut rng))).collect();
-        Self { rng, root, vendor, containers, members: [1, 2, 3], beats: 0 }
+        Self {
+            rng,
+            root,
+            vendor,
+            containers,
+            members: [1, 2, 3],
+            beats: 0,
+            highest_levels: BTreeMap::new(),
+        }
     }
 
     fn request(&self) -> ClusterRequest {
@@ -161,6 +174,15 @@ impl World {
         Command::RepairShare(RepairShare { license, serial, node, share, proof })
     }
 
+    /// From now on `node` runs a build that knows levels up to `highest`.
+    pub(crate) fn upgrade(&mut self, node: u64, highest: Level) {
+        self.highest_levels.insert(node, highest);
+    }
+
+    fn highest_level(&self, node: u64) -> Level {
+        self.highest_levels.get(&node).copied().unwrap_or_default()
+    }
+
     pub(crate) fn genesis(&self) -> Command {
         Command::Genesis(Genesis {
             cluster: CLUSTER,
@@ -168,6 +190,7 @@ impl World {
             vendor_roots: vec![self.root.root().clone()],
             members: (1..=3).map(|node| self.member(node)).collect(),
             formed: ISSUED,
+            level: Level::LOWEST,
         })
     }
 
@@ -284,6 +307,7 @@ impl World {
             boot: [node as u8; 16],
             applied: checkpoint.0,
             checkpoint,
+            build: Build { version: VERSION, highest: self.highest_level(node) },
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Containers, what they sign, and the requests they make.
 
 use super::{ACT, World};
+use crate::build::{Build, BuildVersion, Level};
 use crate::codec::{DecodeError, FileKind};
 use crate::container::{Container, ContainerIdentity, ContainerSerial, Heartbeat, VirtualSerial};
 use crate::enrollment::{EnrollmentRefusal, EnrollmentRequest};
@@ -76,12 +77,16 @@ fn a_heartbeat_is_believed_from_its_own_container_only() {
         boot: [3; 16],
         applied: 17,
         checkpoint: (16, [4; 32]),
+        build: Build {
+            version: BuildVersion { major: 0, minor: 1, patch: 0 },
+            highest: Level::LOWEST,
+        },
     };
     let signed = world.containers[0].sign_heartbeat(heartbeat);
     assert!(signed.verify(&world.containers[0].identity()));
     assert!(!signed.verify(&world.containers[1].identity()));
     type Change = fn(&mut Heartbeat);
-    let changes: [Change; 7] = [
+    let changes: [Change; 9] = [
         |said| said.cluster.0[0] ^= 1,
         |said| said.node = NodeId(2),
         |said| said.count += 1,
@@ -89,6 +94,8 @@ fn a_heartbeat_is_believed_from_its_own_container_only() {
         |said| said.boot[0] ^= 1,
         |said| said.applied += 1,
         |said| said.checkpoint.1[0] ^= 1,
+        |said| said.build.version.patch += 1,
+        |said| said.build.highest = Level::new(2).expect("a level"),
     ];
     for (field, change) in changes.into_iter().enumerate() {
         let mut altered = signed.clone();

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod show;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +123,13 @@ impl cluster_server::Cluster for Cluster {
         }
         status.container = self.formation.shares.container().identity().serial().to_string();
         Ok(Response::new(status))
+    }
+
+    async fn upgrade(
+        &self,
+        request: Request<v1::UpgradeRequest>,
+    ) -> Result<Response<v1::UpgradeReply>, Status> {
+        self.raise_level(request).await
     }
 
     async fn seats(

@@ -103,6 +103,10 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::ProofInvalid { .. } => (Code::InvalidArgument, "PROOF_INVALID"),
         Refusal::TermSignatureInvalid { .. } => (Code::InvalidArgument, "TERM_SIGNATURE_INVALID"),
         Refusal::HeartbeatStale { .. } => (Code::InvalidArgument, "HEARTBEAT_STALE"),
+        Refusal::LevelTooLow { .. } => (Code::FailedPrecondition, "LEVEL_TOO_LOW"),
+        Refusal::LevelNeverFalls { .. } => (Code::FailedPrecondition, "LEVEL_NEVER_FALLS"),
+        Refusal::BuildUnknown { .. } => (Code::FailedPrecondition, "BUILD_UNKNOWN"),
+        Refusal::BuildTooOld { .. } => (Code::FailedPrecondition, "BUILD_TOO_OLD"),
     }
 }
 
@@ -146,6 +150,9 @@ pub(super) fn not_answered(why: &NotAnswered) -> No {
         NotAnswered::Draining => No::new((Code::Unavailable, "DRAINING"), message, NOT_DONE, []),
         NotAnswered::NotFormed => {
             No::new((Code::FailedPrecondition, "NOT_FORMED"), message, NOT_DONE, [])
+        }
+        NotAnswered::LevelTooLow { .. } => {
+            No::new((Code::FailedPrecondition, "LEVEL_TOO_LOW"), message, NOT_DONE, [])
         }
         NotAnswered::Unknown { .. } => {
             No::new((Code::DeadlineExceeded, "OUTCOME_UNKNOWN"), message, UNKNOWN, [])

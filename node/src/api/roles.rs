@@ -35,6 +35,7 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "Init", OPERATORS),
     call(CLUSTER, "Status", OPERATORS),
     call(CLUSTER, "NodeStatus", OPERATORS),
+    call(CLUSTER, "Upgrade", OPERATORS),
     call(CLUSTER, "Seats", OPERATORS),
     call(CLUSTER, "Revoke", OPERATORS),
     call(CLUSTER, "RequestLicense", OPERATORS),

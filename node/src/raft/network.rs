@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+use ledger::Ledger;
+use ledger::level::Level;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -21,11 +23,11 @@ use serde::de::DeserializeOwned;
 use tonic::{Code, Status};
 use wire::peer::Packed;
 
-use super::message::{pack, unpack};
+use super::message::{pack, pack_entries, unpack};
 use super::{Endpoints, LogId, Snapshot, SnapshotHeader, TypeConfig, Vote};
 use crate::acquaintance::Acquaintances;
 use crate::peers::{Client, Peers, never_sent};
-use crate::store::machine::SnapshotBytes;
+use crate::store::machine::{SnapshotBytes, View};
 use crate::store::promise::Promise;
 
 type RpcError = RPCError<TypeConfig>;
@@ -37,11 +39,12 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) struct Factory {
     peers: Peers,
     acquaintances: Acquaintances,
+    view: View,
 }
 
 impl Factory {
-    pub(crate) fn new(peers: Peers, acquaintances: Acquaintances) -> Self {
-        Self { peers, acquaintances }
+    pub(crate) fn new(peers: Peers, acquaintances: Acquaintances, view: View) -> Self {
+        Self { peers, acquaintances, view }
     }
 }
 
@@ -54,6 +57,7 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
             client: self.peers.raft(target),
             target: format!("node-{target} at {node}"),
             acquaintances: self.acquaintances.clone(),
+            view: self.view.clone(),
         }
     }
 }
@@ -65,6 +69,7 @@ pub(crate) struct Network {
     id: u64,
     target: String,
     acquaintances: Acquaintances,
+    view: View,
 }
 
 impl Network {
@@ -87,9 +92,15 @@ impl Network {
         NetworkError::from_string(what).into()
     }
 
-    /// A message of Raft, with what this node knows of promises.
+    /// A message of Raft, with what this node knows of promises and of the
+    /// feature level.
     fn pack(&self, message: &impl Serialize) -> Result<Packed, Status> {
-        Ok(Packed { promises: self.acquaintances.promises(), ..pack(message)? })
+        let (promises, level) = (self.acquaintances.promises(), self.level().number().into());
+        Ok(Packed { promises, level, ..pack(message)? })
+    }
+
+    fn level(&self) -> Level {
+        self.view.look(Ledger::level)
     }
 
     /// Remembers that the peer is in `term` and that its disk reaches `last`.
@@ -98,19 +109,18 @@ impl Network {
     }
 
     /// One request, one answer, one deadline.
-    async fn call<Q, A, F>(
+    async fn call<A, F>(
         &self,
-        request: &Q,
+        request: Result<Packed, Status>,
         within: Duration,
         send: impl FnOnce(Client, Packed) -> F,
     ) -> Result<A, RpcError>
     where
-        Q: Serialize,
         A: DeserializeOwned,
         F: Future<Output = Result<tonic::Response<Packed>, Status>>,
     {
         let answer = async {
-            let answer = send(self.client()?, self.pack(request)?).await?;
+            let answer = send(self.client()?, request?).await?;
             unpack(answer.get_ref())
         };
         match tokio::time::timeout(within, answer).await {
@@ -129,8 +139,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let (term, last) = (request.vote.leader_id().term, reach(&request));
+        let message = pack_entries(self.level(), self.acquaintances.promises(), &request);
         let answer = self
-            .call(&request, option.soft_ttl(), |mut client, message| async move {
+            .call(message, option.soft_ttl(), |mut client, message| async move {
                 client.append_entries(message).await
             })
             .await?;
@@ -163,12 +174,13 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let unanswered = Arc::new(AtomicI64::new(0));
             let sent = unanswered.clone();
             let acquaintances = self.acquaintances.clone();
+            // As of now: entries of a later level say so themselves.
+            let level = self.level();
             let outbound = stream::iter([first])
                 .chain(input)
                 .map(move |request| {
                     sent.fetch_add(1, Ordering::Relaxed);
-                    let packed = pack(&request)?;
-                    Ok::<_, Status>(Packed { promises: acquaintances.promises(), ..packed })
+                    pack_entries(level, acquaintances.promises(), &request)
                 })
                 // A request that does not encode ends the stream; Raft then starts another.
                 .take_while(|message| std::future::ready(message.is_ok()))
@@ -210,7 +222,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let answer: VoteResponse<TypeConfig> = self
-            .call(&request, option.soft_ttl(), |mut client, message| async move {
+            .call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
                 client.vote(message).await
             })
             .await?;
@@ -225,7 +237,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+        self.call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
             client.pre_vote(message).await
         })
         .await
@@ -243,10 +255,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let header = SnapshotHeader { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         let send = async {
             let header = self.pack(&header)?;
-            let format = header.format;
+            let (format, level) = (header.format, header.level);
             let chunks = bytes
                 .chunks(CHUNK_BYTES)
-                .map(|chunk| Packed { format, body: chunk.to_vec(), promises: Vec::new() })
+                .map(|chunk| Packed { format, body: chunk.to_vec(), promises: Vec::new(), level })
                 .collect::<Vec<_>>();
             let messages = stream::iter(std::iter::once(header).chain(chunks));
             let answer = self.client()?.install_snapshot(messages).await?;
@@ -272,7 +284,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
-        self.call(&request, option.soft_ttl(), |mut client, message| async move {
+        self.call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
             client.transfer_leader(message).await
         })
         .await

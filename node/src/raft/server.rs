@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
-    CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest, ForwardReply,
-    ForwardRequest, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest, SignTermReply,
-    SignTermRequest, forward_reply,
+    BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
+    ForwardReply, ForwardRequest, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest,
+    SignTermReply, SignTermRequest, forward_reply,
 };
 
 use super::message::{pack, unpack};
@@ -25,6 +25,7 @@ use crate::acquaintance::{Acquaintances, Unmet};
 use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
 use crate::peers::{Incarnation, MESSAGE_BYTES_MAX};
+use crate::reach::Reach;
 use crate::service::Service;
 use crate::shares::Shares;
 use crate::store::machine::SnapshotBytes;
@@ -42,6 +43,7 @@ pub(crate) struct PeerDoor {
     shares: Shares,
     acquaintances: Acquaintances,
     clearance: Clearance,
+    reach: Reach,
     members: Vec<NodeId>,
 }
 
@@ -52,9 +54,10 @@ impl PeerDoor {
         shares: Shares,
         acquaintances: Acquaintances,
         clearance: Clearance,
+        reach: Reach,
         members: Vec<NodeId>,
     ) -> PeerServer<Self> {
-        PeerServer::new(Self { raft, service, shares, acquaintances, clearance, members })
+        PeerServer::new(Self { raft, service, shares, acquaintances, clearance, reach, members })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -86,7 +89,8 @@ impl PeerDoor {
         self.acquaintances.meet(node, incarnation).await?;
         let Some(incarnation) = incarnation else { return Err(Unmet::Nameless.into()) };
         let (service, acquaintances) = (self.service.clone(), self.acquaintances.clone());
-        Ok((Heard { node, incarnation, certificate, service, acquaintances }, message))
+        let reach = self.reach.clone();
+        Ok((Heard { node, incarnation, certificate, service, acquaintances, reach }, message))
     }
 
     /// One message of Raft, whose vote must be the caller's own.
@@ -107,6 +111,7 @@ struct Heard {
     certificate: Option<Fingerprint>,
     service: Service,
     acquaintances: Acquaintances,
+    reach: Reach,
 }
 
 impl Heard {
@@ -126,6 +131,7 @@ impl Heard {
             return Err(Status::unauthenticated("a newer process runs as this node"));
         }
         self.require_unrevoked()?;
+        self.reach.admit(packed.level)?;
         let message = unpack(packed)?;
         require_own(vote(&message), self.node)?;
         self.acquaintances.note_all(&packed.promises);
@@ -174,7 +180,8 @@ fn may_be_forwarded(command: &Command) -> bool {
         | Command::AbandonReplacement(_)
         | Command::OrderRepair(_)
         | Command::ResetClock(_)
-        | Command::RevokeCertificate(_) => false,
+        | Command::RevokeCertificate(_)
+        | Command::RaiseLevel(_) => false,
     }
 }
 
@@ -310,6 +317,13 @@ impl Peer for PeerDoor {
             .container_request(ClusterId(cluster))
             .map_err(Status::failed_precondition)?;
         Ok(Response::new(ContainerReply { request: request.encode() }))
+    }
+
+    async fn build(&self, request: Request<BuildRequest>) -> Result<Response<BuildReply>, Status> {
+        self.admit(request)?;
+        let build = crate::build::ours();
+        let (version, highest_level) = (build.version.to_string(), build.highest.number().into());
+        Ok(Response::new(BuildReply { version, highest_level }))
     }
 
     async fn commit_term(

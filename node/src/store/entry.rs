@@ -4,6 +4,7 @@
 //! its key. Commands are in the ledger's encoding, which carries its own
 //! version; Raft's small records are postcard, under the frame's version.
 
+use ledger::CodecError;
 use ledger::command::Batch;
 use openraft::EntryPayload;
 use serde::Serialize;
@@ -61,9 +62,14 @@ pub fn decode(index: u64, framed: &[u8]) -> Result<Entry, Damaged> {
     let (kind, contents) = rest.split_first().ok_or_else(|| damaged(&"too short"))?;
     let payload = match *kind {
         BLANK if contents.is_empty() => EntryPayload::Blank,
-        COMMANDS => EntryPayload::Normal(Proposal::from(
-            Batch::decode(contents).map_err(|error| damaged(&error))?,
-        )),
+        COMMANDS => EntryPayload::Normal(Proposal::from(Batch::decode(contents).map_err(
+            |error| match error {
+                CodecError::Level { found: level, .. } => {
+                    Damaged::Level { key: keys::describe(&key), level }
+                }
+                error => damaged(&error),
+            },
+        )?)),
         MEMBERSHIP => EntryPayload::Membership(
             strictly::<Membership>(contents).map_err(|error| damaged(&error))?,
         ),

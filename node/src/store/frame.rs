@@ -5,12 +5,13 @@
 //! The key is part of the checksum, so that a value that ended up under
 //! another key is found out as well as one whose bits have rotted.
 
+use ledger::level::{HIGHEST, Level};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::keys;
 
 /// The version this binary writes, and the newest it reads.
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 const HEAD: usize = 9;
 
 /// A value that is not what was written under its key.
@@ -31,6 +32,16 @@ pub enum Damaged {
         key: String,
         /// The version found.
         version: u8,
+    },
+    /// Written under a feature level that this build does not know.
+    #[error(
+        "{key} is of feature level {level}, and this build knows levels up to {HIGHEST}; start the newer build again"
+    )]
+    Level {
+        /// The key in words.
+        key: String,
+        /// The level found.
+        level: Level,
     },
     /// The checksum holds and yet the body makes no sense.
     #[error("{key} does not decode: {reason}")]

@@ -177,6 +177,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let replies = self.apply_entry(entry);
+            if !self.view.look(Ledger::is_within_reach) {
+                // What this build knows of the entries behind it is not all of it.
+                return Err(io::Error::other("the feature level is above this build's"));
+            }
             if let Some(responder) = responder {
                 responder.send(replies);
             }

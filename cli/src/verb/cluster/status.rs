@@ -63,6 +63,8 @@ struct Whole {
     leader: u64,
     /// Raft's term.
     term: u64,
+    /// The feature level.
+    level: u32,
     /// Cluster time in milliseconds.
     cluster_time_ms: u64,
     /// The clock that license dates run on, RFC 3339.
@@ -110,6 +112,8 @@ struct Node {
     alive: Option<bool>,
     /// Its build.
     version: Option<String>,
+    /// The highest feature level that build knows.
+    highest_level: Option<u32>,
     /// Its storage engine.
     engine: Option<String>,
     /// 130-…
@@ -189,6 +193,7 @@ impl Report {
             activation_id: status.act,
             leader: status.leader,
             term: status.term,
+            level: status.level,
             cluster_time_ms: status.as_of.map_or(0, |as_of| as_of.stamp_ms),
             wall_floor: show_date(WallTime(status.wall_floor_ms)),
             firm_dates: status.firm_dates.iter().map(firm_date).collect(),
@@ -214,6 +219,11 @@ impl Report {
                 heard_ms_ago: seen.heard_ms_ago,
                 clock_offset_ms: seen.clock_offset_ms,
                 clock_ahead_ms: seen.clock_ahead_ms,
+                // Its own words first: it may have been upgraded since it was heard.
+                version: own.version.or(Some(seen.version).filter(|text| !text.is_empty())),
+                highest_level: own
+                    .highest_level
+                    .or(Some(seen.highest_level).filter(|level| *level > 0)),
                 ..own
             }
         };
@@ -270,6 +280,7 @@ impl Whole {
             ("virtual container", self.virtual_container.clone()),
             ("activation id", self.activation_id.to_string()),
             ("leader", format!("node-{} in term {}", self.leader, self.term)),
+            ("feature level", self.level.to_string()),
             ("cluster time", show_millis(self.cluster_time_ms)),
             ("license clock", self.wall_floor.clone()),
             (
@@ -345,6 +356,7 @@ async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> Vec<Node> 
                 address,
                 role: own.role,
                 version: Some(own.version),
+                highest_level: Some(own.highest_level),
                 engine: Some(own.engine),
                 container: Some(own.container),
                 term: Some(own.term),

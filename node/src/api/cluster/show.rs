@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ledger::Ledger;
+use ledger::level::HIGHEST;
 use ledger::view::{
     BearerView, Comparison, FirmDateView, LicenseView, MemberView, RevokedView, SeatView, Service,
     ShareView, WaiterView,
@@ -44,6 +45,7 @@ pub(super) fn status(
         leader: own.id,
         wall_floor_ms: ledger.wall().map_or(0, |wall| wall.0),
         firm_dates: ledger.firm_dates().into_iter().map(firm_date).collect(),
+        level: ledger.level().number().into(),
         nodes,
         licenses: licenses(ledger),
         state_hash: hex(&ledger.hash()),
@@ -106,6 +108,8 @@ fn node(
         clock_offset_ms: offset,
         clock_ahead_ms: ahead(),
         ledger_differs: differs,
+        version: member.build.map(|build| build.version.to_string()).unwrap_or_default(),
+        highest_level: member.build.map_or(0, |build| build.highest.number().into()),
     }
 }
 
@@ -113,7 +117,7 @@ fn node(
 pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusReply {
     v1::NodeStatusReply {
         id: own.id,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::build::ours().version.to_string(),
         engine: String::new(),
         role: own.role.name().to_owned(),
         term: own.term,
@@ -129,6 +133,8 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         snapshot_index: own.snapshot_index,
         certificates: Vec::new(),
         checkup: None,
+        level: ledger.level().number().into(),
+        highest_level: HIGHEST.number().into(),
     }
 }
 
