@@ -143,6 +143,36 @@ impl Operator {
         .await
     }
 
+    /// Takes the next step in replacing a member by a new node, or back with
+    /// `undo`. Repeat it until it says `ended`; repeating is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn replace_node(
+        &self,
+        request: v1::ReplaceNodeRequest,
+    ) -> Result<v1::ReplaceNodeReply, CallError> {
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.replace_node(request).await }
+        })
+        .await
+    }
+
+    /// Orders the lost share of a license (FIRM:PRODUCT:TMR) to be made again
+    /// by the two others, for each member that has none.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn repair_license(&self, license: &str) -> Result<v1::RepairLicenseReply, CallError> {
+        let request = v1::RepairLicenseRequest { license: license.to_owned() };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.repair_license(request).await }
+        })
+        .await
+    }
+
     /// Lets an application in by bearer token. The secret is in the reply only.
     ///
     /// Not sent again once its outcome is in doubt: every sending makes a token.

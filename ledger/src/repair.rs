@@ -4,7 +4,7 @@
 //! comes out is the very share that was lost, in its old place of the split,
 //! sealed to the new holder's container and proved by it.
 
-use license::package::License;
+use license::container::ContainerSerial;
 use license::product::{LicenseId, LicenseSerial, NodeId};
 
 use crate::command::{OrderRepair, ProofKind, Refusal, RepairRefusal, RepairShare};
@@ -76,27 +76,36 @@ impl Ledger {
         let ordered = editions.filter(|edition| edition.repairs.contains(&node));
         let need = |edition: &Edition| {
             let terms = edition.license.terms();
-            let holders = self.holders(&edition.license);
+            let (license, serial) = (terms.license, terms.serial);
+            let holder = |container: &ContainerSerial| self.holder(*container);
+            let containers = edition.license.containers();
             // Two hold their shares and one place of the split is nobody's.
-            let [first, second] = holders.try_into().ok()?;
-            Some(RepairNeed {
-                license: terms.license,
-                serial: terms.serial,
-                node,
-                helpers: [first, second],
-            })
+            let lost = *containers.iter().find(|container| holder(container).is_none())?;
+            let helpers: Vec<_> = containers.iter().filter_map(holder).collect();
+            Some(RepairNeed { license, serial, node, helpers: helpers.try_into().ok()?, lost })
         };
         ordered.filter_map(need).collect()
     }
 
-    /// The members that hold a share of the license, in the order of the split.
-    fn holders(&self, license: &License) -> Vec<NodeId> {
-        let members = self.charter().map_or(&[][..], |charter| &charter.members);
-        let holder = |container| {
-            let mut members = members.iter();
-            members.find(|member| member.container.serial() == container).map(|member| member.node)
+    /// The members that came after an edition of this license was issued.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownLicense`].
+    pub fn lacking_share(&self, license: LicenseId) -> Result<Vec<NodeId>, Refusal> {
+        let unknown = Refusal::UnknownLicense { license };
+        let installed = self.state.licenses.get(&license).ok_or(unknown)?;
+        let members = self.charter().into_iter().flat_map(|charter| &charter.members);
+        let lacks = |node: &NodeId| {
+            installed.editions().any(|edition| !self.state.has_share(edition, *node))
         };
-        license.containers().into_iter().filter_map(holder).collect()
+        Ok(members.map(|member| member.node).filter(lacks).collect())
+    }
+
+    /// The member that has this container.
+    fn holder(&self, container: ContainerSerial) -> Option<NodeId> {
+        let members = self.charter().map_or(&[][..], |charter| &charter.members);
+        let holder = members.iter().find(|member| member.container.serial() == container);
+        holder.map(|member| member.node)
     }
 
     /// How often a share of this edition was made again for another container.

@@ -28,25 +28,42 @@ impl Ledger {
             Some(begun) => return Err(under_way(begun)),
             None => {}
         }
-        self.member(body.old)?;
-        self.check_is_new(&body.new)?;
-        Bound::Departed.check_room(self.chartered()?.retired.len() as u64)?;
+        self.may_replace(body.old, body.new.node)?;
+        self.check_container_is_new(&body.new)?;
         self.charter_mut().replacement = Some(asked);
         Ok(())
     }
 
-    fn check_is_new(&self, new: &Member) -> Result<(), Refusal> {
+    /// Whether a node of that id may begin to take that member's place, as far
+    /// as can be told before it has shown its container.
+    ///
+    /// # Errors
+    /// The refusal that [`BeginReplacement`] would meet.
+    pub fn may_replace(&self, old: NodeId, new: NodeId) -> Result<(), Refusal> {
+        let charter = self.chartered()?;
+        match &charter.replacement {
+            Some(begun) if (begun.old, begun.new.node) == (old, new) => return Ok(()),
+            Some(begun) => return Err(under_way(begun)),
+            None => {}
+        }
+        self.member(old)?;
+        if charter.knew(new) {
+            return Err(Refusal::Replacement(ReplacementRefusal::IdUsed { node: new }));
+        }
+        Bound::Departed.check_room(charter.retired.len() as u64)
+    }
+
+    fn check_container_is_new(&self, new: &Member) -> Result<(), Refusal> {
         let charter = self.chartered()?;
         let node = new.node;
-        let refused = if charter.knew(node) {
-            ReplacementRefusal::IdUsed { node }
-        } else if charter.containers_ever().any(|known| known.serial() == new.container.serial()) {
-            ReplacementRefusal::ContainerUsed { node, container: new.container.serial() }
-        } else if new.container.act() != charter.act {
-            ReplacementRefusal::OtherAct { node, act: new.container.act(), wanted: charter.act }
-        } else {
-            return Ok(());
-        };
+        let refused =
+            if charter.containers_ever().any(|known| known.serial() == new.container.serial()) {
+                ReplacementRefusal::ContainerUsed { node, container: new.container.serial() }
+            } else if new.container.act() != charter.act {
+                ReplacementRefusal::OtherAct { node, act: new.container.act(), wanted: charter.act }
+            } else {
+                return Ok(());
+            };
         Err(Refusal::Replacement(refused))
     }
 

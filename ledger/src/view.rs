@@ -4,7 +4,7 @@
 //! [`LeaseId`](crate::command::LeaseId): operators see seats by token.
 
 use license::build::Build;
-use license::container::ContainerIdentity;
+use license::container::{ContainerIdentity, ContainerSerial};
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
 use license::terms::Terms;
@@ -231,4 +231,6 @@ pub struct RepairNeed {
     pub node: NodeId,
     /// The two who hold the others.
     pub helpers: [NodeId; 2],
+    /// The container that had it.
+    pub lost: ContainerSerial,
 }

@@ -172,7 +172,10 @@ impl Acquaintances {
             reason,
         };
         let Some((mut client, address)) = self.inner.peers.afresh(node) else {
-            return Err(unreached("an address", "it is not in this node's config".to_owned()));
+            return Err(unreached(
+                "an address",
+                "it is not a node of this cluster, as far as is known here".to_owned(),
+            ));
         };
         match tokio::time::timeout(MEET_MAX, client.present(PresentRequest {})).await {
             Ok(Ok(reply)) => Ok((address, reply.into_inner())),

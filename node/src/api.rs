@@ -27,6 +27,7 @@ use crate::certificates::Certificates;
 use crate::config::Limits;
 use crate::formation::Formation;
 use crate::identity::{Caller, NoCaller};
+use crate::replace::Replacer;
 use crate::service::Service;
 use crate::telemetry::Metrics;
 use error::No;
@@ -58,6 +59,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         certificates,
         data,
         answers,
+        replacer: Replacer::default(),
     };
     let routes = tonic::service::Routes::new(
         LicensingServer::new(licensing).max_decoding_message_size(bytes_max),

@@ -15,15 +15,15 @@ pub(crate) async fn look(
     metrics: &Metrics,
     data: Option<&Path>,
 ) -> v1::Checkup {
-    let members = formation.members.iter().map(|(node, endpoints)| async move {
-        let reached = match *node == formation.node {
+    let members = formation.roster.all().into_iter().map(|(node, endpoints)| async move {
+        let reached = match node == formation.node {
             true => Ok(()),
             false => formation.peers.reach(node.0).await,
         };
         v1::checkup::Member {
             id: node.0,
-            peer_address: endpoints.peer.clone(),
-            client_address: endpoints.client.clone(),
+            peer_address: endpoints.peer,
+            client_address: endpoints.client,
             problem: reached.err().unwrap_or_default(),
         }
     });

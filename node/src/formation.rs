@@ -18,8 +18,9 @@ use crate::clearance::{Clearance, WAITS};
 use crate::clock::Clock;
 use crate::enrollment::{self, NotVouched};
 use crate::entropy::Entropy;
-use crate::peers::Peers;
-use crate::raft::{Endpoints, Raft};
+use crate::peers::{Client, Peers};
+use crate::raft::Raft;
+use crate::roster::Roster;
 use crate::service::Service;
 use crate::shares::Shares;
 
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What a node knows of the cluster it belongs to before that is formed.
 pub(crate) struct Formation {
     pub(crate) node: NodeId,
-    pub(crate) members: Vec<(NodeId, Endpoints)>,
+    pub(crate) roster: Roster,
     pub(crate) ca: Ca,
     pub(crate) vendor_roots: Vec<VendorRoot>,
     pub(crate) raft: Raft,
@@ -75,6 +76,18 @@ pub enum FormationError {
     /// Nobody has said yet that this node lost nothing.
     #[error("this node {WAITS}; all three nodes must be up and reach one another")]
     NotCleared,
+    /// A node that is to join must be up, and know who asks it.
+    #[error(
+        "{node} at {address} did not show its container: {reason}; start it with a configuration that names itself and the two nodes that stay, and check the address"
+    )]
+    Newcomer {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
     /// A container's request, or all three together, do not hold.
     #[error("the containers do not make a cluster: {0}")]
     Containers(String),
@@ -110,7 +123,8 @@ impl Formation {
         let mut cluster = [0; 16];
         self.entropy.fill(&mut cluster);
         let cluster = ClusterId(cluster);
-        let requests = self.containers(cluster).await?;
+        let configured: Vec<_> = self.roster.configured().iter().map(|(node, _)| *node).collect();
+        let requests = self.containers(cluster, &configured).await?;
         let ours = self.ca.digest();
         enrollment::check_all(&requests, |ca| *ca == ours, self.clock.wall())?;
         let members = requests
@@ -119,7 +133,7 @@ impl Formation {
             .collect();
 
         let nodes: std::collections::BTreeMap<_, _> =
-            self.members.iter().map(|(node, endpoints)| (node.0, endpoints.clone())).collect();
+            self.roster.configured().iter().map(|(node, found)| (node.0, found.clone())).collect();
         match self.raft.initialize(nodes).await {
             // Someone began before and did not finish.
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
@@ -165,7 +179,8 @@ impl Formation {
             .service
             .peek(|ledger| ledger.charter().cloned())
             .ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
-        let requests = self.containers(charter.cluster).await?;
+        let members: Vec<_> = charter.members.iter().map(|member| member.node).collect();
+        let requests = self.containers(charter.cluster, &members).await?;
         for request in &requests {
             let known = charter.member(request.node());
             if known.is_none_or(|member| member.container != *request.identity()) {
@@ -182,18 +197,22 @@ impl Formation {
     async fn containers(
         &self,
         cluster: ClusterId,
+        nodes: &[NodeId],
     ) -> Result<[ContainerRequest; 3], FormationError> {
         let mut requests = Vec::new();
-        for (node, endpoints) in &self.members {
+        for node in nodes {
+            let address = self.roster.endpoints(*node).unwrap_or_default().peer;
             let missing = |reason: String| FormationError::MemberMissing {
                 node: *node,
-                address: endpoints.peer.clone(),
+                address: address.clone(),
                 reason,
             };
             let request = if *node == self.node {
                 self.shares.container_request(cluster).map_err(missing)?
             } else {
-                self.ask(*node, cluster).await.map_err(missing)?
+                let client = self.peers.calls(node.0);
+                let client = client.ok_or_else(|| missing("its address is not known".into()))?;
+                ask(client, cluster).await.map_err(missing)?.0
             };
             if request.node() != *node || request.cluster() != cluster {
                 return Err(missing("it showed a container of another node or cluster".into()));
@@ -207,7 +226,8 @@ impl Formation {
     /// The highest feature level that the builds of all three nodes know.
     async fn level(&self) -> Result<Level, FormationError> {
         let mut level = HIGHEST;
-        for (node, endpoints) in self.members.iter().filter(|(node, _)| *node != self.node) {
+        let others = self.roster.configured().iter().filter(|(node, _)| *node != self.node);
+        for (node, endpoints) in others {
             let highest = self.ask_level(*node).await;
             level = level.min(highest.map_err(|reason| FormationError::MemberMissing {
                 node: *node,
@@ -229,13 +249,36 @@ impl Formation {
         highest.ok_or_else(|| "it does not say what its build knows".to_owned())
     }
 
-    async fn ask(&self, node: NodeId, cluster: ClusterId) -> Result<ContainerRequest, String> {
-        let mut client = self.peers.calls(node.0).ok_or("it is not in this node's config")?;
-        let request = wire::peer::ContainerRequest { cluster: cluster.0.to_vec() };
-        let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.container(request))
-            .await
-            .map_err(|_| "no answer in time".to_owned())?
-            .map_err(|status| status.message().to_owned())?;
-        ContainerRequest::decode(&answer.into_inner().request).map_err(|error| error.to_string())
+    /// Asks a node that is no member for its container, and for the address
+    /// where clients reach it.
+    pub(crate) async fn visit(
+        &self,
+        node: NodeId,
+        address: &str,
+    ) -> Result<(ContainerRequest, String), FormationError> {
+        let missing =
+            |reason: String| FormationError::Newcomer { node, address: address.to_owned(), reason };
+        let charter = self.service.peek(|ledger| ledger.charter().cloned());
+        let charter = charter.ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
+        let client = self.peers.visit(node.0, address);
+        let shown = ask(client, charter.cluster).await.map_err(missing)?;
+        if shown.0.node() != node || shown.0.cluster() != charter.cluster {
+            return Err(missing("it showed a container of another node or cluster".into()));
+        }
+        let counts = |ca: &[u8; 32]| charter.ca_digests.contains(ca);
+        enrollment::check(&shown.0, counts, self.clock.wall())?;
+        Ok(shown)
     }
+}
+
+/// A node's container, and where clients reach the node.
+async fn ask(mut client: Client, cluster: ClusterId) -> Result<(ContainerRequest, String), String> {
+    let request = wire::peer::ContainerRequest { cluster: cluster.0.to_vec() };
+    let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.container(request))
+        .await
+        .map_err(|_| "no answer in time".to_owned())?
+        .map_err(|status| status.message().to_owned())?
+        .into_inner();
+    let request = ContainerRequest::decode(&answer.request).map_err(|error| error.to_string())?;
+    Ok((request, answer.client_address))
 }

@@ -34,7 +34,7 @@ pub(crate) async fn run(acquaintances: Acquaintances, peers: Peers, clearance: C
     let mut greeting: BTreeMap<u64, AbortOnDropHandle<()>> = BTreeMap::new();
     loop {
         greeting.retain(|_, task| !task.is_finished());
-        for peer in peers.ids().filter(|peer| !acquaintances.has_answered(*peer)) {
+        for peer in peers.ids().into_iter().filter(|peer| !acquaintances.has_answered(*peer)) {
             greeting.entry(peer).or_insert_with(|| {
                 let greet = greet(peer, acquaintances.clone(), peers.clone(), clearance.clone());
                 AbortOnDropHandle::new(spawn(greet))
@@ -56,7 +56,10 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
                 Ok(()) => return,
                 Err(why) => why,
             },
-            Ok(Err(status)) => status.message().to_owned(),
+            Ok(Err(status)) => {
+                peers.heed(&status);
+                status.message().to_owned()
+            }
             Err(_) => "no answer in time".to_owned(),
         };
         // While nobody has answered this is why the node does not take part.

@@ -33,7 +33,10 @@ pub(crate) async fn run(
     loop {
         beats.tick().await;
         let Some((cluster, logged, checkpoint)) = service.peek(|ledger| {
-            let cluster = ledger.charter()?.cluster;
+            let charter = ledger.charter()?;
+            // A node on its way in says nothing yet, and one that is gone nothing more.
+            charter.member(node)?;
+            let cluster = charter.cluster;
             Some((cluster, logged_count(ledger, node), ledger.checkpoint().unwrap_or_default()))
         }) else {
             continue;

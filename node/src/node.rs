@@ -31,6 +31,8 @@ use crate::raft::network::Factory;
 use crate::raft::server::PeerDoor;
 use crate::raft::{Endpoints, Raft, spawn};
 use crate::reach::{self, Reach};
+use crate::repair::{Repairs, carry_out_orders};
+use crate::roster::{Roster, follow_membership};
 use crate::serve::{Bounds, closing, serve};
 use crate::service::Service;
 use crate::shares::Shares;
@@ -136,6 +138,12 @@ pub enum NodeError {
     /// S21.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// Another node has its place.
+    #[error("{told}")]
+    Gone {
+        /// How it left, and what to do.
+        told: String,
+    },
     /// S18.
     #[error(
         "the ledger of {node} differs from that of the two others at log index {index}: this node must not serve; leave it stopped, compare versions, check its disk; the two others go on"
@@ -186,11 +194,11 @@ where
     let view = machine.view();
     let reach = Reach::new();
     let events = view.events();
-    let others = setup.members.iter().filter(|(node, _)| *node != setup.id);
+    let configured = setup.members.iter();
+    let configured = configured.map(|(node, endpoints)| (node.0, endpoints.peer.clone()));
     let mut incarnation = Incarnation([0; 16]);
     entropy.fill(&mut incarnation.0);
-    let others = others.map(|(node, endpoints)| (node.0, endpoints.peer.clone()));
-    let links = Peers::new(others, dial, incarnation);
+    let links = Peers::new(setup.id.0, configured, dial, incarnation);
     let clearance = Clearance::new();
     let acquaintances =
         Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
@@ -226,9 +234,11 @@ where
         view.clone(),
         entropy.clone(),
     );
+    let roster = Roster::new(setup.members.clone(), raft.clone(), view.clone());
+    let repairs = Repairs::new(setup.id, shares.clone(), links.clone());
     let formation = Formation {
         node: setup.id,
-        members: setup.members.clone(),
+        roster: roster.clone(),
         ca: setup.ca.clone(),
         vendor_roots: setup.vendor_roots.clone(),
         raft: raft.clone(),
@@ -242,9 +252,11 @@ where
 
     // Parts that end only with the node.
     let mut background = JoinSet::new();
+    background.spawn(within(follow_membership(raft.clone(), links.clone())));
     background.spawn(within(proposer.run()));
     background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
     background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));
+    background.spawn(within(carry_out_orders(repairs.clone(), service.clone())));
     background.spawn(within(walls::run(setup.id, service.clone(), clock.clone(), metrics.clone())));
     background.spawn(within(expiry::run(certificates.clone(), clock.clone(), metrics.clone())));
     background.spawn(within(revocation::run(view.clone(), certificates.clone())));
@@ -270,15 +282,18 @@ where
     };
     let routes = api::routes(sources, &setup.limits);
     let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));
-    let peer_routes = tonic::service::Routes::new(PeerDoor::new(
-        raft.clone(),
-        service.clone(),
+    let door = PeerDoor {
+        raft: raft.clone(),
+        service: service.clone(),
         shares,
-        acquaintances.clone(),
-        clearance.clone(),
-        reach.clone(),
-        setup.members.iter().map(|(node, _)| *node).collect(),
-    ));
+        acquaintances: acquaintances.clone(),
+        clearance: clearance.clone(),
+        reach: reach.clone(),
+        roster,
+        repairs: repairs.clone(),
+        client_address: own_client_address(&setup),
+    };
+    let peer_routes = tonic::service::Routes::new(door.served());
     let serving_peers = spawn(serve(
         peers,
         peer_routes.into_axum_router(),
@@ -290,13 +305,14 @@ where
     let serving_health =
         spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
-    background.spawn(within(greeting::run(acquaintances, links, clearance.clone())));
+    background.spawn(within(greeting::run(acquaintances, links.clone(), clearance.clone())));
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         error = watch::stranger(&view, setup.ca.digest(), setup.id, &identity) => Err(error),
         reason = watch::raft_stopped(&raft) => Err(reach::raft_stopped(&view, reason)),
         error = reach.exceeded(&view) => Err(error),
+        error = watch::gone(&view, setup.id, &links) => Err(error),
         error = watch::contradicted(&view, setup.id) => Err(error),
         denial = clearance.denied() => Err(denial.into()),
         never = watch::stand_for_election(&raft, &clearance) => match never {},
@@ -412,6 +428,12 @@ async fn hand_over(raft: &Raft, service: &Service) {
     if tokio::time::timeout(HANDOVER_WAIT_MAX, handed_over).await.is_err() {
         tracing::info!("nobody took the lead in time; the others will elect one");
     }
+}
+
+/// Where clients reach this node.
+fn own_client_address(setup: &Setup) -> String {
+    let own = setup.members.iter().find(|(node, _)| *node == setup.id);
+    own.map(|(_, endpoints)| endpoints.client.clone()).unwrap_or_default()
 }
 
 /// What the vendor sees of a boot id.

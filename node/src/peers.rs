@@ -1,4 +1,4 @@
-//! The connections to the other two nodes.
+//! The connections to the other nodes.
 //!
 //! Two to each: one for Raft, one for everything else, so that a crowd of
 //! forwarded requests never stands in the way of a heartbeat.
@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::metadata::{Binary, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -78,12 +79,24 @@ const CONNECT_MAX: Duration = Duration::from_millis(500);
 /// A silent peer is asked for a sign of life this often, and given as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// The other nodes of the cluster, by id.
+/// The other nodes of the cluster, by id. Cheap to clone.
+///
+/// Those of the configuration until the cluster is formed, then those of Raft's
+/// membership, which change while the node runs. Where both name a node, the
+/// configuration's address is dialled: an operator may have moved it.
 #[derive(Clone)]
 pub struct Peers {
-    clients: Arc<BTreeMap<u64, Lanes>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    own: u64,
+    configured: BTreeMap<u64, String>,
     dial: Arc<dyn Dial>,
     introduction: Introduction,
+    lanes: RwLock<BTreeMap<u64, Lanes>>,
+    /// What another node said about this one belonging no more.
+    sent_away: watch::Sender<Option<String>>,
 }
 
 struct Lanes {
@@ -93,34 +106,66 @@ struct Lanes {
 }
 
 impl Peers {
-    /// Clients for `members` (id and peer address), which connect when first
-    /// used and show that this process calls.
+    /// Clients of the configured `members` (id and peer address) but `own`,
+    /// which connect when first used and show that this process calls.
     pub fn new(
+        own: u64,
         members: impl IntoIterator<Item = (u64, String)>,
         dial: Arc<dyn Dial>,
-        own: Incarnation,
+        incarnation: Incarnation,
     ) -> Self {
-        let introduction = Introduction(MetadataValue::from_bytes(&own.0));
-        let clients = members
-            .into_iter()
-            .map(|(id, address)| {
-                let lane = || client(id, address.clone(), dial.clone(), introduction.clone());
-                let (raft, calls) = (lane(), lane());
-                (id, Lanes { address, raft, calls })
-            })
-            .collect();
-        Self { clients: Arc::new(clients), dial, introduction }
+        let inner = Inner {
+            own,
+            configured: members.into_iter().collect(),
+            dial,
+            introduction: Introduction(MetadataValue::from_bytes(&incarnation.0)),
+            lanes: RwLock::default(),
+            sent_away: watch::Sender::new(None),
+        };
+        let configured = inner.configured.clone();
+        let peers = Self { inner: Arc::new(inner) };
+        peers.know(configured);
+        peers
     }
 
     /// The ids of the other nodes.
-    pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
-        self.clients.keys().copied()
+    pub fn ids(&self) -> Vec<u64> {
+        self.lanes().keys().copied().collect()
+    }
+
+    /// From now on these are the nodes, found there.
+    pub(crate) fn know(&self, nodes: impl IntoIterator<Item = (u64, String)>) {
+        let others = nodes.into_iter().filter(|(id, _)| *id != self.inner.own);
+        let others: BTreeMap<_, _> = others.collect();
+        let mut lanes = self.inner.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|id, _| others.contains_key(id));
+        for (id, address) in others {
+            self.learn(&mut lanes, id, address);
+        }
+    }
+
+    /// One more node.
+    pub(crate) fn meet(&self, id: u64, address: &str) {
+        let mut lanes = self.inner.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        self.learn(&mut lanes, id, address.to_owned());
+    }
+
+    fn learn(&self, lanes: &mut BTreeMap<u64, Lanes>, id: u64, told: String) {
+        let address = self.inner.configured.get(&id).cloned().unwrap_or(told);
+        // An open connection is kept while its address is the same.
+        if id == self.inner.own || lanes.get(&id).is_some_and(|lanes| lanes.address == address) {
+            return;
+        }
+        let lane = || self.visit(id, &address);
+        let (raft, calls) = (lane(), lane());
+        lanes.insert(id, Lanes { address, raft, calls });
     }
 
     /// Whether a stream to the peer opens now; if not, why.
     pub(crate) async fn reach(&self, id: u64) -> Result<(), String> {
-        let Some(lanes) = self.clients.get(&id) else { return Err("it is not a peer".to_owned()) };
-        match tokio::time::timeout(CONNECT_MAX, self.dial.dial(id, &lanes.address)).await {
+        let address = self.lanes().get(&id).map(|lanes| lanes.address.clone());
+        let Some(address) = address else { return Err("it is not a peer".to_owned()) };
+        match tokio::time::timeout(CONNECT_MAX, self.inner.dial.dial(id, &address)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
@@ -129,20 +174,51 @@ impl Peers {
 
     /// The client for Raft's own messages.
     pub(crate) fn raft(&self, id: u64) -> Option<Client> {
-        self.clients.get(&id).map(|lanes| lanes.raft.clone())
+        self.lanes().get(&id).map(|lanes| lanes.raft.clone())
     }
 
     /// A client that dials anew, and where: to see who stands there now.
     pub(crate) fn afresh(&self, id: u64) -> Option<(Client, String)> {
-        let address = self.clients.get(&id)?.address.clone();
-        let client = client(id, address.clone(), self.dial.clone(), self.introduction.clone());
-        Some((client, address))
+        let address = self.lanes().get(&id)?.address.clone();
+        Some((self.visit(id, &address), address))
     }
 
     /// The client for everything else.
     pub(crate) fn calls(&self, id: u64) -> Option<Client> {
-        self.clients.get(&id).map(|lanes| lanes.calls.clone())
+        self.lanes().get(&id).map(|lanes| lanes.calls.clone())
     }
+
+    /// A client of its own, of a node that may be none of these.
+    pub(crate) fn visit(&self, id: u64, address: &str) -> Client {
+        let (dial, introduction) = (self.inner.dial.clone(), self.inner.introduction.clone());
+        client(id, address.to_owned(), dial, introduction)
+    }
+
+    /// Takes note when a node says that this one belongs no more.
+    pub(crate) fn heed(&self, status: &Status) {
+        if status.metadata().contains_key(SENT_AWAY) {
+            self.inner.sent_away.send_replace(Some(status.message().to_owned()));
+        }
+    }
+
+    /// What a node said when it sent this one away.
+    pub(crate) fn sent_away(&self) -> watch::Receiver<Option<String>> {
+        self.inner.sent_away.subscribe()
+    }
+
+    fn lanes(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Lanes>> {
+        self.inner.lanes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks the refusal of a node that belonged once and does no more.
+const SENT_AWAY: &str = "trine-sent-away";
+
+/// The refusal of a node that belonged once; `why` is for its operator.
+pub(crate) fn send_away(why: impl Into<String>) -> Status {
+    let mut status = Status::permission_denied(why);
+    status.metadata_mut().insert(SENT_AWAY, MetadataValue::from_static("1"));
+    status
 }
 
 fn client(id: u64, address: String, dial: Arc<dyn Dial>, introduction: Introduction) -> Client {

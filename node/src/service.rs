@@ -176,7 +176,7 @@ impl Service {
         deadline: Instant,
     ) -> Result<Reply, NotAnswered> {
         let Some(mut client) = self.inner.peers.calls(leader) else {
-            let detail = format!("node-{leader} leads and is not in this node's config");
+            let detail = format!("node-{leader} leads and is not known here yet");
             return Err(NotAnswered::NoQuorum { detail });
         };
         // S22: the leader may be of a build that could not even read it.

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::command::Attest;
-use ledger::view::{AttestationNeed, PackageView, SignatureNeed};
-use license::container::Container;
+use ledger::view::{AttestationNeed, PackageView, RepairNeed, SignatureNeed};
+use license::container::{Container, ContainerSerial};
 use license::package::{License, Package};
 use license::product::{ClusterId, LicenseId, LicenseSerial, NodeId};
-use license::repair::RepairedShare;
+use license::repair::{self, Contribution, Half, RepairedShare};
 use license::request::ContainerRequest;
-use license::share::{Commitment, Nonces, Share, SignatureShare, TermSignature, aggregate_term};
+use license::share::{
+    Commitment, Nonces, Share, ShareProof, SignatureShare, TermSignature, aggregate_term,
+};
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::Instant;
 use tonic::Status;
@@ -152,7 +154,7 @@ impl Shares {
         let edition = (need.license, need.serial);
         self.require_in_service(edition).map_err(|status| status.message().to_owned())?;
         let ours = self.opened(edition).map_err(|e| e.to_string())?;
-        let mut client = peers.calls(peer).ok_or("not in this node's config")?;
+        let mut client = peers.calls(peer).ok_or("not a node of this cluster")?;
         let request = CommitTermRequest {
             license: need.license.to_string(),
             serial: need.serial.0,
@@ -295,6 +297,57 @@ impl Shares {
 
     fn rng(&self) -> EntropyRng {
         EntropyRng(self.inner.entropy.clone())
+    }
+
+    /// What an operator ordered to be made again for `node`, as this node knows.
+    pub(crate) fn repair_needs(&self, node: NodeId) -> Vec<RepairNeed> {
+        self.inner.view.look(|ledger| ledger.repair_needs(node))
+    }
+
+    /// The container of a member.
+    pub(crate) fn container_of(&self, node: NodeId) -> Option<ContainerSerial> {
+        self.inner.view.look(|ledger| Some(ledger.charter()?.member(node)?.container.serial()))
+    }
+
+    /// The two halves of what this node's share contributes to the lost one:
+    /// its own, and that of the other helper.
+    pub(crate) fn halve(
+        &self,
+        need: &RepairNeed,
+        partner: ContainerSerial,
+    ) -> Result<(Half, Half), Status> {
+        let edition = (need.license, need.serial);
+        self.require_in_service(edition)?;
+        let opened = self.opened(edition).map_err(refuse)?;
+        let halves = opened.share.halve(&opened.license, partner, need.lost, &mut self.rng());
+        halves.map_err(|error| Status::failed_precondition(error.to_string()))
+    }
+
+    /// The share that two contributions make, and the proof that this node has it.
+    pub(crate) fn restore(
+        &self,
+        need: &RepairNeed,
+        contributions: &[Contribution; 2],
+    ) -> Result<(RepairedShare, ShareProof), String> {
+        let inner = &self.inner;
+        let licenses = self.licenses(need.license).map_err(|unusable| unusable.to_string())?;
+        let mut licenses = licenses.into_iter().map(|(license, _)| license);
+        let license = licenses.find(|license| license.terms().serial == need.serial);
+        let license = license.ok_or_else(|| Unusable::NotInstalled.to_string())?;
+        let rng = &mut self.rng();
+        let (license, repaired) =
+            repair::restore(&license, need.lost, contributions, &inner.container, rng)
+                .map_err(|error| error.to_string())?;
+        let share = Share::open(&license, &inner.container).map_err(|error| error.to_string())?;
+        let proof = share.prove(inner.node, rng).map_err(|error| error.to_string())?;
+        Ok((repaired, proof))
+    }
+
+    /// A name that is nobody else's.
+    pub(crate) fn fresh_session(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.inner.entropy.fill(&mut bytes);
+        bytes
     }
 
     fn fresh_id(&self) -> u64 {

@@ -107,7 +107,8 @@ pub(crate) async fn sign_terms(shares: Shares, service: Service, peers: Peers) {
 /// Asks both other nodes at once and takes the first signature: a dead one
 /// costs no time.
 async fn have_signed(shares: &Shares, service: &Service, peers: &Peers, need: SignatureNeed) {
-    let with_each = peers.ids().map(|peer| Box::pin(shares.sign_with(peers, peer, need)));
+    let with_each =
+        peers.ids().into_iter().map(|peer| Box::pin(shares.sign_with(peers, peer, need)));
     let first = tokio::time::timeout(PEER_WAIT_MAX, future::select_ok(with_each)).await;
     let reason = match first {
         Ok(Ok((signature, _))) => {

@@ -203,7 +203,7 @@ impl fmt::Display for DiskError {
                 f.write_str("; give the node's user read and write access to it")
             }
             io::ErrorKind::InvalidData => f.write_str(
-                "; what is there was damaged: check the disk, then replace this node by a new one",
+                "; what is there was damaged: check the disk, then replace this node by a new one (`trine cluster replace`)",
             ),
             _ => Ok(()),
         }

@@ -13,7 +13,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::agreement::{self, Agreement};
 use crate::clearance::Clearance;
 use crate::node::NodeError;
+use crate::peers::Peers;
 use crate::raft::Raft;
+use crate::roster;
 use crate::store::machine::View;
 
 /// How often the others' state hashes are compared with ours.
@@ -58,16 +60,43 @@ pub(crate) async fn stranger(
     loop {
         let found = view.look(|ledger| {
             let charter = ledger.charter()?;
-            let known = charter.member(node);
+            let known = charter.belonging(node);
             let trusted = charter.ca_digests.contains(&ca_digest);
             Some((trusted, known.map(|member| member.container == *ours)))
         });
         match found {
             Some((false, _)) => return NodeError::OtherCa,
-            Some((_, Some(false) | None)) => return NodeError::OtherContainer { node },
-            Some(_) => return std::future::pending().await,
+            Some((_, Some(false))) => return NodeError::OtherContainer { node },
+            Some((_, Some(true))) => return std::future::pending().await,
+            // A node that joined later reads the history before its time first.
+            Some((_, None)) if progress.changed().await.is_err() => {
+                return std::future::pending().await;
+            }
+            Some((_, None)) => {}
             None if progress.changed().await.is_err() => return std::future::pending().await,
             None => {}
+        }
+    }
+}
+
+/// Resolves when this node belongs to the cluster no more: as its own ledger
+/// says, or as another node does that it calls.
+pub(crate) async fn gone(view: &View, node: NodeId, peers: &Peers) -> NodeError {
+    let (mut progress, mut sent_away) = (view.progress(), peers.sent_away());
+    loop {
+        let departure = view.look(|ledger| roster::departure(ledger.charter()?, node));
+        if let Some(departure) = departure {
+            return NodeError::Gone { told: roster::gone(node, departure) };
+        }
+        if let Some(told) = sent_away.borrow_and_update().clone() {
+            return NodeError::Gone { told };
+        }
+        let changed = tokio::select! {
+            changed = progress.changed() => changed,
+            changed = sent_away.changed() => changed,
+        };
+        if changed.is_err() {
+            return std::future::pending().await;
         }
     }
 }

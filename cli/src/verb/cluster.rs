@@ -2,6 +2,7 @@
 
 mod clock_reset;
 mod doctor;
+mod replace;
 mod status;
 mod upgrade;
 
@@ -25,7 +26,8 @@ Examples:
   trine --host node1.acme.example cluster init
   trine cluster status
   trine cluster upgrade --check
-  trine cluster doctor")]
+  trine cluster doctor
+  trine cluster replace 3 4 --at node4.acme.example:22451")]
 pub struct Cluster {
     #[command(subcommand)]
     action: Action,
@@ -38,6 +40,7 @@ enum Action {
     ClockReset(clock_reset::ClockReset),
     Doctor(doctor::Doctor),
     Upgrade(upgrade::Upgrade),
+    Replace(replace::Replace),
 }
 
 /// Form the cluster of the configured members, once
@@ -72,6 +75,7 @@ impl Cluster {
                 Action::ClockReset(reset) => reset.run(call, target).await,
                 Action::Doctor(doctor) => doctor.run(call, target).await,
                 Action::Upgrade(upgrade) => upgrade.run(call, target).await,
+                Action::Replace(replace) => replace.run(call, &Connection::to(target).await?).await,
             }
         })
     }

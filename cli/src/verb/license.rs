@@ -1,5 +1,7 @@
 //! `trine license`: the customer's side.
 
+pub(crate) mod repair;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -40,6 +42,7 @@ enum Action {
     List(List),
     Show(Show),
     WithdrawShare(WithdrawShare),
+    Repair(repair::Repair),
 }
 
 /// Write the cluster's request for a license, to send to the vendor
@@ -176,6 +179,7 @@ impl License {
                 Action::List(List {}) => list(call, &connection).await,
                 Action::Show(show) => show.run(call, &connection).await,
                 Action::WithdrawShare(withdraw) => withdraw.run(call, &connection).await,
+                Action::Repair(repair) => repair.run(call, &connection).await,
             }
         })
     }

@@ -86,6 +86,7 @@ impl Node {
                 HostError::Node(NodeError::TooOld { .. }) => {
                     Failure::displaced("BUILD_TOO_OLD", error)
                 }
+                HostError::Node(NodeError::Gone { .. }) => Failure::displaced("REPLACED", error),
                 _ => Failure::failed(error),
             })
         })?;

@@ -16,6 +16,7 @@ mod identity;
 mod licenses;
 mod outage;
 mod program;
+mod replace;
 mod seats;
 mod startup;
 mod up;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use ledger::Ledger;
 use ledger::command::{
-    Command, Install, IssueToken, Refusal, Reply, ResetClock, Revoke, RevokeToken, Token,
-    WithdrawShare,
+    Command, Install, IssueToken, OrderRepair, Refusal, Reply, ResetClock, Revoke, RevokeToken,
+    Token, WithdrawShare,
 };
-use ledger::name::Subject;
+use ledger::name::{Address, Subject};
 use license::package::Package;
 use license::product::{LicenseId, NodeId};
 use license::reset::ClockReset;
@@ -25,6 +25,7 @@ use crate::certificates::Certificates;
 use crate::checkup;
 use crate::formation::Formation;
 use crate::identity::{application, token_digest};
+use crate::replace::{Order, Replacer};
 use crate::service::Service;
 
 /// `trine.v1.Cluster`, answered by the leading node.
@@ -35,6 +36,7 @@ pub(super) struct Cluster {
     pub(super) certificates: Certificates,
     pub(super) data: Option<PathBuf>,
     pub(super) answers: Answers,
+    pub(super) replacer: Replacer,
 }
 
 impl Cluster {
@@ -102,7 +104,7 @@ impl cluster_server::Cluster for Cluster {
         self.operator(&request)?;
         let node = self.service.node_status();
         let (as_of, mut status) =
-            self.read(|ledger| show::status(ledger, &node, &self.formation.members)).await?;
+            self.read(|ledger| show::status(ledger, &node, &self.formation.roster)).await?;
         status.as_of = as_of;
         Ok(Response::new(status))
     }
@@ -213,6 +215,53 @@ impl cluster_server::Cluster for Cluster {
         let reply = self.command(Command::WithdrawShare(withdraw)).await?;
         tracing::info!(%by, %license, %node, "share withdrawn");
         Ok(Response::new(v1::WithdrawShareReply { envelope: envelope(&reply) }))
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeReply>, Status> {
+        let by = self.operator(&request)?;
+        let asked = request.into_inner();
+        let peer = match asked.new_address.as_str() {
+            "" => None,
+            address => {
+                let parsed = Address::parse(address);
+                Some(parsed.map_err(|name| self.answers.tell(error::invalid_name(&name)))?)
+            }
+        };
+        let (old, new) = (NodeId(asked.old_node), NodeId(asked.new_node));
+        if new.0 == 0 || old == new {
+            return Err(self.invalid("name the member that goes and a new node, which differ"));
+        }
+        let order = Order { old, new, peer, undo: asked.undo, by };
+        let progress = self.replacer.step(&self.formation, &order).await;
+        let progress = progress.map_err(|why| self.answers.tell(error::not_replaced(&why)))?;
+        Ok(Response::new(v1::ReplaceNodeReply {
+            stage: progress.stage.to_owned(),
+            detail: progress.detail,
+            ended: progress.ended,
+        }))
+    }
+
+    async fn repair_license(
+        &self,
+        request: Request<v1::RepairLicenseRequest>,
+    ) -> Result<Response<v1::RepairLicenseReply>, Status> {
+        let by = self.operator(&request)?;
+        let license = self.license_id(&request.get_ref().license)?;
+        let (as_of, lacking) = self.read(|ledger| ledger.lacking_share(license)).await?;
+        let lacking =
+            lacking.map_err(|refusal| self.answers.tell(error::refused_here(&refusal)))?;
+        let mut placed = as_of;
+        for node in &lacking {
+            let order = OrderRepair { license, node: *node, by: by.clone() };
+            let reply = self.command(Command::OrderRepair(order)).await?;
+            tracing::info!(%by, %license, %node, "a share is to be made again");
+            placed = envelope(&reply);
+        }
+        let nodes = lacking.iter().map(|node| node.0).collect();
+        Ok(Response::new(v1::RepairLicenseReply { envelope: placed, nodes }))
     }
 
     async fn issue_token(

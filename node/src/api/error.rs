@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
 use crate::answer::NotAnswered;
 use crate::formation::FormationError;
 use crate::identity::{NoCaller, Role};
+use crate::replace::ReplaceError;
 
 /// Decided by the ledger.
 const REFUSED: &str = "refused";
@@ -172,12 +173,27 @@ pub(super) fn not_formed(why: &FormationError) -> No {
         | FormationError::Raft(_) => {
             No::new((Code::Unavailable, "NO_QUORUM"), message, NOT_DONE, [])
         }
+        FormationError::Newcomer { .. } => {
+            No::new((Code::FailedPrecondition, "REPLACEMENT_REFUSED"), message, NOT_DONE, [])
+        }
         FormationError::Containers(_) => invalid(message),
         FormationError::NotVouched(_) => {
             No::new((Code::FailedPrecondition, "NOT_ENROLLED"), message, NOT_DONE, [])
         }
         FormationError::Refused(refusal) => refused_here(refusal),
         FormationError::NotAnswered(why) => not_answered(why),
+    }
+}
+
+/// No step of a replacement was taken.
+pub(super) fn not_replaced(why: &ReplaceError) -> No {
+    match why {
+        ReplaceError::Wrong(what) => {
+            No::new((Code::FailedPrecondition, "REPLACEMENT_REFUSED"), what.as_str(), NOT_DONE, [])
+        }
+        ReplaceError::Refused(refusal) => refused_here(refusal),
+        ReplaceError::Container(why) => not_formed(why),
+        ReplaceError::NotAnswered(why) => not_answered(why),
     }
 }
 

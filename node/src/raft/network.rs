@@ -52,9 +52,12 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
     async fn new_client(&mut self, target: u64, node: &Endpoints) -> Network {
+        // Raft may learn of a node before anybody else here does.
+        self.peers.meet(target, &node.peer);
         Network {
             id: target,
             client: self.peers.raft(target),
+            peers: self.peers.clone(),
             target: format!("node-{target} at {node}"),
             acquaintances: self.acquaintances.clone(),
             view: self.view.clone(),
@@ -64,9 +67,10 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 
 /// The way to one peer.
 pub(crate) struct Network {
-    /// `None` for a node this one was not configured with.
+    /// `None` only for this node itself.
     client: Option<Client>,
     id: u64,
+    peers: Peers,
     target: String,
     acquaintances: Acquaintances,
     view: View,
@@ -75,11 +79,12 @@ pub(crate) struct Network {
 impl Network {
     fn client(&self) -> Result<Client, Status> {
         self.client.clone().ok_or_else(|| {
-            Status::failed_precondition(format!("{} is not in this node's config", self.target))
+            Status::failed_precondition(format!("{} is this node itself", self.target))
         })
     }
 
     fn failed(&self, status: &Status) -> RpcError {
+        self.peers.heed(status);
         let what = format!("{}: {}", self.target, status.message());
         let is_unknown = status.code() == Code::Unauthenticated;
         if is_unknown {

@@ -16,6 +16,7 @@ use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
     ForwardReply, ForwardRequest, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest,
+    RepairHalfReply, RepairHalfRequest, RepairReply, RepairRequest, RepairRestRequest,
     SignTermReply, SignTermRequest, forward_reply,
 };
 
@@ -26,6 +27,8 @@ use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
 use crate::peers::{Incarnation, MESSAGE_BYTES_MAX};
 use crate::reach::Reach;
+use crate::repair::Repairs;
+use crate::roster::Roster;
 use crate::service::Service;
 use crate::shares::Shares;
 use crate::store::machine::SnapshotBytes;
@@ -38,26 +41,22 @@ const CLEARANCE_WAIT_MAX: Duration = Duration::from_millis(300);
 
 /// What a node answers to its peers.
 pub(crate) struct PeerDoor {
-    raft: Raft,
-    service: Service,
-    shares: Shares,
-    acquaintances: Acquaintances,
-    clearance: Clearance,
-    reach: Reach,
-    members: Vec<NodeId>,
+    pub(crate) raft: Raft,
+    pub(crate) service: Service,
+    pub(crate) shares: Shares,
+    pub(crate) acquaintances: Acquaintances,
+    pub(crate) clearance: Clearance,
+    pub(crate) reach: Reach,
+    pub(crate) roster: Roster,
+    pub(crate) repairs: Repairs,
+    /// Where clients reach this node, as its configuration says.
+    pub(crate) client_address: String,
 }
 
 impl PeerDoor {
-    pub(crate) fn new(
-        raft: Raft,
-        service: Service,
-        shares: Shares,
-        acquaintances: Acquaintances,
-        clearance: Clearance,
-        reach: Reach,
-        members: Vec<NodeId>,
-    ) -> PeerServer<Self> {
-        PeerServer::new(Self { raft, service, shares, acquaintances, clearance, reach, members })
+    /// As a service.
+    pub(crate) fn served(self) -> PeerServer<Self> {
+        PeerServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -65,15 +64,13 @@ impl PeerDoor {
     /// Lets in the members of this cluster and nobody else.
     fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
         let peer = request.extensions().get::<connection::Peer>();
-        require_unrevoked(&self.service, peer.and_then(|peer| peer.certificate))?;
         let identity = peer.and_then(|peer| peer.identity.as_ref());
-        let member = identity
-            .and_then(pki::Identity::node_id)
-            .filter(|id| self.members.contains(&NodeId(*id)));
-        match member {
-            Some(id) => Ok((id, request.into_inner())),
-            None => Err(Status::permission_denied("only this cluster's nodes are served here")),
-        }
+        let Some(id) = identity.and_then(pki::Identity::node_id) else {
+            return Err(Status::permission_denied("only this cluster's nodes are served here"));
+        };
+        self.roster.admit(NodeId(id))?;
+        require_unrevoked(&self.service, peer.and_then(|peer| peer.certificate))?;
+        Ok((id, request.into_inner()))
     }
 
     /// Lets in the process of a member that this node has met, once this node
@@ -316,7 +313,10 @@ impl Peer for PeerDoor {
             .shares
             .container_request(ClusterId(cluster))
             .map_err(Status::failed_precondition)?;
-        Ok(Response::new(ContainerReply { request: request.encode() }))
+        Ok(Response::new(ContainerReply {
+            request: request.encode(),
+            client_address: self.client_address.clone(),
+        }))
     }
 
     async fn build(&self, request: Request<BuildRequest>) -> Result<Response<BuildReply>, Status> {
@@ -338,5 +338,29 @@ impl Peer for PeerDoor {
         request: Request<SignTermRequest>,
     ) -> Result<Response<SignTermReply>, Status> {
         self.shares.sign(&self.admit(request)?.1).map(Response::new)
+    }
+
+    async fn repair(
+        &self,
+        request: Request<RepairRequest>,
+    ) -> Result<Response<RepairReply>, Status> {
+        let (caller, request) = self.admit(request)?;
+        self.repairs.help(caller, request).await.map(Response::new)
+    }
+
+    async fn repair_half(
+        &self,
+        request: Request<RepairHalfRequest>,
+    ) -> Result<Response<RepairHalfReply>, Status> {
+        let (caller, request) = self.admit(request)?;
+        self.repairs.swap(caller, &request).map(Response::new)
+    }
+
+    async fn repair_rest(
+        &self,
+        request: Request<RepairRestRequest>,
+    ) -> Result<Response<RepairReply>, Status> {
+        let (caller, request) = self.admit(request)?;
+        self.repairs.rest(caller, &request).map(Response::new)
     }
 }

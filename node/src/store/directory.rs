@@ -102,7 +102,7 @@ pub enum OpenError {
     },
     /// The marker is not one that any Trine wrote.
     #[error(
-        "{} does not say which engine wrote this directory; it was changed or damaged: restore the file, or replace this node by a new one",
+        "{} does not say which engine wrote this directory; it was changed or damaged: restore the file, or replace this node by a new one (`trine cluster replace`)",
         path.display()
     )]
     Marker {
@@ -122,7 +122,7 @@ pub enum OpenError {
     },
     /// Written by the other engine.
     #[error(
-        "{} was written by the {found} engine and the node is to use {wanted}; set engine = \"{found}\" in its configuration, or replace this node by a new one",
+        "{} was written by the {found} engine and the node is to use {wanted}; set engine = \"{found}\" in its configuration, or replace this node by a new one (`trine cluster replace`)",
         path.display()
     )]
     OtherEngine {
@@ -135,7 +135,7 @@ pub enum OpenError {
     },
     /// The data is gone though the marker is there.
     #[error(
-        "{} has lost its data; do not start this node empty under its old id: replace it by a new one",
+        "{} has lost its data; do not start this node empty under its old id: replace it by a new one (`trine cluster replace`)",
         path.display()
     )]
     Emptied {

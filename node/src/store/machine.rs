@@ -88,7 +88,9 @@ pub struct Machine {
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// Its checksum does not hold.
-    #[error("the snapshot is damaged: {0}; check the disk, then replace this node by a new one")]
+    #[error(
+        "the snapshot is damaged: {0}; check the disk, then replace this node by a new one (`trine cluster replace`)"
+    )]
     Damaged(#[from] Damaged),
     /// The ledger refuses it.
     #[error("the snapshot does not decode: {0}")]

@@ -18,21 +18,18 @@ use crate::api::convert::hex;
 use crate::certificates::InUse;
 use crate::identity::application_name;
 use crate::raft::Endpoints;
+use crate::roster::Roster;
 use crate::status::{NodeStatus, RaftRole};
 
 /// Shares that must be live for a license to be listed.
 const SHARES_NEEDED: usize = 2;
 
 /// The cluster as its leader, which is `own`, sees it. `as_of` is the reader's to add.
-pub(super) fn status(
-    ledger: &Ledger,
-    own: &NodeStatus,
-    addresses: &[(NodeId, Endpoints)],
-) -> v1::StatusReply {
+pub(super) fn status(ledger: &Ledger, own: &NodeStatus, roster: &Roster) -> v1::StatusReply {
     let counters = ledger.counters();
     let members = ledger.members();
     let leader = members.iter().find(|member| member.node.0 == own.id);
-    let nodes = members.iter().map(|member| node(ledger, member, leader, own, addresses)).collect();
+    let nodes = members.iter().map(|member| node(ledger, member, leader, own, roster)).collect();
     v1::StatusReply {
         as_of: None,
         cluster_id: cluster_id(ledger),
@@ -56,6 +53,13 @@ pub(super) fn status(
             revoked: counters.revoked,
             live: ledger.live(),
         }),
+        replacement: ledger.charter().and_then(|charter| charter.replacement.as_ref()).map(
+            |replacement| v1::Replacement {
+                old_node: replacement.old.0,
+                new_node: replacement.new.node.0,
+                new_address: replacement.peer.to_string(),
+            },
+        ),
     }
 }
 
@@ -69,12 +73,10 @@ fn node(
     member: &MemberView,
     leader: Option<&MemberView>,
     own: &NodeStatus,
-    addresses: &[(NodeId, Endpoints)],
+    roster: &Roster,
 ) -> v1::Node {
-    let endpoints = addresses.iter().find(|(node, _)| *node == member.node);
-    let (peer_address, client_address) = endpoints
-        .map(|(_, endpoints)| (endpoints.peer.clone(), endpoints.client.clone()))
-        .unwrap_or_default();
+    let Endpoints { peer: peer_address, client: client_address } =
+        roster.endpoints(member.node).unwrap_or_default();
     let is_leader = member.node.0 == own.id;
     // Heartbeats are of different moments; what the wall said when cluster
     // time began is comparable.

@@ -1,0 +1,214 @@
+//! `trine cluster replace`: a new node in the place of a member.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use trine_client::{CallError, Reason};
+use wire::v1;
+
+use super::Call;
+use crate::console::Tone;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::online::Connection;
+use crate::verb::license::repair;
+
+/// Between two steps that wait for something.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a step that finds nobody to take it is tried again: an election.
+const LEADERLESS_MAX: Duration = Duration::from_secs(15);
+
+/// Put a new node in the place of a member, dead or alive
+///
+/// The new node has an id that the cluster never had, a certificate of its own,
+/// and a configuration that names itself and the two nodes that stay. Start it,
+/// then run this. Seats are held and granted all the while. Interrupted, run it
+/// again: it goes on where it was. The old node is never let in again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine cluster replace 3 4 --at node4.acme.example:22451
+  trine cluster replace 3 4 --at node4.acme.example:22451 --repair-shares
+  trine cluster replace 3 4              # go on after an interruption
+  trine cluster replace 3 4 --status     # how far it is
+  trine cluster replace 3 4 --undo       # give it up, while node 4 has no vote
+
+Licenses serve with the two shares that are left. The third comes with the vendor's
+next issue (`trine license request`), or from the other two nodes without the vendor
+(--repair-shares, or `trine license repair` later). If the old node's disk may be in
+others' hands, have the vendor issue anew: a repaired share is the same share.")]
+pub(super) struct Replace {
+    /// The member that goes
+    #[arg(value_name = "OLD", value_parser = node)]
+    old: u64,
+    /// The node that comes
+    #[arg(value_name = "NEW", value_parser = node)]
+    new: u64,
+    /// Where the other nodes reach the new one: the peer address of its configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    at: Option<String>,
+    /// Have the lost shares made again by the other two nodes, without the vendor
+    #[arg(long, conflicts_with_all = ["undo", "status"])]
+    repair_shares: bool,
+    /// Give it up
+    #[arg(long, conflicts_with_all = ["at", "status"])]
+    undo: bool,
+    /// Show how far it is, and do nothing
+    #[arg(long, conflicts_with = "at")]
+    status: bool,
+}
+
+/// `3` or `node-3`.
+fn node(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix("node-").unwrap_or(text).parse().ok();
+    number.filter(|number| *number > 0).ok_or_else(|| "write a node as 3 or node-3".to_owned())
+}
+
+/// `trine cluster replace --json`
+#[derive(Debug, Serialize)]
+struct Replaced {
+    /// The member that went, or stays.
+    old: u64,
+    /// The node that came, or left.
+    new: u64,
+    /// begun, handing-over, joining, catching-up, switching, done; leaving,
+    /// undone; with --status: none, under-way or done.
+    stage: String,
+    /// Licenses of which the new node has no share.
+    without_share: Vec<String>,
+}
+
+impl Replace {
+    pub(super) async fn run(self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
+        if self.status {
+            return self.show(call, connection).await;
+        }
+        let stage = self.drive(call, connection).await?;
+        let mut without_share = self.without_share(connection).await?;
+        if self.repair_shares {
+            for license in &without_share {
+                repair::repair(call, connection, license).await?;
+            }
+            without_share = self.without_share(connection).await?;
+        }
+        let (old, new) = (self.old, self.new);
+        let replaced = Replaced { old, new, stage, without_share };
+        call.console.result(&replaced, |page| {
+            let title = if self.undo {
+                format!("node-{old} stays; node-{new} was sent away, and its id is spent")
+            } else {
+                format!("node-{new} has the place of node-{old}")
+            };
+            let title = page.tone(Tone::Good, &title);
+            page.line(title);
+            for license in &replaced.without_share {
+                page.line(format_args!(
+                    "License {license} serves with two shares. For the third: `trine license \
+                     repair {license}`, or `trine license request` for the vendor's next issue"
+                ));
+            }
+            if !self.undo {
+                page.line(format_args!(
+                    "Next: put node-{new} for node-{old} into the balancers' and the other \
+                     nodes' configurations"
+                ));
+            }
+        })?;
+        Ok(Exit::Done)
+    }
+
+    /// Asks for one step after another until nothing is left.
+    async fn drive(&self, call: &Call, connection: &Connection) -> Result<String, Failure> {
+        let request = v1::ReplaceNodeRequest {
+            old_node: self.old,
+            new_node: self.new,
+            new_address: self.at.clone().unwrap_or_default(),
+            undo: self.undo,
+        };
+        let mut said = String::new();
+        let mut last_answer = Instant::now();
+        loop {
+            match connection.operator().replace_node(request.clone()).await {
+                Ok(step) => {
+                    last_answer = Instant::now();
+                    if step.detail != said && !step.ended {
+                        call.console.note(format_args!("{}: {}", step.stage, step.detail));
+                        said = step.detail;
+                    }
+                    if step.ended {
+                        return Ok(step.stage);
+                    }
+                }
+                Err(error) if passes(&error) && last_answer.elapsed() < LEADERLESS_MAX => {}
+                Err(error) => return Err(self.failed(connection, &error)),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn failed(&self, connection: &Connection, error: &CallError) -> Failure {
+        let failure = connection.failed(error);
+        if !passes(error) {
+            return failure;
+        }
+        let (old, new) = (self.old, self.new);
+        let undo = if self.undo { " --undo" } else { "" };
+        failure.next(format!(
+            "what was done stays: go on with `trine cluster replace {old} {new}{undo}`"
+        ))
+    }
+
+    async fn without_share(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
+        let status = connection.operator().status().await;
+        let licenses = status.map_err(|error| connection.failed(&error))?.licenses.into_iter();
+        let lacks = |license: &v1::License| {
+            let mut shares = license.shares.iter();
+            shares.any(|share| share.node == self.new && share.state == repair::WITHOUT_SHARE)
+        };
+        Ok(licenses.filter(lacks).map(|license| license.id).collect())
+    }
+
+    async fn show(&self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
+        let status = connection.operator().status().await;
+        let status = status.map_err(|error| connection.failed(&error))?;
+        let (old, new) = (self.old, self.new);
+        let is_member = |asked| status.nodes.iter().any(|node| node.id == asked);
+        let stage = match &status.replacement {
+            Some(pending) if (pending.old_node, pending.new_node) == (old, new) => "under-way",
+            _ if is_member(new) && !is_member(old) => "done",
+            _ => "none",
+        };
+        let without_share = self.without_share(connection).await?;
+        let shown = Replaced { old, new, stage: stage.to_owned(), without_share };
+        call.console.result(&shown, |page| {
+            page.line(match stage {
+                "under-way" => format!(
+                    "node-{new} is to take the place of node-{old}: go on with `trine cluster \
+                     replace {old} {new}`, or give it up with --undo"
+                ),
+                "done" => format!("node-{new} has the place of node-{old}"),
+                _ => format!("no replacement of node-{old} by node-{new} is under way"),
+            });
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Whether asking again in a moment may help.
+fn passes(error: &CallError) -> bool {
+    matches!(
+        error.reason(),
+        Reason::NoQuorum
+            | Reason::NotLeader
+            | Reason::LeaderChanged
+            | Reason::Unreachable
+            | Reason::NoAnswer
+            | Reason::ConnectionLost
+            | Reason::OutcomeUnknown
+            | Reason::Draining
+            | Reason::Overloaded
+    )
+}

@@ -1,0 +1,255 @@
+//! Replacing a member by a new node, one step at each call.
+//!
+//! The leader takes the step that is next, whoever took those before; the
+//! command line asks until nothing is left. Ledger and Raft take turns: the
+//! ledger says who is to come, Raft brings the node up to date and moves the
+//! vote, the ledger says that it is so.
+
+mod step;
+
+use std::time::Duration;
+
+use ledger::Ledger;
+use ledger::command::{
+    AbandonReplacement, BeginReplacement, Command, FinishReplacement, Member, Outcome, Refusal,
+};
+use ledger::name::{Address, Subject};
+use license::product::NodeId;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{ChangeMembers, ServerState};
+use tokio::sync::Mutex;
+
+use self::step::{Sight, Step};
+use crate::answer::NotAnswered;
+use crate::formation::{Formation, FormationError};
+use crate::raft::Endpoints;
+use crate::roster;
+
+/// How long one change of Raft's membership is waited for; the next call finds
+/// it done or waits on.
+const CHANGE_WAIT_MAX: Duration = Duration::from_millis(1_200);
+
+/// What an operator wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) old: NodeId,
+    pub(crate) new: NodeId,
+    /// Where the new node's peers reach it; needed to begin.
+    pub(crate) peer: Option<Address>,
+    /// Back instead of on.
+    pub(crate) undo: bool,
+    pub(crate) by: Subject,
+}
+
+/// What a call did, or waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// For scripts; see cluster.proto.
+    pub(crate) stage: &'static str,
+    /// For people.
+    pub(crate) detail: String,
+    /// Nothing is left to do.
+    pub(crate) ended: bool,
+}
+
+/// Why no step was taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplaceError {
+    /// Something that an operator must see to first.
+    #[error("{0}")]
+    Wrong(String),
+    /// The ledger refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The new node did not show its container.
+    #[error(transparent)]
+    Container(#[from] FormationError),
+    /// The ledger was not reached.
+    #[error(transparent)]
+    NotAnswered(#[from] NotAnswered),
+}
+
+/// Takes one step at a time.
+#[derive(Default)]
+pub(crate) struct Replacer {
+    /// On and back must not take turns within one step.
+    busy: Mutex<()>,
+}
+
+impl Replacer {
+    /// Takes the step that is next. This node must lead.
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; what was done before stays, and may be gone on with.
+    pub(crate) async fn step(
+        &self,
+        formation: &Formation,
+        order: &Order,
+    ) -> Result<Progress, ReplaceError> {
+        let _one_at_a_time = self.busy.lock().await;
+        let (_, mut sight) =
+            formation.service.read(|ledger| look(ledger, order.old, order.new)).await?;
+        see_raft(formation, &mut sight);
+        let (old, new) = (order.old.0, order.new.0);
+        let next =
+            if order.undo { step::back(&sight, old, new) } else { step::forward(&sight, old, new) };
+        tracing::info!(old = %order.old, new = %order.new, by = %order.by, step = ?next, "replacing a node");
+        take(formation, order, next).await
+    }
+}
+
+fn look(ledger: &Ledger, old: NodeId, new: NodeId) -> Sight {
+    let members = ledger.members().into_iter().map(|member| (member.node.0, member.live));
+    let mut sight = Sight { members: members.collect(), ..Sight::default() };
+    if let Some(charter) = ledger.charter() {
+        sight.departed = [old, new].map(|node| roster::departure(charter, node));
+        let pending = charter.replacement.as_ref();
+        sight.pending = pending.map(|pending| (pending.old.0, pending.new.node.0));
+    }
+    sight
+}
+
+fn see_raft(formation: &Formation, sight: &mut Sight) {
+    let metrics = formation.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    let index = |log_id: Option<crate::raft::LogId>| log_id.map_or(0, |log_id| log_id.index);
+    sight.leader = formation.node.0;
+    sight.voters = membership.membership().get_joint_config().clone();
+    sight.nodes = membership.membership().nodes().map(|(id, _)| *id).collect();
+    sight.membership_index = index(*membership.log_id());
+    sight.last_index = metrics.last_log_index.unwrap_or(0);
+    let matched = metrics.replication.iter().flatten();
+    sight.matched = matched.map(|(node, log_id)| (*node, index(*log_id))).collect();
+}
+
+async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progress, ReplaceError> {
+    let (old, new) = (order.old, order.new);
+    let wrong = |what: String| Err(ReplaceError::Wrong(what));
+    match step {
+        Step::Done if order.undo => ended("undone", format!("{old} stays, and {new} is gone")),
+        Step::Done => ended("done", format!("{new} has the place of {old}")),
+        Step::TooLate => wrong(format!(
+            "too late to undo: {new} votes already; finish with `trine cluster replace {} {}`, \
+             then replace {new} in its turn",
+            old.0, new.0
+        )),
+        Step::NeedSurvivor { node } => wrong(format!(
+            "node-{node} is silent, and without {old} only one node would be left: \
+             bring node-{node} back first; if it is node-{node} that is lost, replace that one"
+        )),
+        Step::HandOver { to } => {
+            hand_over(formation, to).await;
+            under_way("handing-over", format!("{old} leads; node-{to} is to lead instead"))
+        }
+        Step::Begin => begin(formation, order).await,
+        Step::Teach => {
+            let endpoints = pending_endpoints(formation)?;
+            change(formation.raft.add_learner(new.0, endpoints, false)).await;
+            under_way("joining", format!("{new} is sent the log"))
+        }
+        Step::Wait { node, behind } => {
+            under_way("catching-up", format!("node-{node} is {behind} entries behind"))
+        }
+        Step::Switch { voters } => {
+            change(formation.raft.change_membership(voters, false)).await;
+            under_way("switching", format!("the vote of {old} goes to {new}"))
+        }
+        Step::Finish => {
+            let by = order.by.clone();
+            submit(formation, Command::FinishReplacement(FinishReplacement { old, new, by }))
+                .await?;
+            ended("done", format!("{new} has the place of {old}"))
+        }
+        Step::Dismiss => {
+            let dismissed = ChangeMembers::RemoveNodes([new.0].into());
+            change(formation.raft.change_membership(dismissed, false)).await;
+            under_way("leaving", format!("{new} is sent the log no more"))
+        }
+        Step::Abandon => {
+            let by = order.by.clone();
+            submit(formation, Command::AbandonReplacement(AbandonReplacement { old, new, by }))
+                .await?;
+            ended("undone", format!("{old} stays, and {new} is gone"))
+        }
+    }
+}
+
+fn under_way(stage: &'static str, detail: String) -> Result<Progress, ReplaceError> {
+    Ok(Progress { stage, detail, ended: false })
+}
+
+fn ended(stage: &'static str, detail: String) -> Result<Progress, ReplaceError> {
+    Ok(Progress { stage, detail, ended: true })
+}
+
+/// Asks the new node who it is, and tells the ledger.
+async fn begin(formation: &Formation, order: &Order) -> Result<Progress, ReplaceError> {
+    let (old, new) = (order.old, order.new);
+    // What the ledger would refuse anyhow needs no answer of the new node.
+    formation.service.peek(|ledger| ledger.may_replace(old, new)).map_err(ReplaceError::Refused)?;
+    let under_way_already = formation
+        .service
+        .peek(|ledger| ledger.charter().and_then(|charter| charter.replacement.clone()));
+    let peer = match (&order.peer, under_way_already) {
+        (Some(peer), _) => peer.clone(),
+        (None, Some(other)) => other.peer,
+        (None, None) => {
+            return Err(ReplaceError::Wrong(format!(
+                "no replacement of {old} is under way: to begin one, say where the other nodes \
+                 reach {new}, with --at HOST:PORT"
+            )));
+        }
+    };
+    let (request, client) = formation.visit(new, peer.as_str()).await?;
+    let client = Address::parse(&client).map_err(|invalid| {
+        ReplaceError::Wrong(format!("{new} says that clients reach it at no address: {invalid}"))
+    })?;
+    let new_member = Member { node: new, container: request.identity().clone() };
+    let by = order.by.clone();
+    let begin = BeginReplacement { old, new: new_member, peer, client, by };
+    submit(formation, Command::BeginReplacement(begin)).await?;
+    under_way("begun", format!("{new} is to take the place of {old}"))
+}
+
+async fn submit(formation: &Formation, command: Command) -> Result<(), ReplaceError> {
+    match formation.service.submit_here(command).await?.outcome {
+        Outcome::Refused(refusal) => Err(ReplaceError::Refused(refusal)),
+        _ => Ok(()),
+    }
+}
+
+fn pending_endpoints(formation: &Formation) -> Result<Endpoints, ReplaceError> {
+    let pending = formation.service.peek(|ledger| {
+        let replacement = ledger.charter()?.replacement.as_ref()?;
+        let (peer, client) = (replacement.peer.to_string(), replacement.client.to_string());
+        Some(Endpoints { peer, client })
+    });
+    pending.ok_or_else(|| {
+        ReplaceError::Wrong("the replacement has just ended; see `trine cluster status`".into())
+    })
+}
+
+/// Waits a while. What comes of it the next call sees for itself.
+async fn change<T, E: std::fmt::Display>(changing: impl Future<Output = Result<T, E>>) {
+    match tokio::time::timeout(CHANGE_WAIT_MAX, changing).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::info!(%error, "the membership is not changed yet"),
+        Err(_) => tracing::debug!("the change of membership takes its time"),
+    }
+}
+
+async fn hand_over(formation: &Formation, to: u64) {
+    if formation.raft.trigger().transfer_leader(to).await.is_err() {
+        return;
+    }
+    let mut metrics = formation.raft.server_metrics();
+    let handed_over = async {
+        while metrics.borrow_watched().state == ServerState::Leader {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    drop(tokio::time::timeout(CHANGE_WAIT_MAX, handed_over).await);
+}

@@ -1,0 +1,202 @@
+//! What is to be done next in a replacement. Pure.
+//!
+//! Each step looks at how things stand, whoever brought them there: so the
+//! driver may die at any moment, and another goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger::charter::Departure;
+use license::product::NodeId;
+
+/// How far a new node may be behind when it is given its vote.
+const LAG_MAX: u64 = 64;
+
+/// What the leader sees.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sight {
+    /// The leader itself.
+    pub(super) leader: u64,
+    /// The members, and whether each was heard within three seconds.
+    pub(super) members: BTreeMap<u64, bool>,
+    /// How the old and the new node left, if they did.
+    pub(super) departed: [Option<Departure>; 2],
+    /// The replacement under way: old and new.
+    pub(super) pending: Option<(u64, u64)>,
+    /// Raft's voters: two sets in the middle of a change.
+    pub(super) voters: Vec<BTreeSet<u64>>,
+    /// Everybody in Raft's membership, and where the log says so.
+    pub(super) nodes: BTreeSet<u64>,
+    pub(super) membership_index: u64,
+    /// The leader's last entry, and the last each other node holds.
+    pub(super) last_index: u64,
+    pub(super) matched: BTreeMap<u64, u64>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing is left to do.
+    Done,
+    /// The old node leads: another must.
+    HandOver { to: u64 },
+    /// A node that stays is not there, and without it one would be left.
+    NeedSurvivor { node: u64 },
+    /// Tell the ledger.
+    Begin,
+    /// Have the log sent to the new node.
+    Teach,
+    /// A node has not caught up: the new one, or one that stays.
+    Wait { node: u64, behind: u64 },
+    /// Give the new node the old one's vote.
+    Switch { voters: BTreeSet<u64> },
+    /// Tell the ledger that it is so.
+    Finish,
+    /// Too late to undo: the new node votes already.
+    TooLate,
+    /// Stop sending the log to the new node.
+    Dismiss,
+    /// Tell the ledger that the old node stays.
+    Abandon,
+}
+
+/// The next step towards `new` in the place of `old`.
+pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
+    if sight.departed[0] == Some(Departure::ReplacedBy(NodeId(new))) {
+        return Step::Done;
+    }
+    let survivors = || sight.members.keys().copied().filter(|node| *node != old);
+    let has_voters = |voters: &BTreeSet<u64>| voters.contains(&new) && !voters.contains(&old);
+    if matches!(&sight.voters[..], [voters] if has_voters(voters)) {
+        return Step::Finish;
+    }
+    if let Some(node) = survivors().find(|node| sight.members.get(node) != Some(&true)) {
+        return Step::NeedSurvivor { node };
+    }
+    if sight.leader == old {
+        let holds = |node: &u64| sight.matched.get(node).copied().unwrap_or(0);
+        return match survivors().max_by_key(holds) {
+            Some(to) => Step::HandOver { to },
+            None => Step::NeedSurvivor { node: old },
+        };
+    }
+    if sight.pending != Some((old, new)) {
+        return Step::Begin;
+    }
+    if !sight.nodes.contains(&new) {
+        return Step::Teach;
+    }
+    // In the middle of the change there is only one way.
+    let is_joint = sight.voters.len() > 1;
+    let held = |node: u64| match node {
+        leader if leader == sight.leader => sight.last_index,
+        other => sight.matched.get(&other).copied().unwrap_or(0),
+    };
+    let behind = sight.last_index.saturating_sub(held(new));
+    if !is_joint && (held(new) < sight.membership_index || behind > LAG_MAX) {
+        return Step::Wait { node: new, behind: behind.max(1) };
+    }
+    // A node that stays must know of the new one, or it would refuse its call.
+    if let Some(node) = survivors().find(|node| held(*node) < sight.membership_index) {
+        return Step::Wait { node, behind: sight.last_index.saturating_sub(held(node)).max(1) };
+    }
+    Step::Switch { voters: survivors().chain([new]).collect() }
+}
+
+/// The next step back.
+pub(super) fn back(sight: &Sight, old: u64, new: u64) -> Step {
+    if sight.departed[1] == Some(Departure::Abandoned { stays: NodeId(old) }) {
+        return Step::Done;
+    }
+    if sight.departed[0] == Some(Departure::ReplacedBy(NodeId(new)))
+        || sight.voters.iter().any(|voters| voters.contains(&new))
+    {
+        return Step::TooLate;
+    }
+    // What the ledger does not have under way it refuses to abandon, in words.
+    if sight.pending == Some((old, new)) && sight.nodes.contains(&new) {
+        return Step::Dismiss;
+    }
+    Step::Abandon
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Node 1 leads, 3 is to be replaced by 4 and is dead.
+    fn sight() -> Sight {
+        Sight {
+            leader: 1,
+            members: BTreeMap::from([(1, true), (2, true), (3, false)]),
+            voters: vec![BTreeSet::from([1, 2, 3])],
+            nodes: BTreeSet::from([1, 2, 3]),
+            membership_index: 1,
+            last_index: 1_000,
+            matched: BTreeMap::from([(2, 1_000)]),
+            ..Sight::default()
+        }
+    }
+
+    fn learning(held: u64) -> Sight {
+        let mut sight = sight();
+        sight.pending = Some((3, 4));
+        sight.nodes.insert(4);
+        sight.membership_index = 990;
+        sight.matched.insert(4, held);
+        sight
+    }
+
+    const SWITCHED: [u64; 3] = [1, 2, 4];
+
+    #[test]
+    fn each_step_follows_from_how_things_stand() {
+        assert_eq!(forward(&sight(), 3, 4), Step::Begin);
+        let begun = Sight { pending: Some((3, 4)), ..sight() };
+        assert_eq!(forward(&begun, 3, 4), Step::Teach);
+        assert_eq!(forward(&learning(0), 3, 4), Step::Wait { node: 4, behind: 1_000 });
+        assert_eq!(forward(&learning(980), 3, 4), Step::Wait { node: 4, behind: 20 });
+        assert_eq!(forward(&learning(995), 3, 4), Step::Switch { voters: SWITCHED.into() });
+        let switched = Sight { voters: vec![SWITCHED.into()], ..learning(1_000) };
+        assert_eq!(forward(&switched, 3, 4), Step::Finish);
+        let departed = [Some(Departure::ReplacedBy(NodeId(4))), None];
+        assert_eq!(forward(&Sight { departed, ..switched }, 3, 4), Step::Done);
+    }
+
+    /// Cut off in the middle of the change of voters: on, whatever is behind.
+    #[test]
+    fn a_change_half_way_is_gone_on_with_and_not_undone() {
+        let voters = vec![BTreeSet::from([1, 2, 3]), SWITCHED.into()];
+        let joint = Sight { voters, ..learning(0) };
+        assert_eq!(forward(&joint, 3, 4), Step::Switch { voters: SWITCHED.into() });
+        assert_eq!(back(&joint, 3, 4), Step::TooLate);
+    }
+
+    #[test]
+    fn nobody_is_replaced_while_another_is_missing() {
+        let mut without_2 = sight();
+        without_2.members = BTreeMap::from([(1, true), (2, false), (3, true)]);
+        assert_eq!(forward(&without_2, 3, 4), Step::NeedSurvivor { node: 2 });
+        let mut behind = learning(1_000);
+        behind.matched.insert(2, 989);
+        assert_eq!(forward(&behind, 3, 4), Step::Wait { node: 2, behind: 11 });
+    }
+
+    #[test]
+    fn a_leader_that_is_to_go_hands_over_first() {
+        let mut old_leads = sight();
+        (old_leads.leader, old_leads.matched) = (3, BTreeMap::from([(1, 900), (2, 1_000)]));
+        old_leads.members.insert(3, true);
+        assert_eq!(forward(&old_leads, 3, 4), Step::HandOver { to: 2 });
+    }
+
+    #[test]
+    fn before_the_new_node_votes_everything_can_be_undone() {
+        assert_eq!(back(&learning(1_000), 3, 4), Step::Dismiss);
+        let dismissed = Sight { pending: Some((3, 4)), ..sight() };
+        assert_eq!(back(&dismissed, 3, 4), Step::Abandon);
+        let departed = [None, Some(Departure::Abandoned { stays: NodeId(3) })];
+        assert_eq!(back(&Sight { departed, ..sight() }, 3, 4), Step::Done);
+        let switched = Sight { voters: vec![SWITCHED.into()], ..learning(1_000) };
+        assert_eq!(back(&switched, 3, 4), Step::TooLate);
+    }
+}
