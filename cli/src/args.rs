@@ -74,5 +74,6 @@ pub enum Verb {
     Release(verb::release::Release),
     Run(verb::run::Run),
     Seats(verb::seats::Seats),
+    Usage(verb::usage::Usage),
     Completions(verb::completions::Completions),
 }

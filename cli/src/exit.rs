@@ -24,6 +24,8 @@ pub enum Exit {
     Warnings,
     /// The doctor found something broken.
     Broken,
+    /// What was checked does not hold: records were altered, or contradict themselves.
+    Unsound,
     /// The code of the program under `trine run`; or 128 + signal, of the program
     /// or of `trine` itself, as shells count it.
     Program(u8),
@@ -42,6 +44,7 @@ impl Exit {
             Self::Displaced => 6,
             Self::Warnings => 7,
             Self::Broken => 8,
+            Self::Unsound => 9,
             Self::Program(code) => code,
         }
     }
@@ -73,6 +76,7 @@ Exit codes:
      or its build is too old for its cluster
   7  `trine cluster doctor`: nothing is broken, but there are warnings
   8  `trine cluster doctor`: something is broken
+  9  what was checked does not hold: `trine usage verify` names what is wrong
   128 + signal number when Ctrl-C or another signal ended it
   `trine run` ends with its program's code, or 128 + signal number; when the
   seat is lost it ends with 3 (revoked, license ended) or 4 (not renewed in time).";
@@ -94,6 +98,7 @@ mod tests {
             (Exit::Displaced, 6),
             (Exit::Warnings, 7),
             (Exit::Broken, 8),
+            (Exit::Unsound, 9),
             (Exit::Program(143), 143),
         ];
         for (exit, code) in all {

@@ -47,6 +47,11 @@ impl Failure {
         Self::new(Exit::Displaced, reason, message)
     }
 
+    /// What was checked does not hold.
+    pub fn unsound(reason: &str, message: impl fmt::Display) -> Self {
+        Self::new(Exit::Unsound, reason, message)
+    }
+
     /// Anything else that broke.
     pub fn failed(message: impl fmt::Display) -> Self {
         Self::new(Exit::Failed, "FAILED", message)

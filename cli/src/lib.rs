@@ -19,6 +19,7 @@ pub mod online;
 pub mod passphrase;
 pub mod report;
 pub mod server;
+pub mod usage;
 pub mod vendor_dir;
 pub mod verb;
 pub mod version;

@@ -14,6 +14,7 @@ pub mod run;
 pub mod seats;
 pub mod token;
 pub mod up;
+pub mod usage;
 pub mod vendor;
 
 use crate::args::{Cli, Global, Verb};
@@ -51,6 +52,7 @@ pub fn run(cli: Cli, console: Console, world: World) -> Result<Exit, Failure> {
         Verb::Release(release) => release.run(&call),
         Verb::Run(run) => run.run(&call),
         Verb::Seats(seats) => seats.run(&call),
+        Verb::Usage(usage) => usage.run(&call),
         Verb::Completions(completions) => completions.run(&call),
     }
 }

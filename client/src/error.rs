@@ -134,6 +134,8 @@ reasons! {
     LeaderChanged "LEADER_CHANGED",
     /// Two nodes' ledgers differ and no third one decides; nothing is granted.
     LedgersDiffer "LEDGERS_DIFFER",
+    /// The server is still fetching the history from the others.
+    HistoryIncomplete "HISTORY_INCOMPLETE",
     /// The server is shutting down.
     Draining "DRAINING",
     /// The request breaks a rule.

@@ -254,6 +254,30 @@ impl Operator {
             .await
     }
 
+    /// Pages of the usage history, as the leader has them.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn usage_pages(
+        &self,
+        request: v1::UsagePagesRequest,
+    ) -> Result<v1::UsagePagesReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.usage_pages(request).await }).await
+    }
+
+    /// Says how much history is kept; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn set_usage_retention(
+        &self,
+        days: Option<u32>,
+        mebibytes: Option<u32>,
+    ) -> Result<v1::SetUsageRetentionReply, CallError> {
+        let request = v1::SetUsageRetentionRequest { days, mebibytes };
+        self.ask(|mut cluster| async move { cluster.set_usage_retention(request).await }).await
+    }
+
     async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -312,6 +336,18 @@ impl AtNode {
         request: v1::NodeStatusRequest,
     ) -> Result<v1::NodeStatusReply, CallError> {
         self.ask(|mut cluster| async move { cluster.node_status(request).await }).await
+    }
+
+    /// Pages of the usage history as this node has them; `own` is set.
+    ///
+    /// # Errors
+    /// No answer, or not allowed.
+    pub async fn usage_pages(
+        &self,
+        request: v1::UsagePagesRequest,
+    ) -> Result<v1::UsagePagesReply, CallError> {
+        let request = v1::UsagePagesRequest { own: true, ..request };
+        self.ask(|mut cluster| async move { cluster.usage_pages(request).await }).await
     }
 
     /// One try at this one node.

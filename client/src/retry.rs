@@ -32,7 +32,9 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
     let pause = pause(failures, jitter);
     let soon = if failures == 0 { Duration::ZERO } else { pause };
     match (failure.outcome, failure.reason) {
-        (_, Reason::TermUnsigned | Reason::Overloaded) => Next::Again(pause),
+        (_, Reason::TermUnsigned | Reason::Overloaded | Reason::HistoryIncomplete) => {
+            Next::Again(pause)
+        }
         (_, Reason::LeaderChanged) => Next::Again(soon),
         (Outcome::Refused, _) => Next::Stop,
         (Outcome::Unknown, _) => Next::Elsewhere(soon),

@@ -1,6 +1,6 @@
-//! The encodings that live on disk: batches and snapshots.
+//! The encodings that live on disk: batches, snapshots and pages of history.
 //!
-//! Both open with a magic, a format version and a feature level, and are read
+//! All open with a magic, a format version and a feature level, and are read
 //! strictly: trailing bytes, unknown versions, levels above this build's
 //! highest and values out of bounds are refused.
 //!
@@ -13,8 +13,10 @@ use sha2::{Digest, Sha256};
 
 use crate::command::Batch;
 use crate::level::{HIGHEST, Level};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PAGE_RECORDS_MAX};
 use crate::state::State;
+use crate::usage::Page;
+use crate::usage::audit::Ends;
 
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +77,8 @@ pub enum CodecError {
 const HEADER_BYTES: usize = 6;
 const BATCH: Format = Format { what: "batch", magic: *b"TRLB", version: 2 };
 const SNAPSHOT: Format = Format { what: "snapshot", magic: *b"TRLS", version: 2 };
+const ENDS: Format = Format { what: "history file", magic: *b"TRLX", version: 1 };
+const PAGE: Format = Format { what: "page of history", magic: *b"TRLU", version: 1 };
 
 /// The version of the format of batches in the log.
 pub const BATCH_FORMAT: u16 = BATCH.version;
@@ -185,6 +189,27 @@ fn check_size(commands: usize, bytes: usize) -> Result<(), CodecError> {
         }
     }
     Ok(())
+}
+
+pub(crate) fn encode_ends(ends: &Ends) -> Vec<u8> {
+    ENDS.encode(ends)
+}
+
+pub(crate) fn decode_ends(bytes: &[u8]) -> Result<Ends, CodecError> {
+    ENDS.decode(ENDS.body(bytes)?)
+}
+
+pub(crate) fn encode_page(page: &Page) -> Vec<u8> {
+    PAGE.encode_at(page.level(), page)
+}
+
+pub(crate) fn decode_page(bytes: &[u8]) -> Result<Page, CodecError> {
+    let page: Page = PAGE.decode_at(bytes, Page::level)?;
+    let (found, limit) = (page.records.len(), PAGE_RECORDS_MAX);
+    if found > limit {
+        return Err(CodecError::TooLarge { what: PAGE.what, found, limit, unit: "records" });
+    }
+    Ok(page)
 }
 
 /// The state and, behind it, its hash and a checksum of every byte.

@@ -24,6 +24,7 @@ pub use crate::refusal::{
     Bound, GenesisRefusal, ProofKind, Refusal, RepairRefusal, ReplacementRefusal, ShareState,
 };
 use crate::time::{ClusterTime, Stamp, Ttl};
+use crate::usage::Retention;
 pub use replace::{
     AbandonReplacement, BeginReplacement, FinishReplacement, OrderRepair, RepairShare,
 };
@@ -124,6 +125,8 @@ pub enum Command {
     RevokeCertificate(RevokeCertificate),
     /// Raises the feature level: commands of later builds may be written from then on.
     RaiseLevel(RaiseLevel),
+    /// Says how much history is kept.
+    SetRetention(SetRetention),
 }
 
 /// Who forms the cluster, and whom it trusts.
@@ -312,6 +315,15 @@ pub struct RevokeCertificate {
 pub struct RaiseLevel {
     /// To this level.
     pub level: Level,
+    /// The operator.
+    pub by: Subject,
+}
+
+/// Says how much history is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetRetention {
+    /// From now on.
+    pub retention: Retention,
     /// The operator.
     pub by: Subject,
 }

@@ -4,6 +4,7 @@ use license::product::{LicenseId, LicenseSerial, NodeId, ProductName};
 
 use crate::command::{LeaseId, Reply, ShareState, Token};
 use crate::name::Subject;
+use crate::usage::WrittenPage;
 use crate::view::Service;
 
 /// The outcome of one batch.
@@ -13,6 +14,8 @@ pub struct Applied {
     pub replies: Vec<Reply>,
     /// What else happened, in order.
     pub events: Vec<Event>,
+    /// Pages of history that it wrote, in order.
+    pub pages: Vec<WrittenPage>,
 }
 
 /// Something settled without being anybody's direct answer.

@@ -15,6 +15,7 @@ use crate::name::Subject;
 use crate::pool::Pool;
 use crate::state::State;
 use crate::time::ClusterTime;
+use crate::usage::Denial;
 use crate::view::Service;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub(crate) struct Index {
     pub(crate) subjects: BTreeMap<Subject, u32>,
     /// What every license switches on, one copy for all its grants.
     pub(crate) features: BTreeMap<LicenseId, Arc<Feature>>,
+    /// Every subject that was denied something in the present minute, and in
+    /// how many ways.
+    pub(crate) denials: BTreeMap<Subject, u32>,
     /// How every license stands at the ledger's clock.
     pub(crate) standing: BTreeMap<LicenseId, LicenseStanding>,
 }
@@ -56,6 +60,7 @@ impl Index {
             index.bearer_ends.insert((bearer.expires, *digest));
         });
         state.requests.iter().for_each(|(lease, request)| index.link(*lease, request));
+        state.denials.iter().for_each(|(denial, _)| index.count_denial(denial));
         index
     }
 
@@ -110,6 +115,13 @@ impl Index {
             if *count == 0 {
                 self.subjects.remove(&request.subject);
             }
+        }
+    }
+
+    /// Counts one more kind of denial of its subject.
+    pub(crate) fn count_denial(&mut self, denial: &Denial) {
+        if let Some(subject) = &denial.subject {
+            *self.denials.entry(subject.clone()).or_default() += 1;
         }
     }
 

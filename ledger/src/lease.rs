@@ -15,7 +15,8 @@ use crate::limits::{NOT_AFTER_AHEAD_MILLIS, SUBJECT_SEATS_MAX, WAIT_AHEAD_MILLIS
 use crate::memory::{BodyDigest, GrantRecord, Lease, Request, RequestState, Wanted};
 use crate::name::Subject;
 use crate::pool::uncovered;
-use crate::time::ClusterTime;
+use crate::time::{ClusterTime, Ttl};
+use crate::usage::{Fact, Held};
 use crate::view::Service;
 
 impl Ledger {
@@ -31,11 +32,14 @@ impl Ledger {
             return Ok(known);
         }
         self.check_times(body)?;
-        self.check_room_for_one_more(body.lease)?;
+        self.check_room_for_one_more(body.lease)
+            .inspect_err(|full| self.note_denial(body, full.reason(), entry))?;
         let wanted = self.wanted(body);
         match self.admit_subject(body) {
             Ok(license) => {
                 let lease = self.new_lease(wanted, license, log_id);
+                let (seat, ttl) = (lease.held(&body.subject), body.ttl);
+                entry.note(Fact::Granted { seat, ttl, waited_ms: None });
                 let request = self.request(body, RequestState::Live(Box::new(lease)));
                 let told = told(body.lease, &request);
                 self.put(body.lease, request);
@@ -46,14 +50,14 @@ impl Ledger {
                 | Refusal::NoSeatFree { .. }
                 | Refusal::Restored { .. },
             ) if body.wait_until.is_some_and(|until| until > self.clock()) => {
-                self.enqueue(body, wanted)
+                self.enqueue(body, wanted, entry)
             }
             Err(unsettled @ Refusal::TermUnsigned { .. }) => {
                 let open = self.request(body, RequestState::Open);
                 self.put(body.lease, open);
                 Err(unsettled)
             }
-            Err(refusal) => Err(self.remember_refusal(body, refusal)),
+            Err(refusal) => Err(self.remember_refusal(body, refusal, entry)),
         }
     }
 
@@ -145,7 +149,13 @@ impl Ledger {
         Lease { grant, wanted, deadline, charged: license, surplus: false, revoked: None }
     }
 
-    pub(crate) fn remember_refusal(&mut self, body: &Acquire, refusal: Refusal) -> Refusal {
+    pub(crate) fn remember_refusal(
+        &mut self,
+        body: &Acquire,
+        refusal: Refusal,
+        entry: &mut Entry,
+    ) -> Refusal {
+        self.note_denial(body, refusal.reason(), entry);
         let forget_at = Request::forget_at(body.not_after, self.clock());
         let remembered = RequestState::Refused { refusal: Box::new(refusal.clone()), forget_at };
         let remembered = self.request(body, remembered);
@@ -170,6 +180,7 @@ impl Ledger {
         if let Err(why) = self.carried(lease) {
             self.carry_over(body.lease, why, entry)?;
         }
+        self.note_late_renewal(body, before, ttl, entry);
         let deadline = before.max(self.clock().plus_millis(ttl.millis()));
         self.index.postpone(body.lease, before, deadline);
         self.update_lease(body.lease, |lease| {
@@ -178,6 +189,18 @@ impl Ledger {
         });
         self.state.scalars.counters.renewed += 1;
         Ok(Outcome::Renewed { deadline })
+    }
+
+    /// Less than a third of the TTL was left, where a client renews when two are.
+    fn note_late_renewal(&self, body: &Renew, deadline: ClusterTime, ttl: Ttl, entry: &mut Entry) {
+        let left_ms = deadline.millis_since(self.clock());
+        if left_ms.saturating_mul(3) >= ttl.millis() {
+            return;
+        }
+        if let Some(seat) = self.held(body.lease) {
+            let silent_ms = ttl.millis() - left_ms;
+            entry.note(Fact::RenewedLate { seat, silent_ms, left_ms });
+        }
     }
 
     /// Whether the license a lease is charged to still carries it (S13).
@@ -212,6 +235,7 @@ impl Ledger {
         let moved = self.admit(&product, &request.subject, lease.wanted.version);
         let deadline = lease.deadline;
         if let Ok(license) = moved {
+            entry.note(Fact::Moved { seat: lease.held(&request.subject), to: license });
             lease.charged = license;
             entry.freed.insert(product);
         }
@@ -285,8 +309,20 @@ impl Ledger {
             Some(None) => Ok(()),
             Some(Some(())) => {
                 entry.events.push(Event::Revoked { seat: body.seat, by: body.by.clone() });
+                if let Some(seat) = self.held(id) {
+                    entry.note(Fact::RevokeOrdered { seat, by: body.by.clone() });
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// A live lease as records name it.
+    fn held(&self, id: LeaseId) -> Option<Held> {
+        let request = self.state.requests.get(&id)?;
+        match &request.state {
+            RequestState::Live(lease) => Some(lease.held(&request.subject)),
+            _ => None,
         }
     }
 
@@ -313,6 +349,8 @@ impl Ledger {
                 Ending::Expired => counters.expired += 1,
                 Ending::Revoked => counters.revoked += 1,
             }
+            let (seat, since) = (lease.held(&request.subject), lease.grant.granted);
+            entry.note(Fact::Ended { seat, ending, since });
             entry.freed.insert(Arc::clone(&lease.wanted.product));
             let forget_at = Request::forget_at(request.not_after, self.clock());
             let grant = Box::new(lease.grant);

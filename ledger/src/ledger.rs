@@ -13,6 +13,7 @@ use crate::limits::{CHECKPOINT_EVERY, CHECKPOINTS_KEPT};
 use crate::memory::Names;
 use crate::state::State;
 use crate::time::{ClusterTime, Stamp};
+use crate::usage::{Fact, Record, WrittenPage};
 
 /// Who holds what. Empty until a [`Command::Genesis`] forms the cluster.
 ///
@@ -38,6 +39,10 @@ pub(crate) struct Entry {
     next: LogId,
     stamp: ClusterTime,
     pub(crate) events: Vec<Event>,
+    /// Facts for the history, in order, that are in no page yet.
+    pub(crate) records: Vec<Record>,
+    /// Pages of the history.
+    pub(crate) pages: Vec<WrittenPage>,
     /// Products in which a seat may have come free.
     pub(crate) freed: BTreeSet<Arc<ProductName>>,
 }
@@ -45,7 +50,8 @@ pub(crate) struct Entry {
 impl Entry {
     fn new(epoch: u64, index: u64, stamp: ClusterTime) -> Self {
         let next = LogId { epoch, index, position: 0 };
-        Self { next, stamp, events: Vec::new(), freed: BTreeSet::new() }
+        let (events, records, pages) = Default::default();
+        Self { next, stamp, events, records, pages, freed: BTreeSet::new() }
     }
 
     /// The log id of the next answer.
@@ -59,6 +65,11 @@ impl Entry {
     pub(crate) fn enter(&mut self, restored: &State) {
         self.next.epoch = restored.scalars.epoch;
         self.stamp = restored.scalars.clock;
+    }
+
+    /// The position of the last answer so far.
+    pub(crate) fn answered(&self) -> u32 {
+        self.next.position.saturating_sub(1)
     }
 
     /// An answer at its place.
@@ -87,15 +98,18 @@ impl Ledger {
         }
         let was_quiet = self.quiet_until().is_some();
         let mut entry = self.advance(index, batch.stamp);
+        self.turn_part(&mut entry);
         self.end_due(&mut entry);
         self.forget_due();
+        self.close_tallies(&mut entry);
         self.refresh_service(&mut entry);
         self.end_quiet(was_quiet, &mut entry);
         self.hand_on(&mut entry);
         let replies =
             batch.commands.iter().map(|command| self.answer(command, &mut entry)).collect();
+        let (events, pages) = self.write_history(entry);
         self.take_checkpoint(index);
-        Applied { replies, events: entry.events }
+        Applied { replies, events, pages }
     }
 
     /// S16: a batch stamped in another term has no effect, not even on the clock.
@@ -105,7 +119,8 @@ impl Ledger {
             let log_id = entry.log_id();
             entry.reply(log_id, Outcome::Refused(Refusal::StaleStamp))
         };
-        Applied { replies: batch.commands.iter().map(&mut refuse).collect(), events: Vec::new() }
+        let replies = batch.commands.iter().map(&mut refuse).collect();
+        Applied { replies, events: Vec::new(), pages: Vec::new() }
     }
 
     /// S14: the clock takes the maximum.
@@ -132,8 +147,14 @@ impl Ledger {
             return Outcome::Refused(refusal);
         }
         let answer = match command {
-            Command::Genesis(genesis) => return done(self.form(genesis)),
             Command::Restore(step) => return done(self.restore_step(step, entry)),
+            Command::Genesis(genesis) => {
+                let formed = self.form(genesis);
+                if formed.is_ok() {
+                    entry.note(Fact::Formed { cluster: genesis.cluster });
+                }
+                return done(formed);
+            }
             _ if self.charter().is_none() => Err(Refusal::Genesis(GenesisRefusal::NotFormed)),
             Command::Acquire(body) => self.acquire(body, log_id, entry),
             Command::Renew(body) => self.renew(body, entry),
@@ -155,6 +176,10 @@ impl Ledger {
             Command::ResetClock(body) => return done(self.reset_clock(body, entry)),
             Command::RevokeCertificate(body) => return done(self.revoke_certificate(body)),
             Command::RaiseLevel(body) => return done(self.raise_level(body)),
+            Command::SetRetention(body) => {
+                self.set_retention(body, entry);
+                return Outcome::Done;
+            }
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

@@ -56,6 +56,7 @@ impl Command {
             | Self::RepairShare(_)
             | Self::ResetClock(_)
             | Self::RevokeCertificate(_)
+            | Self::SetRetention(_)
             | Self::RaiseLevel(_) => Level::LOWEST,
         }
     }

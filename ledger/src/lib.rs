@@ -14,6 +14,7 @@ pub mod codec;
 pub mod command;
 pub mod counters;
 pub mod event;
+mod history;
 mod index;
 mod lease;
 mod ledger;
@@ -35,6 +36,7 @@ mod share;
 mod state;
 mod table;
 pub mod time;
+pub mod usage;
 pub mod view;
 mod wall;
 

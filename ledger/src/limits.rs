@@ -19,9 +19,15 @@
 //! | a silent node's say about the date | 10 min | the date may jump without it |
 //! | leases and waits ended by time in one entry | 4,096 | the next entry goes on |
 //! | memories dropped in one entry | 8,192 | the next entry goes on |
+//! | facts in one page of history | 256 | the next page goes on |
+//! | different denials told apart in a minute | 4,096, and 64 of one subject | one record without holder and product, then without subject |
+//! | a part of the history | 16 MiB, a day | a new part begins |
+//! | history kept | 1 to 3,650 days, 64 to 65,536 MiB; 400 days and 4,096 MiB unless set | its oldest part is dropped |
 //! | commands in one batch | 4,096 | does not encode or decode |
 //! | bytes of one batch | 8 MiB | does not encode or decode |
 //! | bytes of a backup to restore | 4 GiB | `Restore` |
+
+use std::ops::RangeInclusive;
 
 /// Bytes of a backed-up ledger: as many as of a snapshot for a peer.
 pub const RESTORE_BYTES_MAX: u64 = 4 << 30;
@@ -75,6 +81,22 @@ pub const WALL_WORD_MILLIS: u64 = 10 * 60 * 1_000;
 pub const ENDINGS_PER_ENTRY: usize = 4_096;
 /// Memories and bearer tokens that one entry drops because their time came.
 pub const FORGETS_PER_ENTRY: usize = 8_192;
+/// Facts in one page of the history.
+pub const PAGE_RECORDS_MAX: usize = 256;
+/// For how long equal denials are one record and a number, in milliseconds.
+pub const DENIAL_WINDOW_MILLIS: u64 = 60_000;
+/// Different denials told apart within that.
+pub const DENIALS_APART_MAX: u64 = 4_096;
+/// Different denials of one subject told apart within that.
+pub const DENIALS_OF_SUBJECT_MAX: u32 = 64;
+/// Bytes of pages after which a part of the history ends.
+pub const HISTORY_PART_BYTES: u64 = 16 << 20;
+/// Cluster time after which a part of the history ends, in milliseconds.
+pub const HISTORY_PART_MILLIS: u64 = 24 * 60 * 60 * 1_000;
+/// Days that history can be kept.
+pub const HISTORY_DAYS: RangeInclusive<u32> = 1..=3_650;
+/// Mebibytes in which history can be kept.
+pub const HISTORY_MEBIBYTES: RangeInclusive<u32> = 64..=65_536;
 /// Commands in one batch.
 pub const BATCH_COMMANDS_MAX: usize = 4_096;
 /// Bytes of one encoded batch.

@@ -10,18 +10,25 @@ use license::terms::Counting;
 
 use crate::command::{Acquire, Ending, LeaseId, Outcome, Place, Refusal, Standing};
 use crate::event::Event;
+use crate::history::gave_up;
 use crate::ledger::{Entry, Ledger};
 use crate::limits::{ENDINGS_PER_ENTRY, FORGETS_PER_ENTRY, QUEUE_MAX, SESSION_MILLIS};
 use crate::memory::{Due, Request, RequestState, Waiting, Wanted};
 use crate::time::ClusterTime;
+use crate::usage::Fact;
 
 impl Ledger {
     /// Queues a request that has just been found unable to get a seat.
-    pub(crate) fn enqueue(&mut self, body: &Acquire, wanted: Wanted) -> Result<Outcome, Refusal> {
+    pub(crate) fn enqueue(
+        &mut self,
+        body: &Acquire,
+        wanted: Wanted,
+        entry: &mut Entry,
+    ) -> Result<Outcome, Refusal> {
         let length = self.index.pools.get(&body.product).map_or(0, |pool| pool.queue.len());
         if length >= QUEUE_MAX as usize {
             let full = Refusal::QueueFull { product: body.product.clone(), limit: QUEUE_MAX };
-            return Err(self.remember_refusal(body, full));
+            return Err(self.remember_refusal(body, full, entry));
         }
         let ask_before = self.clock().plus_millis(SESSION_MILLIS);
         let scalars = &mut self.state.scalars;
@@ -104,8 +111,15 @@ impl Ledger {
 
     /// Takes a request out of its queue for good and tells the caller who waits.
     pub(crate) fn end_wait(&mut self, id: LeaseId, refusal: Refusal, entry: &mut Entry) {
+        let left = self.state.requests.get(&id).and_then(|known| match &known.state {
+            RequestState::Waiting(waiting) => {
+                Some(gave_up(waiting, &known.subject, self.clock(), refusal.reason()))
+            }
+            _ => None,
+        });
         self.refuse_known(id, refusal.clone());
         let log_id = entry.log_id();
+        left.into_iter().for_each(|fact| entry.note(fact));
         let reply = Box::new(entry.reply(log_id, Outcome::Refused(refusal)));
         entry.events.push(Event::Settled { lease: id, reply });
     }
@@ -161,7 +175,10 @@ impl Ledger {
         let Some(mut known) = self.take(id) else { return Served::PassedOver };
         let RequestState::Waiting(waiting) = known.state else { return Served::PassedOver };
         let log_id = entry.log_id();
+        let waited_ms = Some(self.clock().millis_since(waiting.since));
         let lease = self.new_lease(waiting.wanted, license, log_id);
+        let (seat, ttl) = (lease.held(&known.subject), lease.wanted.ttl);
+        entry.note(Fact::Granted { seat, ttl, waited_ms });
         let standing = Standing::Live { deadline: lease.deadline };
         let outcome = Outcome::Granted(lease.grant.told(id), standing);
         known.state = RequestState::Live(Box::new(lease));

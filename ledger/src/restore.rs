@@ -91,6 +91,7 @@ impl Ledger {
             Ok(backup) => {
                 self.adopt(backup, plan);
                 entry.enter(&self.state);
+                self.resume_history(entry);
                 Ok(())
             }
             Err(refusal) => {

@@ -20,6 +20,7 @@ use crate::limits::SILENCE_MILLIS;
 use crate::memory::RequestState;
 use crate::name::Subject;
 use crate::state::{Edition, Installed, State};
+use crate::usage::Fact;
 use crate::view::Service;
 
 /// Shares that must be live for a license to serve.
@@ -200,6 +201,7 @@ impl Ledger {
         let service = standing.service;
         if known.map(|known| known.service) != Some(service) {
             entry.events.push(Event::ServiceChanged { license: id, service });
+            entry.note(Fact::ServiceChanged { license: id, service });
             self.mark_freed(id, entry);
         }
         self.index.standing.insert(id, standing);
@@ -227,6 +229,9 @@ impl Ledger {
         if let Some(terms) = self.terms(id) {
             let (serial, product) = (terms.serial, terms.name.clone());
             entry.events.push(Event::LicenseInForce { license: id, serial, product });
+        }
+        if let Some(fact) = self.licensed(id, false) {
+            entry.note(fact);
         }
     }
 

@@ -12,10 +12,12 @@ use crate::calendar::Calendar;
 use crate::charter::Charter;
 use crate::command::{Blob, LeaseId, RestorePlan};
 use crate::counters::Counters;
+use crate::history::{History, Part, Tally};
 use crate::memory::Request;
 use crate::name::Subject;
 use crate::table::{self, Sum, Table};
 use crate::time::ClusterTime;
+use crate::usage::Denial;
 use crate::view::PackageView;
 
 /// The replicated state.
@@ -30,6 +32,10 @@ pub(crate) struct State {
     pub(crate) parts: Table<u32, Blob, 5>,
     /// By fingerprint.
     pub(crate) revoked: Table<[u8; 32], Revoked, 6>,
+    /// Where the parts of the history that are kept begin, by their first page.
+    pub(crate) history_parts: Table<u64, Part, 7>,
+    /// Denials of the present minute.
+    pub(crate) denials: Table<Denial, Tally, 8>,
 }
 
 /// All that there is one of.
@@ -57,6 +63,7 @@ pub(crate) struct Scalars {
     pub(crate) restoring: Option<RestorePlan>,
     /// The last restore.
     pub(crate) restored: Option<Restored>,
+    pub(crate) history: History,
 }
 
 /// The restore that this history began with.
@@ -176,10 +183,12 @@ impl State {
             self.requests.recomputed(),
             self.parts.recomputed(),
             self.revoked.recomputed(),
+            self.history_parts.recomputed(),
+            self.denials.recomputed(),
         ])
     }
 
-    fn sums(&self) -> [Sum; 6] {
+    fn sums(&self) -> [Sum; 8] {
         [
             self.vitals.sum(),
             self.licenses.sum(),
@@ -187,10 +196,12 @@ impl State {
             self.requests.sum(),
             self.parts.sum(),
             self.revoked.sum(),
+            self.history_parts.sum(),
+            self.denials.sum(),
         ]
     }
 
-    fn hash_of(&self, sums: [Sum; 6]) -> [u8; 32] {
+    fn hash_of(&self, sums: [Sum; 8]) -> [u8; 32] {
         table::digest(&("trine ledger 1", &self.scalars, sums))
     }
 

@@ -88,7 +88,7 @@ impl<K: Ord + Serialize, V: Serialize, const KIND: u8> Table<K, V, KIND> {
         self.entries.len() as u64
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.entries.iter()
     }
 
@@ -105,6 +105,13 @@ impl<K: Ord + Serialize, V: Serialize, const KIND: u8> Table<K, V, KIND> {
         let value = self.entries.remove(key)?;
         self.sum.subtract(Self::item(key, &value));
         Some(value)
+    }
+
+    /// Removes the entry under the lowest key.
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let (key, value) = self.entries.pop_first()?;
+        self.sum.subtract(Self::item(&key, &value));
+        Some((key, value))
     }
 
     /// Changes an entry in place; `None` when there is none.

@@ -8,6 +8,7 @@ use license::container::{ContainerIdentity, ContainerSerial};
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
 use license::terms::Terms;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{ShareState, Token};
 use crate::name::{HolderName, Subject};
@@ -110,8 +111,8 @@ pub struct PoolView {
     pub licenses: Vec<LicenseId>,
 }
 
-/// Whether a license serves, and if not, why not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Whether a license serves, and if not, why not. History has it in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Service {
     /// Dates, shares and the term's signature are in order.
     Serving,

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use ledger::command::{
     AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
     OrderRepair, RaiseLevel, Release, Renew, Restore, RestoreFinish, Revoke, RevokeCertificate,
-    RevokeToken, Token, WithdrawShare,
+    RevokeToken, SetRetention, Token, WithdrawShare,
 };
 use ledger::level::{HIGHEST, Level};
 use ledger::limits::BATCH_COMMANDS_MAX;
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::usage::{Page, Retention};
 use ledger::{CodecError, Ledger};
 use license::product::{NodeId, ProductName, Version};
 use license::reset::ResetTerms;
@@ -88,6 +89,10 @@ fn batch() -> Batch {
             by: ops(),
         }),
         Command::RaiseLevel(RaiseLevel { level: Level::LOWEST, by: ops() }),
+        Command::SetRetention(SetRetention {
+            retention: Retention::new(30, 128).unwrap(),
+            by: ops(),
+        }),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }
@@ -119,6 +124,18 @@ fn a_snapshot_has_the_bytes_it_always_had() {
     let bytes = ledger().snapshot();
     golden("snapshot-2.bin", &bytes);
     assert_eq!(Ledger::restore(&bytes), Ok(ledger()));
+}
+
+/// The page that the batch writes: seats, a place given up, an operator's word.
+#[test]
+fn a_page_of_history_has_the_bytes_it_always_had() {
+    let applied = Ledger::new().apply(300, 1, &batch());
+    let [page] = applied.pages.as_slice() else { panic!("one page") };
+    golden("page-1.bin", &page.bytes);
+    let read = Page::decode(&page.bytes).unwrap();
+    assert_eq!(read.encode(), page.bytes);
+    assert!(Page::decode(&page.bytes[..page.bytes.len() - 1]).is_err());
+    assert!(Page::decode(&[&page.bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]
@@ -204,6 +221,7 @@ proptest! {
     fn decoders_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = Batch::decode(&bytes);
         let _ = Ledger::restore(&bytes);
+        let _ = Page::decode(&[b"TRLU\x01\0", &bytes[..]].concat());
         let _ = Batch::decode(&[b"TRLB\x01\0", &bytes[..]].concat());
         let _ = Ledger::restore(&[b"TRLS\x01\0", &bytes[..]].concat());
     }

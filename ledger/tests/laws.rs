@@ -2,7 +2,8 @@
 //!
 //! Every answer is compared with a naive model (`model/`), and after every
 //! entry the ledger's own invariants are checked from scratch: S1 to S14 and
-//! S16 by the model's answers, S2, S5, S14, S18 and S19 directly.
+//! S16 by the model's answers, S2, S5, S14, S18 and S19 directly. At the end
+//! an auditor that knows only the usage records must come to the same seats.
 
 mod model;
 mod support;
@@ -16,12 +17,13 @@ use ledger::command::{
 };
 use ledger::name::{HolderName, Subject};
 use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::usage::WrittenPage;
 use ledger::{Event, Ledger};
 use license::product::{LicenseId, NodeId, ProductName, Version};
 use license::terms::Counting;
 use model::{Ask, Mode, Model, Paper, Said, Stands};
 use proptest::prelude::*;
-use support::{ISSUED, Issued, World, subject, terms};
+use support::{ISSUED, Issued, World, audit, subject, terms};
 
 /// Fresh requests draw from these; all else is about what is held or awaited.
 const IDS: u8 = 100;
@@ -248,6 +250,7 @@ struct Pair {
     last_token: u64,
     /// Every heartbeat so far: node, count, command.
     beats: Vec<(usize, u64, Command)>,
+    pages: Vec<WrittenPage>,
 }
 
 impl Pair {
@@ -261,6 +264,7 @@ impl Pair {
             last_log_id: None,
             last_token: 0,
             beats: Vec::new(),
+            pages: Vec::new(),
         };
         pair.enter(vec![(archive().genesis.clone(), Said::Done)]);
         pair
@@ -273,7 +277,9 @@ impl Pair {
         let index = self.log.len() as u64 * 100 + 1;
         assert_eq!(Batch::decode(&bytes).as_ref(), Ok(&batch));
         self.log.push((index, entry_term, bytes));
-        self.ledger.apply(index, entry_term, &batch)
+        let applied = self.ledger.apply(index, entry_term, &batch);
+        self.pages.extend(applied.pages.iter().cloned());
+        applied
     }
 
     fn enter(&mut self, commands: Vec<(Command, Said)>) {
@@ -508,12 +514,25 @@ impl Pair {
     /// S19: the whole log from the beginning makes the same ledger.
     fn replay(&self) {
         let mut replayed = Ledger::new();
+        let mut pages = Vec::new();
         for (index, term, bytes) in &self.log {
-            replayed.apply(*index, *term, &Batch::decode(bytes).unwrap());
+            pages.extend(replayed.apply(*index, *term, &Batch::decode(bytes).unwrap()).pages);
         }
+        assert_eq!(pages, self.pages, "a replay writes the same history");
         assert_eq!(replayed.hash(), self.ledger.hash(), "S18");
         assert_eq!(replayed.snapshot(), self.ledger.snapshot(), "S19");
         assert_eq!(replayed, self.ledger, "S19");
+    }
+}
+
+impl Pair {
+    /// The records alone come to the same seats and the same counts.
+    fn audit(&self) {
+        let report = audit(&self.ledger, &self.pages).expect("the history holds");
+        let counters = self.ledger.counters();
+        let told = (report.granted, report.released, report.expired, report.revoked);
+        let kept = (counters.granted, counters.released, counters.expired, counters.revoked);
+        assert_eq!(told, kept, "granted, released, expired, revoked");
     }
 }
 
@@ -578,5 +597,6 @@ proptest! {
             pair.play(step);
         }
         pair.replay();
+        pair.audit();
     }
 }

@@ -19,6 +19,7 @@ use ledger::command::{
 use ledger::level::Level;
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::usage::{Denied, Fact, Held, Page, Record};
 use ledger::{Applied, Event, Ledger};
 use license::product::{ClusterId, FirmCode, NodeId, ProductName, Version, WallTime};
 use license::reset::ResetTerms;
@@ -61,6 +62,8 @@ struct Teller {
     product: String,
     /// Whether shares and licenses coming and going are part of the story.
     watching: bool,
+    /// Usage records that nobody has read.
+    records: Vec<String>,
 }
 
 impl Teller {
@@ -80,6 +83,7 @@ impl Teller {
             beats: BTreeMap::new(),
             product: "cad".to_owned(),
             watching: false,
+            records: Vec::new(),
         }
     }
 
@@ -297,6 +301,7 @@ impl Teller {
                 self.watching = true;
                 String::new()
             }
+            "history" => lines(std::mem::take(&mut self.records).into_iter()),
             "tick" => self.apply_all(vec![], self.term),
             "restart" => {
                 let bytes = self.ledger.snapshot();
@@ -527,10 +532,12 @@ impl Teller {
             let commands = self.walls.keys().map(|node| self.beats[node].clone()).collect();
             self.index += 1;
             let applied = self.ledger.apply(self.index, self.term, &Batch { stamp, commands });
+            self.records.extend(records(&applied));
             said = self.events(&applied);
         }
         self.index += 1;
         let applied = self.ledger.apply(self.index, entry_term, &Batch { stamp, commands });
+        self.records.extend(records(&applied));
         said += &self.events(&applied);
         let answer = match applied.replies.as_slice() {
             [] => "ticked".to_owned(),
@@ -595,6 +602,63 @@ impl Teller {
             other => format!("{other:?}").to_lowercase(),
         }
     }
+}
+
+/// What an entry wrote into the history, but for the cluster's own comings and goings.
+fn records(applied: &Applied) -> Vec<String> {
+    let pages = applied.pages.iter().map(|page| Page::decode(&page.bytes).expect("its own page"));
+    let told = |(time, record): (ClusterTime, Record)| {
+        let seat = |seat: &Held| format!("{} {} {}", seat.token, seat.product, seat.subject);
+        Some(match record.fact {
+            Fact::Licensed(licensed) => format!(
+                "{time} {} serial {}: {} seats, {:?}",
+                licensed.product, licensed.serial.0, licensed.seats, licensed.counting
+            ),
+            Fact::Granted { seat: held, waited_ms: None, .. } => {
+                format!("{time} granted {}", seat(&held))
+            }
+            Fact::Granted { seat: held, waited_ms: Some(waited), .. } => {
+                format!("{time} granted {} after {waited} ms in the queue", seat(&held))
+            }
+            Fact::Denied(Denied { denial, times, since }) => {
+                let product = denial.product.map_or("*".to_owned(), |product| product.to_string());
+                let subject = denial.subject.map_or("*".to_owned(), |subject| subject.to_string());
+                let reason = denial.reason.label();
+                format!("{time} denied {product} {subject}: {reason}, {times} since {since}")
+            }
+            Fact::GaveUp { product, subject, waited_ms, reason, .. } => {
+                let reason = reason.label();
+                format!("{time} gave up {product} {subject}: {reason} after {waited_ms} ms")
+            }
+            Fact::RenewedLate { seat: held, silent_ms, left_ms } => {
+                format!(
+                    "{time} renewed late {}: {silent_ms} ms silent, {left_ms} left",
+                    seat(&held)
+                )
+            }
+            Fact::Moved { seat: held, to } => {
+                format!("{time} moved {} from {} to {to}", seat(&held), held.license)
+            }
+            Fact::RevokeOrdered { seat: held, by } => {
+                format!("{time} revoke ordered {} by {by}", seat(&held))
+            }
+            Fact::Ended { seat: held, ending, since } => {
+                format!("{time} {ending:?} {} since {since}", seat(&held)).to_lowercase()
+            }
+            Fact::RetentionSet { retention, by } => format!(
+                "{time} kept for {} days, {} MiB by {by}",
+                retention.days(),
+                retention.mebibytes()
+            ),
+            Fact::Formed { .. } | Fact::ServiceChanged { .. } | Fact::PartBegun { .. } => {
+                return None;
+            }
+        })
+    };
+    pages
+        .flat_map(|page| page.records.into_iter().map(move |record| (page.time, record)))
+        .filter_map(told)
+        .collect()
 }
 
 fn lines(lines: impl Iterator<Item = String>) -> String {

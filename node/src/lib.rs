@@ -28,6 +28,7 @@ pub mod peers;
 mod proposer;
 pub mod raft;
 mod reach;
+mod recall;
 mod repair;
 mod replace;
 mod revocation;

@@ -41,7 +41,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, expiry, greeting, health, heartbeat, revocation, signing, walls, watch};
+use crate::{api, expiry, greeting, health, heartbeat, recall, revocation, signing, walls, watch};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -267,6 +267,7 @@ where
         shares.clone(),
         clock,
     )));
+    background.spawn(within(recall::run(view.history().clone(), links.clone())));
     background.spawn(within(tell_waiters(service.clone(), view.clone(), events)));
 
     let (closer, closing_clients) = closing();

@@ -24,6 +24,7 @@ use crate::proposer::{Submission, UNCONFIRMED};
 use crate::raft::message::{pack, unpack};
 use crate::raft::{Raft, leader_hint};
 use crate::status::NodeStatus;
+use crate::store::history::History;
 use crate::store::machine::View;
 use crate::waiters::{Waiter, Waiters};
 
@@ -255,6 +256,11 @@ impl Service {
     /// This node's ledger, as far as it has applied.
     pub fn peek<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         self.inner.view.look(look)
+    }
+
+    /// The usage records that this node has.
+    pub(crate) fn history(&self) -> &History {
+        self.inner.view.history()
     }
 
     /// Who leads, as far as this node knows.

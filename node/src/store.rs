@@ -7,6 +7,7 @@ mod directory;
 mod embedded;
 pub mod entry;
 pub mod frame;
+pub mod history;
 pub mod keys;
 pub mod log;
 pub mod machine;

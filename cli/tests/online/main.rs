@@ -20,3 +20,4 @@ mod replace;
 mod seats;
 mod startup;
 mod up;
+mod usage;

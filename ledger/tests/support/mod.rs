@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
+use ledger::Ledger;
 use ledger::command::{
-    Attest, BeginReplacement, Blob, Command, Genesis, Install, Member, RepairShare, ResetClock,
-    RestorePart, RestorePlan, SignTerm,
+    Attest, BeginReplacement, Blob, Command, Genesis, Install, LogId, Member, RepairShare,
+    ResetClock, RestorePart, RestorePlan, SignTerm,
 };
 use ledger::level::Level;
 use ledger::limits::RESTORE_PART_BYTES;
 use ledger::name::{Address, Subject};
+use ledger::usage::audit::{Auditor, Charged, Ends, Fault, Report, Survey};
+use ledger::usage::{Page, WrittenPage};
 use license::build::{Build, BuildVersion};
 use license::container::{Container, Heartbeat};
 use license::package::{License, Package};
@@ -82,6 +85,46 @@ pub(crate) fn terms(product: &str, code: u32, tmr: u32, serial: u64, seats: u32)
         issued: ISSUED,
         extensions: Vec::new(),
     }
+}
+
+/// What an auditor must find at the end of this ledger's history.
+pub(crate) fn ends(ledger: &Ledger) -> Ends {
+    let reach = ledger.history();
+    let seats = ledger.seats(None).into_iter().map(|seat| {
+        let (product, license, subject) = (seat.product, seat.license, seat.subject);
+        (seat.token, Charged { product, license, subject })
+    });
+    Ends {
+        cluster: CLUSTER,
+        log_id: LogId { epoch: ledger.epoch(), index: ledger.applied(), position: 0 },
+        time: ledger.clock(),
+        first: reach.kept,
+        previous: reach.kept_previous,
+        pages: reach.pages,
+        head: reach.head,
+        live: seats.collect(),
+    }
+}
+
+/// Audits what of `pages` this ledger says is kept.
+pub(crate) fn audit(ledger: &Ledger, pages: &[WrittenPage]) -> Result<Report, Fault> {
+    let ends = ends(ledger);
+    let kept: Vec<&[u8]> = pages
+        .iter()
+        .filter(|page| page.number >= ends.first)
+        .map(|page| page.bytes.as_slice())
+        .collect();
+    audit_bytes(ends, &kept)
+}
+
+/// Audits pages, whatever they are.
+pub(crate) fn audit_bytes(ends: Ends, pages: &[&[u8]]) -> Result<Report, Fault> {
+    let mut survey = Survey::default();
+    pages.iter().filter_map(|bytes| Page::decode(bytes).ok()).for_each(|page| survey.read(&page));
+    let opening = survey.opening(&ends.live);
+    let mut auditor = Auditor::new(ends, opening);
+    pages.iter().try_for_each(|bytes| auditor.read(bytes))?;
+    auditor.finish()
 }
 
 impl World {

@@ -1,6 +1,7 @@
 //! What operators call: form, see, license, revoke.
 
 mod certificates;
+mod history;
 mod show;
 mod upgrade;
 
@@ -352,6 +353,22 @@ impl cluster_server::Cluster for Cluster {
         let (as_of, certificates) = self.read(Ledger::revoked_certificates).await?;
         let certificates = certificates.into_iter().map(show::revoked).collect();
         Ok(Response::new(v1::ListRevokedReply { as_of, certificates }))
+    }
+
+    async fn usage_pages(
+        &self,
+        request: Request<v1::UsagePagesRequest>,
+    ) -> Result<Response<v1::UsagePagesReply>, Status> {
+        self.operator(&request)?;
+        self.pages(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn set_usage_retention(
+        &self,
+        request: Request<v1::SetUsageRetentionRequest>,
+    ) -> Result<Response<v1::SetUsageRetentionReply>, Status> {
+        let by = self.operator(&request)?;
+        self.retain(by, request.get_ref()).await.map(Response::new)
     }
 }
 

@@ -161,6 +161,15 @@ pub(super) fn not_answered(why: &NotAnswered) -> No {
     }
 }
 
+/// This node installed a snapshot and is still fetching the history behind it.
+pub(super) fn history_incomplete(from: u64, until: u64) -> No {
+    let message = format!(
+        "this node is still fetching pages {from} to {} of the history from the others; ask again in a moment",
+        until.saturating_sub(1)
+    );
+    No::new((Code::Unavailable, "HISTORY_INCOMPLETE"), message, NOT_DONE, [])
+}
+
 /// The cluster was not formed, or its request not made.
 pub(super) fn not_formed(why: &FormationError) -> No {
     let message = why.to_string();
@@ -322,6 +331,7 @@ mod tests {
     #[test]
     fn whatever_is_not_answered_stands_in_the_table() {
         let leader = LeaderHint { node: 2, client_address: "b:22450".into() };
+        check(&history_incomplete(3, 5));
         for why in [
             NotAnswered::NoQuorum { detail: "no leader is known".into() },
             NotAnswered::NotLeader { leader: Some(leader) },

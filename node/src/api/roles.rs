@@ -50,6 +50,8 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "ResetClock", OPERATORS),
     call(CLUSTER, "RevokeCertificate", OPERATORS),
     call(CLUSTER, "ListRevoked", OPERATORS),
+    call(CLUSTER, "UsagePages", OPERATORS),
+    call(CLUSTER, "SetUsageRetention", OPERATORS),
 ];
 
 impl Call {

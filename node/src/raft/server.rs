@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
-    ForwardReply, ForwardRequest, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest,
-    RepairHalfReply, RepairHalfRequest, RepairReply, RepairRequest, RepairRestRequest,
-    SignTermReply, SignTermRequest, forward_reply,
+    ForwardReply, ForwardRequest, HelloReply, HelloRequest, HistoryReply, HistoryRequest, Packed,
+    PresentReply, PresentRequest, RepairHalfReply, RepairHalfRequest, RepairReply, RepairRequest,
+    RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
 };
 
 use super::message::{pack, unpack};
@@ -27,6 +27,7 @@ use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
 use crate::peers::{Incarnation, MESSAGE_BYTES_MAX};
 use crate::reach::Reach;
+use crate::recall::{PAGES_BYTES_MAX, PAGES_MAX};
 use crate::repair::Repairs;
 use crate::roster::Roster;
 use crate::service::Service;
@@ -178,7 +179,8 @@ fn may_be_forwarded(command: &Command) -> bool {
         | Command::OrderRepair(_)
         | Command::ResetClock(_)
         | Command::RevokeCertificate(_)
-        | Command::RaiseLevel(_) => false,
+        | Command::RaiseLevel(_)
+        | Command::SetRetention(_) => false,
     }
 }
 
@@ -362,5 +364,16 @@ impl Peer for PeerDoor {
     ) -> Result<Response<RepairReply>, Status> {
         let (caller, request) = self.admit(request)?;
         self.repairs.rest(caller, &request).map(Response::new)
+    }
+
+    async fn history(
+        &self,
+        request: Request<HistoryRequest>,
+    ) -> Result<Response<HistoryReply>, Status> {
+        let (_, HistoryRequest { from_page, until_page }) = self.admit(request)?;
+        let until = until_page.min(from_page.saturating_add(PAGES_MAX));
+        let pages = self.service.history().read(from_page..until, PAGES_BYTES_MAX).await;
+        let pages = pages.map_err(|why| Status::not_found(why.to_string()))?;
+        Ok(Response::new(HistoryReply { pages }))
     }
 }

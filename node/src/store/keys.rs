@@ -9,6 +9,8 @@
 //! | `10` index (u64)             | one log entry                           | before it is answered |
 //! | `20` snapshot (u64)          | what the snapshot covers, chunks, bytes | after its chunks     |
 //! | `21` snapshot (u64) # (u32)  | one chunk of the snapshot               | before its header    |
+//! | `30` page (u64)              | one page of the history                 | before the snapshot that covers it |
+//! | `31`                         | the pages of the history that are missing | before the snapshot that covers them |
 //!
 //! Numbers are big-endian, so that byte order is number order. Every value is
 //! framed by [`super::frame`]. First bytes are never reused for another meaning.
@@ -21,6 +23,7 @@ const MEMORY: u8 = 0x04;
 const ENTRY: u8 = 0x10;
 const SNAPSHOT: u8 = 0x20;
 const CHUNK: u8 = 0x21;
+const PAGE: u8 = 0x30;
 
 /// The vote.
 pub fn vote() -> Key {
@@ -110,12 +113,31 @@ pub fn chunks_from(id: u64) -> Range<Key> {
     numbered(CHUNK, id)..vec![CHUNK + 1]
 }
 
+/// Page `number` of the history.
+pub fn page(number: u64) -> Key {
+    numbered(PAGE, number)
+}
+
+/// The pages of the history whose number is in `numbers`.
+pub fn pages(numbers: Range<u64>) -> Range<Key> {
+    page(numbers.start)..page(numbers.end.max(numbers.start))
+}
+
+/// What of the history is missing.
+pub fn missing_pages() -> Key {
+    vec![0x31]
+}
+
 /// A key in words, for messages.
 pub fn describe(key: &[u8]) -> String {
     match (key, entry_index(key), snapshot_id(key)) {
         ([0x01], ..) => "the vote".to_owned(),
         ([0x02], ..) => "the committed log id".to_owned(),
         ([0x03], ..) => "the purged log id".to_owned(),
+        ([0x31], ..) => "the note of missing history".to_owned(),
+        ([PAGE, number @ ..], ..) if number.len() == 8 => {
+            format!("page {} of the history", number_of(number).unwrap_or_default())
+        }
         (_, Some(index), _) => format!("log entry {index}"),
         _ if memory_of(key).is_some() => {
             format!("the memory of node-{}", memory_of(key).unwrap_or_default())

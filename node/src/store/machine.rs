@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::Disk;
 use super::frame::{self, Damaged};
+use super::history::History;
 pub use super::snapshots::SnapshotBytes;
 use super::snapshots::Snapshots;
 use crate::raft::{Entry, LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -53,6 +54,7 @@ struct Shared {
     applied: RwLock<Applied>,
     progress: watch::Sender<Option<LogId>>,
     events: broadcast::Sender<Happened>,
+    history: History,
 }
 
 impl View {
@@ -64,6 +66,11 @@ impl View {
     /// Looks at the ledger alone.
     pub fn look<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         self.read(|applied| look(&applied.ledger))
+    }
+
+    /// The usage records of all that was applied.
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// The last applied entry, as it moves.
@@ -117,12 +124,14 @@ impl Machine {
     /// # Errors
     /// When the disk fails or the snapshot is damaged: the node must not start.
     pub async fn open(disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let snapshots = Arc::new(Snapshots::open(disk).await?);
+        let snapshots = Arc::new(Snapshots::open(Arc::clone(&disk)).await?);
         let applied = match snapshots.current().await? {
             Some(Snapshot { meta, snapshot }) => restore(&meta, &snapshot)?,
             None => Applied::default(),
         };
+        let history = History::open(disk, &applied.ledger.history()).await?;
         let view = View(Arc::new(Shared {
+            history,
             progress: watch::Sender::new(applied.last),
             events: broadcast::Sender::new(EVENTS_KEPT),
             applied: RwLock::new(applied),
@@ -149,6 +158,8 @@ impl Machine {
                 EntryPayload::Normal(proposal) => {
                     let LogId { leader_id, index } = entry.log_id;
                     let outcome = applied.ledger.apply(index, leader_id.term, &proposal.0);
+                    // Before anybody else can see how far the ledger's history reaches.
+                    shared.history.append(outcome.pages, applied.ledger.history().kept);
                     (outcome.replies, outcome.events)
                 }
             }
@@ -178,6 +189,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            self.view.history().room().await?;
             let replies = self.apply_entry(entry);
             if !self.view.look(Ledger::is_within_reach) {
                 // What this build knows of the entries behind it is not all of it.
@@ -193,15 +205,16 @@ impl RaftStateMachine<TypeConfig> for Machine {
     /// Encodes the ledger here and now, so that the snapshot is of one moment;
     /// writing it is the builder's work, beside further entries.
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let (meta, packed) = self.view.read(|applied| {
+        let (meta, packed, pages) = self.view.read(|applied| {
             let meta = SnapshotMeta {
                 last_log_id: applied.last,
                 last_membership: applied.membership.clone(),
             };
             let packed = pack(&applied.ledger, &meta);
-            (meta, packed)
+            (meta, packed, applied.ledger.history().pages)
         });
-        Builder { snapshots: Arc::clone(&self.snapshots), meta, packed }
+        let (snapshots, history) = (Arc::clone(&self.snapshots), self.view.history().clone());
+        Builder { snapshots, history, pages, meta, packed }
     }
 
     async fn install_snapshot(
@@ -210,6 +223,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: SnapshotBytes,
     ) -> io::Result<()> {
         let restored = restore(meta, &snapshot)?;
+        let have = self.view.look(|ledger| ledger.history().pages);
+        self.view.history().skip(have, &restored.ledger.history()).await?;
         // On disk before in memory: the log before it may be purged next.
         self.snapshots.save(meta, &snapshot).await?;
         *self.view.0.applied.write().unwrap_or_else(PoisonError::into_inner) = restored;
@@ -225,6 +240,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
 /// Writes one snapshot to disk.
 pub struct Builder {
     snapshots: Arc<Snapshots>,
+    history: History,
+    /// Pages of history that it covers.
+    pages: u64,
     meta: SnapshotMeta,
     packed: Result<SnapshotBytes, postcard::Error>,
 }
@@ -234,6 +252,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let snapshot = self.packed.clone().map_err(io::Error::other)?;
+        // Saving syncs them; from then on the log may forget their entries.
+        self.history.until_written(self.pages).await?;
         self.snapshots.save(&self.meta, &snapshot).await?;
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }

@@ -6,3 +6,4 @@ mod directory;
 mod history;
 mod promise;
 mod suite;
+mod usage;
