@@ -116,7 +116,7 @@ fn a_date_that_is_ahead_is_turned_back_by_the_vendor_once() {
 
     // No date is before the license's own issue: the vendor corrects that first.
     install(&first).says(&["was issued at", "later date"]);
-    caller.json(&["license", "install", &bench.license(2, 0)]);
+    caller.json(&["license", "install", &bench.license(2, -60_000)]);
     let done = caller.json(&["cluster", "clock-reset", &first]);
     assert_eq!(done["firm"], 6_000_010);
     eventually("the corrected license serves", || {

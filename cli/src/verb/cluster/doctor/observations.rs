@@ -41,8 +41,14 @@ pub(super) struct Problem {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct BalancerStatus {
     pub(super) ready: bool,
-    pub(super) leader: Option<u64>,
+    pub(super) leader: Option<BalancerLeader>,
     pub(super) nodes: Vec<BalancerNode>,
+}
+
+/// Whom a balancer leads clients to.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct BalancerLeader {
+    pub(super) node: u64,
 }
 
 /// A node as a balancer sees it.

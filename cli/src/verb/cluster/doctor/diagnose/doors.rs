@@ -116,7 +116,8 @@ fn of_balancer(seen: &Observations, balancer: &Seen<BalancerStatus>) -> Vec<Find
             "see the findings about it above, its /readyz and its log",
         ));
     }
-    if let (Some(theirs), Ok(cluster)) = (status.leader, &seen.cluster)
+    let theirs = status.leader.as_ref().map(|leader| leader.node);
+    if let (Some(theirs), Ok(cluster)) = (theirs, &seen.cluster)
         && theirs != cluster.leader
     {
         findings.push(Finding::warning(

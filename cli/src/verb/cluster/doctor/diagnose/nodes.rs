@@ -8,6 +8,8 @@ use wire::v1;
 use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
 
+/// A cluster that was formed just now, in cluster time, has not heard everybody yet.
+const YOUNG_MILLIS: u64 = 10_000;
 /// Entries a node may be behind: those of a few busy seconds.
 const LAG_MAX: u64 = 20_000;
 
@@ -155,7 +157,8 @@ fn as_the_leader_sees(
             "one of the two is damaged: compare versions, check both disks, and replace the one that the third node contradicts (`trine cluster replace`)",
         ));
     }
-    if !node.alive && answers {
+    let is_young = status.as_of.is_none_or(|as_of| as_of.stamp_ms < YOUNG_MILLIS);
+    if !node.alive && answers && !is_young {
         findings.push(Finding::error(
             "NODE_SILENT",
             name(node.id),

@@ -5,7 +5,9 @@ use wire::v1;
 use wire::v1::checkup::{Disk, Member, Syncs};
 
 use super::super::finding::{Finding, Severity};
-use super::super::observations::{BalancerNode, BalancerStatus, Observations, Problem, Seen};
+use super::super::observations::{
+    BalancerLeader, BalancerNode, BalancerStatus, Observations, Problem, Seen,
+};
 use super::{Thresholds, diagnose};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -66,6 +68,7 @@ fn healthy() -> Observations {
         ..Default::default()
     };
     let cluster = v1::StatusReply {
+        as_of: Some(v1::Envelope { stamp_ms: 3_600_000, ..Default::default() }),
         cluster_id: "c1".into(),
         leader: 1,
         nodes: [1, 2, 3].map(member).to_vec(),
@@ -80,8 +83,11 @@ fn healthy() -> Observations {
         health: format!("10.0.0.1{id}:22452"),
         error: None,
     };
-    let balancer =
-        BalancerStatus { ready: true, leader: Some(1), nodes: [1, 2, 3].map(probed).to_vec() };
+    let balancer = BalancerStatus {
+        ready: true,
+        leader: Some(BalancerLeader { node: 1 }),
+        nodes: [1, 2, 3].map(probed).to_vec(),
+    };
     Observations {
         cluster: Ok(cluster),
         nodes: vec![node(1), node(2), node(3)],
@@ -301,6 +307,11 @@ fn a_node_far_behind_is_a_warning() {
 fn a_node_that_the_leader_does_not_hear_is_an_error() {
     let change = |seen: &mut Observations| seen.cluster().nodes[1].alive = false;
     assert_eq!(found(change), [error("NODE_SILENT", "node-2")]);
+    let just_formed = |seen: &mut Observations| {
+        change(seen);
+        seen.cluster().as_of = Some(v1::Envelope { stamp_ms: 2_000, ..Default::default() });
+    };
+    assert_eq!(found(just_formed), []);
 }
 
 #[test]
@@ -370,7 +381,8 @@ fn a_balancer_that_points_at_the_wrong_place_is_told_which() {
     assert_eq!(found(probe), [error("BALANCER_SEES_NO_NODE", ABOUT)]);
     let unready = |seen: &mut Observations| seen.balancer().ready = false;
     assert_eq!(found(unready), [error("BALANCER_NOT_READY", ABOUT)]);
-    let leader = |seen: &mut Observations| seen.balancer().leader = Some(2);
+    let leader =
+        |seen: &mut Observations| seen.balancer().leader = Some(BalancerLeader { node: 2 });
     assert_eq!(found(leader), [warning("BALANCER_OTHER_LEADER", ABOUT)]);
     // A probe of a node that is down is that node's finding.
     let both = |seen: &mut Observations| {
