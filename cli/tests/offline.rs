@@ -137,6 +137,48 @@ fn certificates_are_issued_and_keys_stay_their_owners() {
     refused(dir.path(), 2, &["pki", "issue", "operator", "bob", "--dir", "elsewhere"]);
 }
 
+/// A renewal keeps the identity and the names, brings a new key, and keeps the
+/// old certificate so that it can be revoked by name.
+#[test]
+fn certificates_are_listed_and_renewed() {
+    let dir = dir();
+    let names = |listed: &Value| -> Vec<String> {
+        let rows = listed["certificates"].as_array().expect("a list");
+        rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    json(dir.path(), &["pki", "init"]);
+    let issue = ["pki", "issue", "node", "1", "--san", "node1.example", "--san", "10.0.0.11"];
+    json(dir.path(), &[&issue[..], &["--days", "5"]].concat());
+    json(dir.path(), &["pki", "issue", "operator", "alice", "--days", "20"]);
+    json(dir.path(), &["pki", "issue", "application", "cad"]);
+    let all = json(dir.path(), &["pki", "list"]);
+    assert_eq!(names(&all), ["node-1", "operator-alice", "application-cad", "ca"]);
+    let soon = run(dir.path(), &["--json", "pki", "list", "--expiring-within", "7d"]);
+    assert_eq!(code(&soon), Some(3), "a script is told");
+    let soon: Value = serde_json::from_slice(&soon.stdout).expect("JSON");
+    assert_eq!(names(&soon), ["node-1"]);
+
+    let file = |name: &str| fs::read(dir.path().join("pki").join(name)).expect(name);
+    let (old, old_key) = (file("node-1.pem"), file("node-1.key"));
+    let renewed = json(dir.path(), &["pki", "renew", "--expiring-within", "30d"]);
+    assert_eq!(renewed["renewed"].as_array().map(Vec::len), Some(2));
+    assert_eq!(renewed["renewed"][0]["identity"], "trine://peer/node-1");
+    assert_ne!(file("node-1.pem"), old);
+    assert_ne!(file("node-1.key"), old_key, "a new key");
+    let read = |bytes: &[u8]| pki::Summary::read(pki::Pem::new("node-1.pem", bytes)).expect("one");
+    let (before, after) = (read(&old), read(&file("node-1.pem")));
+    assert_eq!((after.identity, after.hosts), (before.identity, before.hosts));
+    assert!(after.expires > before.expires);
+
+    let left = json(dir.path(), &["pki", "list", "--expiring-within", "30d"]);
+    assert!(names(&left).is_empty(), "{left}");
+    let all = json(dir.path(), &["pki", "list", "--all"]);
+    assert_eq!(names(&all).iter().filter(|name| *name == "node-1").count(), 2);
+    refused(dir.path(), 2, &["pki", "renew", "operator-bob"]);
+    refused(dir.path(), 2, &["pki", "renew", "ca"]);
+    refused(dir.path(), 2, &["pki", "renew"]);
+}
+
 #[test]
 fn a_vendor_issues_what_inspect_explains() {
     let dir = dir();

@@ -24,6 +24,7 @@ use crate::admission::{AtTheDoor, TurnedAway};
 use crate::connect::Connector;
 use crate::endpoints::Endpoint;
 use crate::error::{Failure, Outcome, Reason, describe, find};
+use crate::identity::Bearer;
 
 /// How often an open connection is asked whether it still lives.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
@@ -132,7 +133,7 @@ fn not_sent(turned_away: &TurnedAway) -> ConnectionError {
 /// All connections of one client.
 pub(crate) struct Connections {
     connector: Arc<dyn Connector>,
-    authorization: Option<HeaderValue>,
+    bearer: Arc<Bearer>,
     connect_within: Duration,
     slots: Mutex<BTreeMap<(Endpoint, Lane), Slot>>,
     generations: AtomicU64,
@@ -148,12 +149,12 @@ const SLOTS_MAX: usize = 64;
 impl Connections {
     pub(crate) fn new(
         connector: Arc<dyn Connector>,
-        authorization: Option<HeaderValue>,
+        bearer: Arc<Bearer>,
         connect_within: Duration,
     ) -> Self {
         Self {
             connector,
-            authorization,
+            bearer,
             connect_within,
             slots: Mutex::default(),
             generations: AtomicU64::new(0),
@@ -228,7 +229,7 @@ impl Connections {
             }
         });
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        let authorization = self.authorization.clone();
+        let authorization = self.bearer.refreshed();
         Ok(Connection { sender, authorization, answers: Arc::default(), turned_away, generation })
     }
 }

@@ -72,7 +72,7 @@ impl Core {
             observer: options.observer,
             connections: Connections::new(
                 options.connector,
-                options.authorization,
+                options.bearer,
                 options.connect_within,
             ),
             endpoints: Mutex::new(Endpoints::new(options.endpoints)),

@@ -64,6 +64,7 @@ mod core;
 pub mod endpoints;
 mod error;
 pub mod hold;
+mod identity;
 mod lease;
 pub mod observe;
 mod operator;

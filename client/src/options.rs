@@ -7,18 +7,17 @@
 //! | `TRINE_CA` | PEM file of the cluster's CA |
 //! | `TRINE_CERT`, `TRINE_KEY` | PEM files of our certificate and its key |
 //! | `TRINE_TOKEN_FILE` | or a file with our bearer token |
+//!
+//! The files are read again whenever a connection is made anew.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-use http::HeaderValue;
-use pki::{Ca, Credentials, Pem, Shown, Trust};
 
 use crate::clock::{BootClock, Clock};
 use crate::connect::{Connector, Tls};
 use crate::endpoints::{Endpoint, InvalidEndpoint};
+use crate::identity::{Bearer, Files, Named};
 use crate::observe::{Observer, Unobserved};
 use crate::random::{Random, Seeded};
 
@@ -32,7 +31,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 pub struct Options {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) bearer: Arc<Bearer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Option<Arc<dyn Random>>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -108,7 +107,7 @@ impl Options {
         Self {
             endpoints,
             connector,
-            authorization: None,
+            bearer: Arc::new(Bearer::none()),
             clock: Arc::new(BootClock),
             random: None,
             observer: Arc::new(Unobserved),
@@ -140,14 +139,12 @@ impl Options {
             var("TRINE_HOST").or_else(|| var("CODEMETER_HOST")).ok_or(OptionsError::NoHost)?;
         let endpoints = Endpoint::parse_list(&hosts)
             .map_err(|source| OptionsError::Host { variable, source })?;
-        let ca = read(&var("TRINE_CA").ok_or(OptionsError::NoCa)?)?;
-        let token = var("TRINE_TOKEN_FILE");
-        let own = match (var("TRINE_CERT"), var("TRINE_KEY")) {
+        let named = |(variable, path): (&'static str, String)| Named { variable, path };
+        let ca = named(var("TRINE_CA").ok_or(OptionsError::NoCa)?);
+        let token = var("TRINE_TOKEN_FILE").map(named);
+        let pair = match (var("TRINE_CERT"), var("TRINE_KEY")) {
             (Some(_), Some(_)) if token.is_some() => return Err(OptionsError::TwoIdentities),
-            (Some(certificate), Some(key)) => {
-                let (certificate, key) = (read(&certificate)?, read(&key)?);
-                Some(Credentials::parse(ca.pem(), certificate.pem(), key.pem())?)
-            }
+            (Some(certificate), Some(key)) => Some((named(certificate), named(key))),
             (None, None) => None,
             (Some((present, _)), None) => {
                 return Err(OptionsError::HalfPair { present, absent: "TRINE_KEY" });
@@ -156,14 +153,12 @@ impl Options {
                 return Err(OptionsError::HalfPair { present, absent: "TRINE_CERT" });
             }
         };
-        let trust = Trust::new(&[Ca::parse(ca.pem())?])?;
-        let shown = own.as_ref().map(Shown::new).transpose()?;
-        let config = pki::client_config(&trust, shown.as_ref())?;
-        let options = Self::new(endpoints, Arc::new(Tls::new(config)));
-        match token {
-            Some(token) => options.token(&String::from_utf8_lossy(&read(&token)?.bytes)),
-            None => Ok(options),
+        let tls = Tls::from_files(Files::read(ca, pair)?)?;
+        let mut options = Self::new(endpoints, Arc::new(tls));
+        if let Some(token) = token {
+            options.bearer = Arc::new(Bearer::in_file(&token)?);
         }
+        Ok(options)
     }
 
     /// Shows this bearer token with every call.
@@ -171,15 +166,7 @@ impl Options {
     /// # Errors
     /// [`OptionsError::Token`] if it cannot be sent.
     pub fn token(mut self, token: &str) -> Result<Self, OptionsError> {
-        let token = token.trim();
-        let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
-        if !visible || !(1..=4096).contains(&token.len()) {
-            return Err(OptionsError::Token);
-        }
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| OptionsError::Token)?;
-        value.set_sensitive(true);
-        self.authorization = Some(value);
+        self.bearer = Arc::new(Bearer::fixed(token)?);
         Ok(self)
     }
 
@@ -243,25 +230,6 @@ impl fmt::Debug for Options {
     }
 }
 
-struct File {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-impl File {
-    fn pem(&self) -> Pem<'_> {
-        Pem::new(&self.name, &self.bytes)
-    }
-}
-
-/// Reads the file that a variable names.
-fn read((variable, path): &(&'static str, String)) -> Result<File, OptionsError> {
-    match std::fs::read(Path::new(path)) {
-        Ok(bytes) => Ok(File { name: path.clone(), bytes }),
-        Err(source) => Err(OptionsError::File { variable, path: path.clone(), source }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +255,7 @@ mod tests {
     fn a_token_never_shows_and_must_fit_one_line() {
         let options = Options::new(Vec::new(), Arc::new(Nowhere));
         let options = options.token(" secret\n").expect("one line");
-        assert!(!format!("{options:?} {:?}", options.authorization).contains("secret"));
+        assert!(!format!("{options:?} {:?}", options.bearer.refreshed()).contains("secret"));
         assert!(options.clone().token("two words").is_err());
         assert!(options.token("").is_err());
     }

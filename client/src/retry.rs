@@ -42,6 +42,11 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
             Reason::NotLeader | Reason::Draining => Next::Elsewhere(soon),
             Reason::NoQuorum | Reason::Unreachable | Reason::NotFormed => Next::Elsewhere(pause),
             Reason::Untrusted if failures < MISTRUST_MAX => Next::Elsewhere(pause),
+            // Over a new connection, which shows what the files hold now: the
+            // identity may have been renewed since this one was made.
+            Reason::NoIdentity | Reason::CertificateRevoked if failures == 0 => {
+                Next::Elsewhere(Duration::ZERO)
+            }
             Reason::Other => Next::Elsewhere(pause),
             _ => Next::Stop,
         },
@@ -115,6 +120,8 @@ mod tests {
     #[test]
     fn wrong_credentials_stop_the_asking() {
         assert_eq!(next(Outcome::NotDone, Reason::WrongRole, 0), Next::Stop);
+        assert!(matches!(next(Outcome::NotDone, Reason::NoIdentity, 0), Next::Elsewhere(_)));
+        assert_eq!(next(Outcome::NotDone, Reason::NoIdentity, 1), Next::Stop);
         assert!(matches!(next(Outcome::NotDone, Reason::Untrusted, 0), Next::Elsewhere(_)));
         assert_eq!(next(Outcome::NotDone, Reason::Untrusted, MISTRUST_MAX), Next::Stop);
     }

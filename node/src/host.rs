@@ -130,6 +130,7 @@ pub async fn run(
         tls: pki::server_config(&trust, &client_shown, ClientAuth::Optional)?,
         proxies: config.proxies.clone().into(),
         handshake: limits.handshake,
+        cuts_off: None,
         slots: slots(Listener::Client, limits.connections),
     };
     let peer_door = Door {
@@ -137,6 +138,7 @@ pub async fn run(
         // Peers dial one another directly.
         proxies: Arc::new([]),
         handshake: limits.handshake,
+        cuts_off: Some(trust.clone()),
         slots: slots(Listener::Peer, limits.connections),
     };
     let dial = TlsDial::new(pki::client_config(&trust, Some(&peer_shown))?, trust.clone());

@@ -17,6 +17,7 @@ pub mod entropy;
 mod expiry;
 pub mod formation;
 mod greeting;
+mod guarded;
 pub mod health;
 mod heartbeat;
 pub mod host;

@@ -1,5 +1,6 @@
 //! Raft as this node runs it: openraft's types with our entries, answers and addresses.
 
+mod forward;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod server;

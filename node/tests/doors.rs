@@ -129,6 +129,7 @@ impl Served {
                 .expect("TLS"),
             proxies: proxies.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             handshake: limits.handshake,
+            cuts_off: None,
             slots: Slots::new(
                 Listener::Client,
                 limits.connections,

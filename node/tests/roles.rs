@@ -13,9 +13,11 @@ use node::api::gate::Gate;
 use node::api::roles::CALLS;
 use node::api::room::Place;
 use node::config::{Config, Limits};
-use node::identity::{Caller, Peer, application, token_digest};
+use node::identity::{Caller, Peer, Role, application, token_digest};
 use node::telemetry::Metrics;
 use pki::Fingerprint;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -23,26 +25,18 @@ use tower::ServiceExt;
 
 const SECRET: &str = "trine_0123456789abcdef";
 
-const PROTOS: [&str; 2] = [
-    include_str!("../../wire/proto/trine/v1/licensing.proto"),
-    include_str!("../../wire/proto/trine/v1/cluster.proto"),
-];
-
-/// Every call as the protocol files declare it: service and name.
+/// Every call of the client listener as the compiled protocol declares it:
+/// service and name.
 fn declared() -> BTreeSet<(String, String)> {
-    let mut calls = BTreeSet::new();
-    for proto in PROTOS {
-        let mut service = String::new();
-        for line in proto.lines().map(str::trim) {
-            let word = |text: &str| text.split([' ', '(']).next().unwrap_or_default().to_owned();
-            if let Some(rest) = line.strip_prefix("service ") {
-                service = format!("trine.v1.{}", word(rest));
-            } else if let Some(rest) = line.strip_prefix("rpc ") {
-                calls.insert((service.clone(), word(rest)));
-            }
-        }
-    }
-    calls
+    let files = FileDescriptorSet::decode(wire::DESCRIPTORS).expect("descriptors").file;
+    let ours = files.iter().filter(|file| file.package() == "trine.v1");
+    let calls = ours.flat_map(|file| {
+        file.service.iter().flat_map(|service| {
+            let name = format!("{}.{}", file.package(), service.name());
+            service.method.iter().map(move |method| (name.clone(), method.name().to_owned()))
+        })
+    });
+    calls.collect()
 }
 
 fn limits() -> Limits {
@@ -138,9 +132,8 @@ async fn a_revoked_certificate_makes_no_call() {
     let routes = Gate::new(&limits(), metrics, |_| Some(application("robot").expect("a name")))
         .refusing(move |shown| *shown == shut_out && looked_up.load(Ordering::Relaxed))
         .guard(Router::new().fallback(nod));
-    let ask = async |uri: &str, certificate: Fingerprint| {
-        let mut request =
-            Request::post("/trine.v1.Licensing/Renew").body(Body::empty()).expect("a request");
+    let ask = async |uri: &str, path: &str, certificate: Fingerprint| {
+        let mut request = Request::post(path).body(Body::empty()).expect("a request");
         let identity = Some(uri.parse().expect("an identity"));
         let certificate = Some(certificate);
         let peer = Peer { address: [127, 0, 0, 1].into(), identity, certificate };
@@ -151,14 +144,22 @@ async fn a_revoked_certificate_makes_no_call() {
         let response = routes.clone().oneshot(request).await.expect("an answer");
         Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
     };
-    for uri in ["trine://application/cad", "trine://operator/ana"] {
+    let asked = CALLS.iter().flat_map(|call| {
+        let path = format!("/{}/{}", call.service, call.name);
+        let roles = call.roles.iter().map(|role| match role {
+            Role::Application => "trine://application/cad",
+            Role::Operator => "trine://operator/ana",
+        });
+        roles.map(move |uri| (uri, path.clone())).collect::<Vec<_>>()
+    });
+    for (uri, path) in asked {
         is_revoked.store(false, Ordering::Relaxed);
-        assert_eq!(ask(uri, shut_out).await.code(), Code::Ok);
+        assert_eq!(ask(uri, &path, shut_out).await.code(), Code::Ok);
         is_revoked.store(true, Ordering::Relaxed);
-        let refused = ask(uri, shut_out).await;
+        let refused = ask(uri, &path, shut_out).await;
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(reason(&refused), "CERTIFICATE_REVOKED");
-        assert_eq!(ask(uri, Fingerprint([8; 32])).await.code(), Code::Ok, "his new one");
+        assert_eq!(ask(uri, &path, Fingerprint([8; 32])).await.code(), Code::Ok, "his new one");
     }
 }
 

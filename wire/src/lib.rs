@@ -13,6 +13,10 @@ pub mod peer {
     tonic::include_proto!("trine.peer.v1");
 }
 
+/// What the stubs were generated from: a `google.protobuf.FileDescriptorSet`,
+/// for whoever must know of every call there is.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The domain of every `google.rpc.ErrorInfo` of Trine.
 pub const ERROR_DOMAIN: &str = "trine";
 

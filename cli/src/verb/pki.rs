@@ -1,6 +1,10 @@
 //! `trine pki`: a small cluster CA and the certificates it signs.
 
 mod enroll;
+mod list;
+mod renew;
+mod revoke;
+mod shelf;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +24,7 @@ use license::product::WallTime;
 
 pub use enroll::certify;
 
-/// Make a cluster CA, and certificates for nodes, applications and operators
+/// Make a cluster CA and its certificates, renew them, revoke them
 ///
 /// Nodes, operators and applications prove who they are by certificates of one
 /// cluster CA. This makes a small one in a directory; keys are readable by their
@@ -33,7 +37,10 @@ Examples:
   trine pki init --dir pki --name \"ACME Trine CA\"
   trine pki issue node 1 --dir pki --san node1.acme.example --san 10.0.0.11
   trine pki issue application render-farm --dir pki
-  trine pki issue operator alice --dir pki --days 90")]
+  trine pki issue operator alice --dir pki --days 90
+  trine pki list --dir pki --expiring-within 30d
+  trine pki renew --dir pki --expiring-within 30d
+  trine pki revoke operator-alice --dir pki")]
 pub struct Pki {
     #[command(subcommand)]
     action: Action,
@@ -44,6 +51,10 @@ enum Action {
     Init(Init),
     Issue(Issue),
     Enroll(enroll::Enroll),
+    List(list::List),
+    Renew(renew::Renew),
+    Revoke(revoke::Revoke),
+    Revoked(revoke::Revoked),
 }
 
 /// Make the cluster CA: ca.pem to hand out, ca.key to lock away
@@ -153,6 +164,10 @@ impl Pki {
             Action::Init(init) => init.run(&call.world)?,
             Action::Issue(issue) => issue.run(&call.world)?,
             Action::Enroll(enroll) => return enroll.run(call),
+            Action::List(list) => return list.run(call),
+            Action::Renew(renew) => return renew.run(call),
+            Action::Revoke(revoke) => return revoke.run(call),
+            Action::Revoked(revoked) => return revoked.run(call),
         };
         call.console.result(&written, |page| {
             let title = format!("Issued {} until {}", written.identity, written.expires);

@@ -6,6 +6,7 @@
 
 mod amnesia;
 mod caller;
+mod certificates;
 mod clock;
 mod cluster;
 mod disk;

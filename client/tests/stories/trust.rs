@@ -86,6 +86,43 @@ async fn a_bearer_token_goes_with_every_call() {
     assert_eq!(client.whoami().await.unwrap().subject, "Bearer s3cret");
 }
 
+/// Who renews a token replaces the file; the next connection shows what is in
+/// it then.
+#[tokio::test]
+async fn a_renewed_token_is_shown_by_the_next_connection() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), authority());
+    let cluster = cluster(&authority, ClientAuth::Optional).await;
+    let host = &cluster.endpoints()[0];
+    let options = environment(dir.path(), host, &authority, None, Some("first"));
+    let client = Client::connect(options.clone()).await.unwrap();
+    assert_eq!(client.whoami().await.unwrap().subject, "Bearer first");
+    std::fs::write(dir.path().join("token"), "second\n").unwrap();
+    assert_eq!(client.whoami().await.unwrap().subject, "Bearer first", "the connection stands");
+    let anew = Client::connect(options.clone()).await.unwrap();
+    assert_eq!(anew.whoami().await.unwrap().subject, "Bearer second");
+    std::fs::write(dir.path().join("token"), "").unwrap();
+    let anew = Client::connect(options).await.unwrap();
+    assert_eq!(anew.whoami().await.unwrap().subject, "Bearer second", "the last good one");
+}
+
+/// Half a pair is not shown.
+#[tokio::test]
+async fn a_new_ca_and_certificate_are_taken_up_together() {
+    let (dir, old, new) = (tempfile::tempdir().unwrap(), authority(), authority());
+    let cluster = cluster(&new, ClientAuth::Required).await;
+    let own = old.issue_application("press-4", validity()).unwrap();
+    let options = environment(dir.path(), &cluster.endpoints()[0], &old, Some(own), None);
+    let renewed = new.issue_application("press-4", validity()).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("ca.pem", &new.pem().certificate_pem);
+    write("own.pem", &renewed.certificate_pem);
+    let client = Client::connect(options.patience(Duration::from_millis(200))).await.unwrap();
+    let half = client.whoami().await.unwrap_err();
+    assert_eq!(half.failure().reason, Reason::Untrusted, "the old CA with the old pair");
+    write("own.key", &renewed.key_pem);
+    client.whoami().await.expect("the files hold again");
+}
+
 #[tokio::test]
 async fn a_server_of_another_ca_is_not_believed() {
     let (dir, authority, stranger) = (tempfile::tempdir().unwrap(), authority(), authority());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{Fingerprint, IdentityError};
+use pki::{Fingerprint, IdentityError, Trust};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use super::proxy::{self, Forwarded, ProxyError};
 use super::slots::Slot;
 use super::{Connection, Incoming, Slots};
 use crate::config::Network;
+use crate::guarded::Guarded;
 use crate::identity::Peer;
 
 /// Who is let in at one TLS listener.
@@ -27,6 +28,9 @@ pub struct Door {
     pub proxies: Arc<[Network]>,
     /// PROXY header and handshake together.
     pub handshake: Duration,
+    /// Ends connections whose certificate is revoked, where nobody is to be told
+    /// why: callers of the client listener hear it from the gate.
+    pub cuts_off: Option<Trust>,
     /// How many connections there may be.
     pub slots: Slots,
 }
@@ -37,7 +41,7 @@ pub struct TlsIncoming {
     listener: TcpListener,
     door: Door,
     /// Those that knocked; each task ends by the handshake's deadline.
-    knocking: JoinSet<Option<Connection<TlsStream<TcpStream>>>>,
+    knocking: JoinSet<Option<Connection<Guarded<TlsStream<TcpStream>>>>>,
 }
 
 /// Why a connection was closed at the door.
@@ -97,7 +101,7 @@ impl TlsIncoming {
 }
 
 impl Incoming for TlsIncoming {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = Guarded<TlsStream<TcpStream>>;
 
     async fn accept(&mut self) -> Connection<Self::Stream> {
         loop {
@@ -119,7 +123,7 @@ impl Door {
         mut stream: TcpStream,
         from: SocketAddr,
         mut slot: Slot,
-    ) -> Result<Connection<TlsStream<TcpStream>>, Refused> {
+    ) -> Result<Connection<Guarded<TlsStream<TcpStream>>>, Refused> {
         let mut address = from.ip().to_canonical();
         let is_balancer = self.proxies.iter().any(|network| network.contains(address));
         if is_balancer && let Forwarded::For(client) = proxy::read_header(&mut stream).await? {
@@ -136,6 +140,7 @@ impl Door {
         if identity.is_none() && !slot.count_anonymous() {
             return Err(Refused::TooManyAnonymous);
         }
+        let stream = Guarded::new(stream, certificate.zip(self.cuts_off.clone()));
         Ok(Connection::counted(stream, Peer { address, identity, certificate }, slot))
     }
 }

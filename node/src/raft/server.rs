@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use ledger::command::{Command, Restore};
+use ledger::command::Command;
 use license::product::{ClusterId, NodeId};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::vote::RaftLeaderId as _;
@@ -20,6 +20,7 @@ use wire::peer::{
     RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
 };
 
+use super::forward::may_be_forwarded;
 use super::message::{pack, unpack};
 use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote};
 use crate::acquaintance::{Acquaintances, Unmet};
@@ -151,37 +152,6 @@ fn require_own(vote: &Vote, caller: u64) -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::permission_denied(format!("node-{caller} shows the vote of another node")))
-}
-
-/// What a node may hand on for somebody else, or says for itself. What only an
-/// operator may ask reaches the leader on the operator's own connection, so a
-/// follower cannot act as one.
-fn may_be_forwarded(command: &Command) -> bool {
-    match command {
-        Command::Acquire(_) | Command::Renew(_) | Command::Release(_) | Command::Cancel(_) => true,
-        // These carry proofs of their own; genesis counts once, and a restore
-        // only before the cluster is formed.
-        Command::Attest(_)
-        | Command::Heartbeat(_)
-        | Command::Genesis(_)
-        | Command::RepairShare(_)
-        | Command::Restore(Restore::Begin(_)) => true,
-        Command::Revoke(_)
-        | Command::Install(_)
-        | Command::SignTerm(_)
-        | Command::WithdrawShare(_)
-        | Command::IssueToken(_)
-        | Command::RevokeToken(_)
-        | Command::Restore(Restore::Part(_) | Restore::Finish(_))
-        | Command::BeginReplacement(_)
-        | Command::FinishReplacement(_)
-        | Command::AbandonReplacement(_)
-        | Command::OrderRepair(_)
-        | Command::ResetClock(_)
-        | Command::RevokeCertificate(_)
-        | Command::RaiseLevel(_)
-        | Command::SetRetention(_) => false,
-    }
 }
 
 /// Only a stopped Raft fails here; the process is about to end and says why itself.

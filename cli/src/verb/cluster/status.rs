@@ -130,8 +130,31 @@ struct Node {
     clock_offset_ms: Option<i64>,
     /// Its wall clock less the clock that license dates run on, in milliseconds.
     clock_ahead_ms: Option<i64>,
+    /// The certificates that its connections stand on.
+    certificates: Vec<InUse>,
     /// Why it did not answer, if it did not.
     problem: Option<String>,
+}
+
+/// A certificate of one node, or the CA it believes.
+#[derive(Debug, Serialize)]
+struct InUse {
+    /// client, peer or ca.
+    which: String,
+    /// SHA-256 of the certificate (DER).
+    fingerprint: String,
+    /// RFC 3339.
+    expires: String,
+    #[serde(skip)]
+    expires_at: WallTime,
+}
+
+impl From<v1::CertificateInUse> for InUse {
+    fn from(one: v1::CertificateInUse) -> Self {
+        let expires_at = WallTime(one.expires_ms);
+        let expires = show_date(expires_at);
+        Self { which: one.which, fingerprint: one.fingerprint, expires, expires_at }
+    }
 }
 
 impl Status {
@@ -150,7 +173,7 @@ impl Status {
         match status {
             Ok(status) => {
                 let report = Report::whole(&connection, status).await;
-                call.console.result(&report, |page| report.show(page))?;
+                call.console.result(&report, |page| report.show(page, call.world.wall_time()))?;
                 Ok(Exit::Done)
             }
             Err(error) => {
@@ -162,7 +185,7 @@ impl Status {
                 if report.nodes.iter().all(|node| node.problem.is_some()) {
                     return Err(failure);
                 }
-                call.console.result(&report, |page| report.show(page))?;
+                call.console.result(&report, |page| report.show(page, call.world.wall_time()))?;
                 Ok(Exit::Unreachable)
             }
         }
@@ -246,7 +269,7 @@ impl Report {
         }
     }
 
-    fn show(&self, page: &mut Page) {
+    fn show(&self, page: &mut Page, now: WallTime) {
         match &self.cluster {
             Some(whole) => whole.show(page),
             None => {
@@ -263,6 +286,9 @@ impl Report {
             ],
             self.nodes.iter().map(Node::row),
         );
+        for node in &self.nodes {
+            node.warn_of_certificates(page, now);
+        }
         if !self.licenses.is_empty() {
             report::license_table(&self.licenses, page);
         } else if self.quorum {
@@ -298,7 +324,28 @@ impl Whole {
     }
 }
 
+/// From then on an operator is told of a certificate's end.
+const EXPIRY_NOTICE_MILLIS: i64 = 30 * 24 * 60 * 60 * 1_000;
+
 impl Node {
+    fn warn_of_certificates(&self, page: &mut Page, now: WallTime) {
+        let id = self.id.map_or_else(|| self.address.clone(), |id| format!("node-{id}"));
+        for one in &self.certificates {
+            if one.expires_at > now.plus_millis(EXPIRY_NOTICE_MILLIS) {
+                continue;
+            }
+            let is_over = one.expires_at < now;
+            let (tone, verb) =
+                if is_over { (Tone::Bad, "expired") } else { (Tone::Warning, "expires") };
+            let text = format!(
+                "{id}: its {} certificate {verb} at {}; renew it with `trine pki renew`",
+                one.which, one.expires
+            );
+            let text = page.tone(tone, &text);
+            page.line(text);
+        }
+    }
+
     fn row(&self) -> Vec<Cell> {
         let number =
             |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
@@ -355,6 +402,7 @@ async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> Vec<Node> 
                 id: Some(own.id),
                 address,
                 role: own.role,
+                certificates: own.certificates.into_iter().map(InUse::from).collect(),
                 version: Some(own.version),
                 highest_level: Some(own.highest_level),
                 engine: Some(own.engine),
