@@ -38,6 +38,7 @@ fn genesis() -> Entry {
         vendor_roots: Vec::new(),
         members: (1..=3).map(member).collect(),
         formed: WallTime(0),
+        level: ledger::level::Level::LOWEST,
     };
     entry(1, vec![Command::Genesis(genesis)])
 }
