@@ -18,6 +18,7 @@ pub mod files;
 pub mod online;
 pub mod passphrase;
 pub mod report;
+pub mod sealed;
 pub mod server;
 pub mod usage;
 pub mod vendor_dir;

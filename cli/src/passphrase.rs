@@ -25,6 +25,15 @@ pub enum Typing {
 
 /// Finds the passphrase: the file, else [`VARIABLE`], else the terminal.
 pub fn find(file: Option<&Path>, typing: Typing) -> Result<Zeroizing<String>, Failure> {
+    find_in(VARIABLE, file, typing)
+}
+
+/// The same with another variable than [`VARIABLE`].
+pub fn find_in(
+    variable: &str,
+    file: Option<&Path>,
+    typing: Typing,
+) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
         let bytes = Zeroizing::new(files::read("passphrase file", path, 4_096)?);
         let text = std::str::from_utf8(&bytes).map_err(|_| {
@@ -32,18 +41,18 @@ pub fn find(file: Option<&Path>, typing: Typing) -> Result<Zeroizing<String>, Fa
         })?;
         return Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
     }
-    if let Some(value) = environment(VARIABLE) {
+    if let Some(value) = environment(variable) {
         let text =
-            value.into_string().map_err(|_| Failure::usage(format!("{VARIABLE} is not text")))?;
+            value.into_string().map_err(|_| Failure::usage(format!("{variable} is not text")))?;
         return Ok(Zeroizing::new(text));
     }
-    ask(typing)
+    ask(variable, typing)
 }
 
-fn ask(typing: Typing) -> Result<Zeroizing<String>, Failure> {
+fn ask(variable: &str, typing: Typing) -> Result<Zeroizing<String>, Failure> {
     let nobody = || {
         Failure::usage("a passphrase is needed and there is no terminal to ask on")
-            .next(format!("give --passphrase-file, or set {VARIABLE}"))
+            .next(format!("give --passphrase-file, or set {variable}"))
     };
     let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(|_| nobody())?;
     if !terminal.is_terminal() {

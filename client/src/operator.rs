@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 use wire::v1::{self, cluster_client::ClusterClient};
 
 use crate::connection::Connection;
@@ -278,6 +278,43 @@ impl Operator {
         self.ask(|mut cluster| async move { cluster.set_usage_retention(request).await }).await
     }
 
+    /// The ledger as it is now, as a backup that nobody has encrypted yet.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn backup(&self) -> Result<Streaming<v1::BackupChunk>, CallError> {
+        self.ask(|mut cluster| async move { cluster.backup(v1::BackupRequest {}).await }).await
+    }
+
+    /// Hands over one part of a backup that is being restored.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn restore_part(&self, part: v1::RestorePartRequest) -> Result<(), CallError> {
+        self.ask(|mut cluster| {
+            let part = part.clone();
+            async move { cluster.restore_part(part).await }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Puts a backup in force whose parts were handed over. Asking again is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn finish_restore(
+        &self,
+        backup: [u8; 32],
+    ) -> Result<v1::FinishRestoreReply, CallError> {
+        let request = v1::FinishRestoreRequest { backup: backup.to_vec() };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.finish_restore(request).await }
+        })
+        .await
+    }
+
     async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -313,6 +350,17 @@ impl AtNode {
     /// Refused, not done, or not known.
     pub async fn init(&self) -> Result<v1::InitReply, CallError> {
         self.ask(|mut cluster| async move { cluster.init(v1::InitRequest {}).await }).await
+    }
+
+    /// Begins to restore a backup, or goes on with it. Asking again is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn begin_restore(
+        &self,
+        request: v1::BeginRestoreRequest,
+    ) -> Result<v1::BeginRestoreReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.begin_restore(request).await }).await
     }
 
     /// The node as it sees itself; works without a quorum.

@@ -1,5 +1,6 @@
 //! Reading the ledger: what the node needs to act, and what operators see.
 
+use license::container::ContainerSerial;
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
 use crate::charter::Charter;
@@ -255,6 +256,13 @@ impl Ledger {
     pub fn packages(&self, license: LicenseId) -> Vec<PackageView<'_>> {
         let installed = self.state.licenses.get(&license).into_iter();
         installed.flat_map(Installed::editions).map(Edition::view).collect()
+    }
+
+    /// The containers that the shares of a license are in, those that were made
+    /// again too: of the edition in force, then of the update on its way.
+    pub fn share_containers(&self, license: LicenseId) -> Vec<[ContainerSerial; 3]> {
+        let installed = self.state.licenses.get(&license).into_iter();
+        installed.flat_map(Installed::editions).map(|e| e.license.containers()).collect()
     }
 
     /// Editions that two shares have not yet signed for the current term.

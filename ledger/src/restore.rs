@@ -254,12 +254,11 @@ fn unprove(state: &mut State) {
     let licenses: Vec<_> = state.licenses.iter().map(|(id, _)| *id).collect();
     for id in licenses {
         state.licenses.update(&id, |installed| {
-            for edition in [Some(&mut installed.current), installed.next.as_mut()] {
-                let Some(edition) = edition else { continue };
+            installed.each_edition(|edition| {
                 edition.attested.clear();
                 edition.signed_term = None;
                 edition.repairs.clear();
-            }
+            });
         });
     }
 }

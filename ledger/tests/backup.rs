@@ -10,7 +10,7 @@ use ledger::backup::{Backup, Front, Header};
 use ledger::command::{
     Acquire, Batch, Command, LeaseId, Outcome, Refusal, Restore, RestoreFinish, RestoreRefusal,
 };
-use ledger::limits::RESTORE_PART_BYTES;
+use ledger::limits::{RESTORE_BYTES_MAX, RESTORE_PART_BYTES};
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::{CodecError, Ledger};
@@ -147,6 +147,29 @@ fn what_is_restored_is_what_was_backed_up_but_for_the_epoch() {
     assert_eq!(after.quiet_until(), Some(before.clock().plus_millis(60_000)));
     assert!(after.restoring().is_none());
     assert!(after.members().iter().all(|member| !member.live), "nobody was heard here yet");
+}
+
+#[test]
+fn a_restore_has_a_stated_size() {
+    let (world, _) = large();
+    let mut plan = world.plan(&[7], 1_000, 0);
+    let mut begin = |bytes: u64| {
+        plan.bytes = bytes;
+        take(&mut Ledger::new(), 1, Restore::Begin(plan.clone()))
+    };
+    assert_eq!(begin(RESTORE_BYTES_MAX), Outcome::Done);
+    for bytes in [0, RESTORE_BYTES_MAX + 1] {
+        let Outcome::Refused(refusal) = begin(bytes) else { panic!("{bytes} bytes are taken") };
+        assert!(refusal.to_string().contains("4294967296"), "{refusal}");
+    }
+    let (mut ledger, long) = (Ledger::new(), vec![7; RESTORE_PART_BYTES + 1]);
+    take(&mut ledger, 1, Restore::Begin(world.plan(&long, 1_000, 0)));
+    let mut part = world.part(&long, 0);
+    part.bytes = ledger::command::Blob(long);
+    let Outcome::Refused(refusal) = take(&mut ledger, 2, Restore::Part(part)) else {
+        panic!("a part that is too long is taken")
+    };
+    assert!(refusal.to_string().contains("part 0"), "{refusal}");
 }
 
 /// A backup that hides a wrong state behind right checksums restores nothing.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use ledger::command::{Outcome, Reply};
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 use wire::v1::cluster_server::ClusterServer;
 use wire::v1::licensing_server::LicensingServer;
@@ -60,6 +61,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         data,
         answers,
         replacer: Replacer::default(),
+        backups: Arc::new(Semaphore::new(1)),
     };
     let routes = tonic::service::Routes::new(
         LicensingServer::new(licensing).max_decoding_message_size(bytes_max),

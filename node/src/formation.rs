@@ -1,9 +1,12 @@
 //! Forming the cluster: three containers under one new identity, once.
 
+pub(crate) mod restore;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal};
+use ledger::CodecError;
+use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal, Reply};
 use ledger::level::{HIGHEST, Level};
 use license::container::VirtualSerial;
 use license::product::{ClusterId, NodeId};
@@ -88,6 +91,29 @@ pub enum FormationError {
         /// What happened.
         reason: String,
     },
+    /// A backup is restored into nodes that have nothing to lose.
+    #[error(
+        "{node} belongs to a formed cluster: a backup is restored into three nodes that do not (stop all three, put their data directories aside, start them with empty ones)"
+    )]
+    MemberFormed {
+        /// Who.
+        node: NodeId,
+    },
+    /// Two builds could read the backup differently.
+    #[error(
+        "{node} runs version {theirs} and this node {ours}: restore with one version on all three nodes"
+    )]
+    OtherVersion {
+        /// Who.
+        node: NodeId,
+        /// Its version.
+        theirs: String,
+        /// This node's.
+        ours: String,
+    },
+    /// It is no backup, or of another build.
+    #[error("{0}")]
+    Backup(#[from] CodecError),
     /// A container's request, or all three together, do not hold.
     #[error("the containers do not make a cluster: {0}")]
     Containers(String),
@@ -132,14 +158,7 @@ impl Formation {
             .map(|request| Member { node: request.node(), container: request.identity().clone() })
             .collect();
 
-        let nodes: std::collections::BTreeMap<_, _> =
-            self.roster.configured().iter().map(|(node, found)| (node.0, found.clone())).collect();
-        match self.raft.initialize(nodes).await {
-            // Someone began before and did not finish.
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-            Err(error) => return Err(FormationError::Raft(error.to_string())),
-        }
-
+        self.start_raft().await?;
         let genesis = Genesis {
             cluster,
             ca_digest: self.ca.digest(),
@@ -148,25 +167,39 @@ impl Formation {
             formed: self.clock.wall(),
             level: self.level().await?,
         };
-        let command = Command::Genesis(genesis);
-        // The first election takes a moment; while there is no leader nothing is done.
+        match self.submit_first(Command::Genesis(genesis)).await?.outcome {
+            Outcome::Refused(Refusal::Genesis(GenesisRefusal::AlreadyFormed)) => {
+                Err(FormationError::AlreadyFormed)
+            }
+            Outcome::Refused(refusal) => Err(FormationError::Refused(refusal)),
+            _ => Ok(Formed { cluster, virtual_container: VirtualSerial::of(&cluster) }),
+        }
+    }
+
+    /// Gives Raft its first members.
+    async fn start_raft(&self) -> Result<(), FormationError> {
+        let nodes: std::collections::BTreeMap<_, _> =
+            self.roster.configured().iter().map(|(node, found)| (node.0, found.clone())).collect();
+        match self.raft.initialize(nodes).await {
+            // Someone began before and did not finish.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(FormationError::Raft(error.to_string())),
+        }
+    }
+
+    /// Submits the first command of a log. The first election takes a moment;
+    /// while there is no leader nothing is done.
+    async fn submit_first(&self, command: Command) -> Result<Reply, FormationError> {
         let give_up = Instant::now() + ELECTION_WAIT_MAX;
-        let reply = loop {
+        loop {
             match self.service.submit(command.clone()).await {
                 Err(NotAnswered::NoQuorum { .. } | NotAnswered::NotFormed)
                     if Instant::now() < give_up =>
                 {
                     tokio::time::sleep(PAUSE).await;
                 }
-                answer => break answer?,
+                answer => return Ok(answer?),
             }
-        };
-        match reply.outcome {
-            Outcome::Refused(Refusal::Genesis(GenesisRefusal::AlreadyFormed)) => {
-                Err(FormationError::AlreadyFormed)
-            }
-            Outcome::Refused(refusal) => Err(FormationError::Refused(refusal)),
-            _ => Ok(Formed { cluster, virtual_container: VirtualSerial::of(&cluster) }),
         }
     }
 

@@ -253,29 +253,24 @@ impl Shares {
         if let Some(opened) = opened.filter(|opened| opened.repairs == repairs) {
             return Ok(opened);
         }
-        for (license, repairs) in self.licenses(edition.0)? {
-            if license.terms().serial != edition.1 {
-                continue;
-            }
-            let share = Share::open(&license, &self.inner.container)?;
-            let opened = Arc::new(Opened { license, share, repairs });
-            let mut shares = self.opened_shares();
-            // Editions before the one in force are of no more use.
-            shares.retain(|(license, serial), _| {
-                *license != edition.0 || serial.0 + 1 >= edition.1.0
-            });
-            shares.insert(edition, opened.clone());
-            return Ok(opened);
-        }
-        Err(Unusable::NotInstalled)
+        let (license, repairs) = self.license(edition)?;
+        let share = Share::open(&license, &self.inner.container)?;
+        let opened = Arc::new(Opened { license, share, repairs });
+        let mut shares = self.opened_shares();
+        // Editions before the one in force are of no more use.
+        shares.retain(|(license, serial), _| *license != edition.0 || serial.0 + 1 >= edition.1.0);
+        shares.insert(edition, opened.clone());
+        Ok(opened)
     }
 
-    /// The editions of a license, each verified against the logged vendor roots,
-    /// with the shares that were made again in their places.
+    /// One edition of a license, verified against the logged vendor roots, with
+    /// the shares that were made again in their places.
     ///
     /// Its shares may be for containers of nodes that are gone: the ledger
-    /// checked the members of the time when it was installed.
-    fn licenses(&self, id: LicenseId) -> Result<Vec<(License, usize)>, Unusable> {
+    /// checked the members of the time when it was installed. Other editions
+    /// are no concern of this one: after a restore into new containers the one
+    /// in force holds for nobody, and its update must not wait for it.
+    fn license(&self, (id, serial): Edition) -> Result<(License, usize), Unusable> {
         let (charter, editions) = self.inner.view.look(|ledger| {
             let copy =
                 |edition: PackageView<'_>| (edition.package.to_vec(), edition.repaired.to_vec());
@@ -284,15 +279,18 @@ impl Shares {
         });
         let charter = charter.ok_or(Unusable::NotFormed)?;
         let containers: Vec<_> = charter.containers_ever().cloned().collect();
-        let verified = |(package, repaired): (Vec<u8>, Vec<RepairedShare>)| {
+        for (package, repaired) in editions {
             let package = Package::decode(&package)?;
+            if package.claimed_terms().serial != serial {
+                continue;
+            }
             let license = package.verify(&charter.vendor_roots, &charter.cluster, &containers)?;
             let reseated = repaired.iter().try_fold(license, |license, repaired| {
                 license.reseat(repaired).map(|(license, _)| license)
             });
-            Ok((reseated.ok_or(Unusable::Repaired)?, repaired.len()))
-        };
-        editions.into_iter().map(verified).collect()
+            return Ok((reseated.ok_or(Unusable::Repaired)?, repaired.len()));
+        }
+        Err(Unusable::NotInstalled)
     }
 
     fn rng(&self) -> EntropyRng {
@@ -330,10 +328,8 @@ impl Shares {
         contributions: &[Contribution; 2],
     ) -> Result<(RepairedShare, ShareProof), String> {
         let inner = &self.inner;
-        let licenses = self.licenses(need.license).map_err(|unusable| unusable.to_string())?;
-        let mut licenses = licenses.into_iter().map(|(license, _)| license);
-        let license = licenses.find(|license| license.terms().serial == need.serial);
-        let license = license.ok_or_else(|| Unusable::NotInstalled.to_string())?;
+        let license = self.license((need.license, need.serial));
+        let (license, _) = license.map_err(|unusable| unusable.to_string())?;
         let rng = &mut self.rng();
         let (license, repaired) =
             repair::restore(&license, need.lost, contributions, &inner.container, rng)

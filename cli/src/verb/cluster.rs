@@ -1,8 +1,11 @@
-//! `trine cluster`: forming a cluster and seeing how it is.
+//! `trine cluster`: forming a cluster, seeing how it is, backing it up.
 
+mod backup;
+mod backup_key;
 mod clock_reset;
 mod doctor;
 mod replace;
+mod restore;
 mod status;
 mod upgrade;
 
@@ -19,7 +22,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::online::{self, Connection};
 
-/// Form the cluster, and see how it is
+/// Form the cluster, see how it is, back it up and restore it
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +30,8 @@ Examples:
   trine cluster status
   trine cluster upgrade --check
   trine cluster doctor
-  trine cluster replace 3 4 --at node4.acme.example:22451")]
+  trine cluster replace 3 4 --at node4.acme.example:22451
+  trine cluster backup today.backup --recipient ops.pub")]
 pub struct Cluster {
     #[command(subcommand)]
     action: Action,
@@ -41,6 +45,9 @@ enum Action {
     Doctor(doctor::Doctor),
     Upgrade(upgrade::Upgrade),
     Replace(replace::Replace),
+    Backup(backup::Backup),
+    BackupKey(backup_key::BackupKey),
+    Restore(restore::Restore),
 }
 
 /// Form the cluster of the configured members, once
@@ -68,14 +75,21 @@ const FORMING_MAX: Duration = Duration::from_secs(30);
 impl Cluster {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
         online::runtime()?.block_on(async {
-            let target = Target::resolve(&call.global, Purpose::Operator)?;
+            // Not before it is known that there is somebody to ask.
+            let target = || Target::resolve(&call.global, Purpose::Operator);
             match self.action {
-                Action::Init(Init {}) => init(call, target).await,
-                Action::Status(status) => status.run(call, target).await,
-                Action::ClockReset(reset) => reset.run(call, target).await,
-                Action::Doctor(doctor) => doctor.run(call, target).await,
-                Action::Upgrade(upgrade) => upgrade.run(call, target).await,
-                Action::Replace(replace) => replace.run(call, &Connection::to(target).await?).await,
+                Action::Init(Init {}) => init(call, target()?).await,
+                Action::Status(status) => status.run(call, target()?).await,
+                Action::Backup(backup) if backup.is_offline() => backup.check(call),
+                Action::Backup(backup) => backup.run(call, target()?).await,
+                Action::BackupKey(key) => key.run(call),
+                Action::Restore(restore) => restore.run(call, target()?).await,
+                Action::ClockReset(reset) => reset.run(call, target()?).await,
+                Action::Doctor(doctor) => doctor.run(call, target()?).await,
+                Action::Upgrade(upgrade) => upgrade.run(call, target()?).await,
+                Action::Replace(replace) => {
+                    replace.run(call, &Connection::to(target()?).await?).await
+                }
             }
         })
     }

@@ -5,6 +5,7 @@
 //! ([`cluster::shared`]); those that stop servers have their own.
 
 mod amnesia;
+mod backup;
 mod caller;
 mod certificates;
 mod clock;

@@ -1,5 +1,6 @@
 //! What operators call: form, see, license, revoke.
 
+mod backup;
 mod certificates;
 mod history;
 mod show;
@@ -17,6 +18,7 @@ use ledger::name::{Address, Subject};
 use license::package::Package;
 use license::product::{LicenseId, NodeId};
 use license::reset::ClockReset;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use wire::v1;
 use wire::v1::cluster_server;
@@ -38,6 +40,8 @@ pub(super) struct Cluster {
     pub(super) data: Option<PathBuf>,
     pub(super) answers: Answers,
     pub(super) replacer: Replacer,
+    /// One backup at a time: each is a copy of the ledger in memory.
+    pub(super) backups: Arc<Semaphore>,
 }
 
 impl Cluster {
@@ -299,6 +303,42 @@ impl cluster_server::Cluster for Cluster {
         let reply = self.command(Command::RevokeToken(revoke)).await?;
         tracing::info!(%by, %subject, "bearer tokens revoked");
         Ok(Response::new(v1::RevokeTokenReply { envelope: envelope(&reply) }))
+    }
+
+    type BackupStream = backup::Chunks;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let by = self.operator(&request)?;
+        self.back_up(&by).await.map(Response::new)
+    }
+
+    async fn begin_restore(
+        &self,
+        request: Request<v1::BeginRestoreRequest>,
+    ) -> Result<Response<v1::BeginRestoreReply>, Status> {
+        let by = self.operator(&request)?;
+        self.start_restore(request.into_inner(), by).await.map(Response::new)
+    }
+
+    async fn restore_part(
+        &self,
+        request: Request<v1::RestorePartRequest>,
+    ) -> Result<Response<v1::RestorePartReply>, Status> {
+        self.operator(&request)?;
+        let reply = self.take_part(request.into_inner()).await?;
+        Ok(Response::new(v1::RestorePartReply { envelope: envelope(&reply) }))
+    }
+
+    async fn finish_restore(
+        &self,
+        request: Request<v1::FinishRestoreRequest>,
+    ) -> Result<Response<v1::FinishRestoreReply>, Status> {
+        let by = self.operator(&request)?;
+        let reply = self.end_restore(request.into_inner(), &by).await?;
+        Ok(Response::new(v1::FinishRestoreReply { envelope: envelope(&reply) }))
     }
 
     async fn list_tokens(

@@ -185,10 +185,13 @@ pub(super) fn not_formed(why: &FormationError) -> No {
         FormationError::Newcomer { .. } => {
             No::new((Code::FailedPrecondition, "REPLACEMENT_REFUSED"), message, NOT_DONE, [])
         }
-        FormationError::Containers(_) => invalid(message),
         FormationError::NotVouched(_) => {
             No::new((Code::FailedPrecondition, "NOT_ENROLLED"), message, NOT_DONE, [])
         }
+        FormationError::MemberFormed { .. } | FormationError::OtherVersion { .. } => {
+            No::new((Code::FailedPrecondition, "RESTORE_REFUSED"), message, NOT_DONE, [])
+        }
+        FormationError::Containers(_) | FormationError::Backup(_) => invalid(message),
         FormationError::Refused(refusal) => refused_here(refusal),
         FormationError::NotAnswered(why) => not_answered(why),
     }

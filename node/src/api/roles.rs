@@ -52,6 +52,10 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "ListRevoked", OPERATORS),
     call(CLUSTER, "UsagePages", OPERATORS),
     call(CLUSTER, "SetUsageRetention", OPERATORS),
+    call(CLUSTER, "Backup", OPERATORS),
+    call(CLUSTER, "BeginRestore", OPERATORS),
+    call(CLUSTER, "RestorePart", OPERATORS),
+    call(CLUSTER, "FinishRestore", OPERATORS),
 ];
 
 impl Call {

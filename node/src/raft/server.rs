@@ -288,6 +288,8 @@ impl Peer for PeerDoor {
         Ok(Response::new(ContainerReply {
             request: request.encode(),
             client_address: self.client_address.clone(),
+            formed: self.service.peek(|ledger| ledger.charter().is_some()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
     }
 

@@ -229,6 +229,9 @@ fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let ours = match name.as_str() {
             "lock" | "engine.part" => true,
+            // Made by enrolling before the first start, or put back before a
+            // restore, so that the node's shares open again.
+            "container" | "container.part" | "container.pem" => true,
             "data" => {
                 std::fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none())
             }

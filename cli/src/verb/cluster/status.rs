@@ -83,6 +83,10 @@ struct Whole {
     revoked: u64,
     /// Held now.
     live: u64,
+    /// The restore epoch; 0 until a backup was restored.
+    epoch: u64,
+    /// After a restore: how long nothing is granted yet, in milliseconds of cluster time.
+    quiet_ms: Option<u64>,
 }
 
 /// The clock of one vendor's licenses.
@@ -226,6 +230,8 @@ impl Report {
             expired: counts.expired,
             revoked: counts.revoked,
             live: counts.live,
+            epoch: status.as_of.map_or(0, |as_of| as_of.epoch),
+            quiet_ms: status.quiet_ms,
         };
         let node = |seen: v1::Node| {
             let own = by_id
@@ -320,6 +326,15 @@ impl Whole {
         for date in self.firm_dates.iter().filter(|date| date.differs) {
             let FirmDate { firm, wall_floor, .. } = date;
             page.line(format_args!("Licenses of firm {firm} run on their own clock: {wall_floor}"));
+        }
+        if let Some(quiet_ms) = self.quiet_ms {
+            let line = format!(
+                "Restored from a backup (epoch {}): nothing is granted for another {}",
+                self.epoch,
+                show_millis(quiet_ms)
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn status(ledger: &Ledger, own: &NodeStatus, roster: &Roster) -> v1::
                 new_address: replacement.peer.to_string(),
             },
         ),
+        quiet_ms: ledger.quiet_until().map(|until| until.millis_since(ledger.clock())),
     }
 }
 

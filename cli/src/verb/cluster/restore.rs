@@ -1,0 +1,283 @@
+//! `trine cluster restore`: a cluster formed anew from a backup.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ledger::backup::{Backup, Front, HEADER_BYTES_MAX, Header};
+use ledger::time::Ttl;
+use license::product::{LicenseId, WallTime};
+use serde::Serialize;
+use trine_client::{CallError, Endpoint, Outcome, Reason};
+use wire::v1;
+
+use super::backup::{Opening, tell_progress};
+use super::{Call, nodes};
+use crate::console::Tone;
+use crate::context::Target;
+use crate::dates::{parse_duration, show_date, show_millis};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::online::Connection;
+
+/// How long one answer may take: three containers are asked for, a leader elected.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How long the nodes may take to put a large backup in force.
+const FINISH_MAX: Duration = Duration::from_secs(600);
+
+/// Parts on their way at once.
+const PARTS_AT_ONCE: usize = 8;
+
+/// Form a cluster anew from a backup, when all three nodes are lost
+///
+/// All three nodes must be up and not formed: new machines, or the old ones with
+/// empty data directories. Put each node's own container file back into its data
+/// directory first, if there is one: then its shares open again. With new
+/// containers the vendor issues the licenses anew.
+///
+/// The cluster is the same cluster, in a new epoch. Licenses, holders, queues and
+/// bearer tokens are as they were when the backup was taken. What happened later is
+/// not known, so nothing is granted for the longest TTL there is, 24 h: by then
+/// every seat granted after the backup has ended. Who holds a seat of the backup
+/// renews it meanwhile. If you know that no application asks for a longer TTL than,
+/// say, ten minutes, say --quiet 10m; said wrongly, seats are held twice.
+///
+/// Never restore one node of a cluster that lives: replace it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trine --host node1,node2,node3 cluster restore today.backup --identity backup.key
+  trine --host node1,node2,node3 cluster restore today.backup --identity backup.key --quiet 10m
+
+Interrupted, the same command goes on where it was.")]
+pub(super) struct Restore {
+    /// The backup
+    file: PathBuf,
+    /// Grant nothing for so long: the longest TTL that any application asks for
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    quiet: Duration,
+    /// The new restore epoch, if the nodes' clocks are wrong: above every earlier one
+    #[arg(long)]
+    epoch: Option<u64>,
+    #[command(flatten)]
+    opening: Opening,
+}
+
+/// `trine cluster restore --json`
+#[derive(Debug, Serialize)]
+struct Restored {
+    /// 32 hexadecimal digits; the same as before.
+    cluster: String,
+    /// The new restore epoch.
+    epoch: u64,
+    /// When the backup was taken, RFC 3339.
+    taken: String,
+    /// For so long nothing is granted, in milliseconds of cluster time.
+    quiet_ms: u64,
+    /// Seats held when the backup was taken, which their holders may renew.
+    seats: u64,
+    /// Licenses whose shares are in these nodes' containers.
+    licenses: Vec<String>,
+    /// Licenses that the vendor must issue anew, because their shares are not.
+    to_reissue: Vec<String>,
+    /// Bearer tokens that work, those that were revoked after the backup too.
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Serialize)]
+struct Token {
+    /// The application.
+    name: String,
+    /// RFC 3339.
+    expires: String,
+}
+
+impl Restore {
+    pub(super) async fn run(self, call: &Call, mut target: Target) -> Result<Exit, Failure> {
+        let longest = Duration::from_millis(Ttl::MILLIS_MAX);
+        if self.quiet > longest {
+            return Err(Failure::usage("--quiet is longer than the longest TTL, 24h"));
+        }
+        let backup = self.opening.read(&self.file)?;
+        // Balancers lead to whoever leads, and nobody does yet.
+        target.hosts = nodes(&target, call);
+        let connection = Connection::patient(target, ANSWER_MAX).await?;
+        let request = self.request(&backup.header);
+        let begun = begin(&connection, request).await?;
+        hand_over(&connection, call, &backup, &begun).await?;
+        finish(&connection, backup.header.digest).await?;
+        let restored = self.restored(&connection, &backup, begun.epoch).await?;
+        call.console.result(&restored, |page| restored.show(page))?;
+        Ok(Exit::Done)
+    }
+
+    fn request(&self, header: &Header) -> v1::BeginRestoreRequest {
+        v1::BeginRestoreRequest {
+            front: header.encode(),
+            quiet_ms: u64::try_from(self.quiet.as_millis()).unwrap_or(u64::MAX),
+            epoch: self.epoch,
+        }
+    }
+
+    async fn restored(
+        &self,
+        connection: &Connection,
+        backup: &Backup,
+        epoch: u64,
+    ) -> Result<Restored, Failure> {
+        let operator = connection.operator();
+        let status = operator.status().await.map_err(|error| connection.failed(&error))?;
+        let tokens = operator.list_tokens().await.map_err(|error| connection.failed(&error))?;
+        let containers: BTreeSet<String> =
+            status.nodes.into_iter().map(|node| node.container).collect();
+        let (to_reissue, licenses): (Vec<_>, Vec<_>) = backup
+            .ledger
+            .licenses()
+            .into_iter()
+            .map(|license| license.terms.license)
+            .partition(|license| !opens_in(backup, *license, &containers));
+        let in_words = |licenses: Vec<LicenseId>| {
+            licenses.iter().map(LicenseId::to_string).collect::<Vec<_>>()
+        };
+        let token = |token: v1::list_tokens_reply::Token| Token {
+            name: token.subject,
+            expires: show_date(WallTime(token.expires_ms)),
+        };
+        Ok(Restored {
+            cluster: backup.header.cluster.to_string(),
+            epoch,
+            taken: show_date(backup.header.taken),
+            quiet_ms: status.quiet_ms.unwrap_or(0),
+            seats: backup.ledger.live(),
+            licenses: in_words(licenses),
+            to_reissue: in_words(to_reissue),
+            tokens: tokens.tokens.into_iter().map(token).collect(),
+        })
+    }
+}
+
+/// Whether the shares of a license are sealed to these containers.
+fn opens_in(backup: &Backup, license: LicenseId, containers: &BTreeSet<String>) -> bool {
+    let editions = backup.ledger.share_containers(license);
+    editions
+        .iter()
+        .any(|shares| shares.iter().all(|serial| containers.contains(&serial.to_string())))
+}
+
+/// Asks the first node that is there. Asking again is harmless, so a node that
+/// did not answer may be followed by another.
+async fn begin(
+    connection: &Connection,
+    request: v1::BeginRestoreRequest,
+) -> Result<v1::BeginRestoreReply, Failure> {
+    debug_assert!(request.front.len() <= HEADER_BYTES_MAX + 64, "{}", request.front.len());
+    debug_assert!(Front::decode(&request.front).is_ok(), "it was encoded a moment ago");
+    let mut answer = Failure::usage("no node is named; give them with --host");
+    let hosts: Vec<Endpoint> = connection.target.hosts.clone();
+    for node in hosts {
+        match connection.operator().at(node).begin_restore(request.clone()).await {
+            Ok(begun) => return Ok(begun),
+            Err(error) => {
+                let is_absent = error.failure().reason == Reason::Unreachable;
+                answer = connection.failed(&error);
+                if !is_absent {
+                    break;
+                }
+            }
+        }
+    }
+    Err(answer)
+}
+
+async fn hand_over(
+    connection: &Connection,
+    call: &Call,
+    backup: &Backup,
+    begun: &v1::BeginRestoreReply,
+) -> Result<(), Failure> {
+    let part_bytes = begun.part_bytes as usize;
+    if part_bytes == 0 || backup.snapshot.len().div_ceil(part_bytes) != begun.parts as usize {
+        return Err(Failure::failed("the node divides the backup otherwise than this trine does")
+            .next("restore with the trine of the nodes' version"));
+    }
+    let operator = connection.operator();
+    let next = begun.next_part as usize;
+    let parts = (0..).zip(backup.snapshot.chunks(part_bytes)).skip(next);
+    let sent = parts.map(|(number, bytes)| {
+        let backup = backup.header.digest.to_vec();
+        let part = v1::RestorePartRequest { backup, number, bytes: bytes.to_vec() };
+        let operator = &operator;
+        async move { operator.restore_part(part).await.map(|()| bytes.len() as u64) }
+    });
+    let all = backup.header.bytes;
+    let before = (next * part_bytes) as u64;
+    stream::iter(sent)
+        .buffered(PARTS_AT_ONCE)
+        .try_fold(before, |before, bytes| async move {
+            tell_progress(call, before, bytes, all);
+            Ok(before + bytes)
+        })
+        .await
+        .map(drop)
+        .map_err(|error| connection.failed(&error).next("give the same command again to go on"))
+}
+
+/// Large backups take the nodes longer to read than a call may take: the
+/// question is asked until the answer is known.
+async fn finish(connection: &Connection, backup: [u8; 32]) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + FINISH_MAX;
+    loop {
+        let error = match connection.operator().finish_restore(backup).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let is_decided = matches!(
+            &error,
+            CallError::Refused(what) | CallError::NotDone(what) if what.outcome == Outcome::Refused
+        );
+        if is_decided || tokio::time::Instant::now() >= deadline {
+            let failure = connection.failed(&error);
+            return Err(if is_decided {
+                failure
+            } else {
+                failure.next("give the same command again to see whether it was done")
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+impl Restored {
+    fn show(&self, page: &mut crate::console::Page) {
+        let title = page.tone(Tone::Good, "The cluster is restored");
+        page.line(title);
+        page.facts(&[
+            ("cluster", self.cluster.clone()),
+            ("as of", self.taken.clone()),
+            ("epoch", self.epoch.to_string()),
+            ("seats held", format!("{}, which their holders may renew", self.seats)),
+            ("grants", format!("none for {} (cluster time)", show_millis(self.quiet_ms))),
+            ("licenses", self.licenses.join(", ")),
+        ]);
+        if !self.to_reissue.is_empty() {
+            let line = format!(
+                "To be issued anew, because their shares are in other containers: {}",
+                self.to_reissue.join(", ")
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+            page.line("Next: trine license request");
+        }
+        let line = "Look at what was changed after the backup and is as it was again: \
+                    revoke seats and tokens, and install license updates, once more.";
+        let line = page.tone(Tone::Warning, line);
+        page.line(line);
+        if !self.tokens.is_empty() {
+            let row = |token: &Token| vec![token.name.clone(), token.expires.clone()];
+            page.table(&["bearer token of", "expires"], self.tokens.iter().map(row));
+        }
+    }
+}
