@@ -130,6 +130,36 @@ fn a_third_node_stands_witness_after_a_restart() {
     });
 }
 
+/// Alone after a power cut, a node takes no vote and no entry, whatever its disk
+/// holds; it does say who stands there, so that the others can start too.
+#[test]
+fn a_node_that_nobody_has_answered_does_nothing() {
+    play(40, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        for node in NODES {
+            world.crash(node, Survives::Nothing).await;
+        }
+        world.restart(node).await;
+        sleep(secs(3)).await;
+        let mut line = world.peer(node, third(node, node % 3 + 1)).await;
+        let packed = wire::peer::Packed::default;
+        for answer in [
+            line.vote(packed()).await,
+            line.pre_vote(packed()).await,
+            line.append_entries(packed()).await,
+        ] {
+            let refused = answer.unwrap_err();
+            assert!(refused.message().contains("waits for a peer"), "{refused}");
+        }
+        assert_eq!(line.present(PresentRequest {}).await?.into_inner().incarnation.len(), 16);
+        for other in NODES.into_iter().filter(|other| *other != node) {
+            world.restart(other).await;
+        }
+        work(&world).await
+    });
+}
+
 /// Power cuts under load that lose everything not synced, on every node in turn
 /// and on all at once: nobody is ever taken for one that lost data.
 #[test]
