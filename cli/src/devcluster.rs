@@ -136,6 +136,11 @@ impl DevCluster {
         self.running.values()
     }
 
+    /// From now on servers are started with another build of `trine`.
+    pub fn use_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// Starts a server that does not run.
     pub fn start(&mut self, server: Server) -> Result<(), Failure> {
         let process = Process::start(&self.program, &self.layout, server)?;

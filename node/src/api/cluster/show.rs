@@ -136,6 +136,7 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         snapshot_index: own.snapshot_index,
         certificates: Vec::new(),
         checkup: None,
+        state_index: ledger.applied(),
         level: ledger.level().number().into(),
         highest_level: HIGHEST.number().into(),
     }
