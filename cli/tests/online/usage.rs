@@ -153,7 +153,7 @@ fn the_history_survives_the_leader() {
         let output = caller.run(&["release", &lease, "--token", &token]);
         output.status.success().then_some(())
     });
-    cluster.servers().start(victim).expect("started");
+    cluster.block_on(async { cluster.servers().start(victim) }).expect("started");
     eventually("three nodes have the same history", || {
         let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
         let verified: Value = serde_json::from_slice(&output.stdout).ok()?;
