@@ -69,6 +69,7 @@ pub enum Verb {
     License(verb::license::License),
     Vendor(verb::vendor::Vendor),
     Token(verb::token::Token),
+    Trust(verb::trust::Trust),
     Acquire(verb::acquire::Acquire),
     Renew(verb::renew::Renew),
     Release(verb::release::Release),

@@ -13,6 +13,7 @@ pub mod renew;
 pub mod run;
 pub mod seats;
 pub mod token;
+pub mod trust;
 pub mod up;
 pub mod usage;
 pub mod vendor;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli, console: Console, world: World) -> Result<Exit, Failure> {
         Verb::License(license) => license.run(&call),
         Verb::Vendor(vendor) => vendor.run(&call),
         Verb::Token(token) => token.run(&call),
+        Verb::Trust(trust) => trust.run(&call),
         Verb::Acquire(acquire) => acquire.run(&call),
         Verb::Renew(renew) => renew.run(&call),
         Verb::Release(release) => release.run(&call),

@@ -102,6 +102,8 @@ reasons! {
     NotFormed "NOT_FORMED",
     /// The cluster is formed already.
     AlreadyFormed "ALREADY_FORMED",
+    /// Whom the cluster trusts stays as it is.
+    TrustRefused "TRUST_REFUSED",
     /// The cluster CA does not vouch for a node's container.
     NotEnrolled "NOT_ENROLLED",
     /// A backup is being restored into the cluster.

@@ -44,7 +44,7 @@ impl Files {
     pub(crate) fn read(ca: Named, pair: Option<(Named, Named)>) -> Result<Self, OptionsError> {
         let contents = contents(&ca, pair.as_ref())?;
         let (believed, own) = parse(&ca, pair.as_ref(), &contents)?;
-        let trust = Trust::new(&[believed])?;
+        let trust = Trust::new(&believed)?;
         let shown = own.as_ref().map(Shown::new).transpose()?;
         Ok(Self { ca, pair, trust, shown, seen: Mutex::new(contents) })
     }
@@ -57,11 +57,11 @@ impl Files {
             if *seen == contents {
                 return Ok(());
             }
-            let (ca, own) = parse(&self.ca, self.pair.as_ref(), &contents)?;
+            let (cas, own) = parse(&self.ca, self.pair.as_ref(), &contents)?;
             if let (Some(shown), Some(own)) = (&self.shown, &own) {
                 shown.show(own)?;
             }
-            self.trust.believe(&[ca])?;
+            self.trust.believe(&cas)?;
             *seen = contents;
             Ok(())
         });
@@ -80,7 +80,7 @@ fn parse(
     ca: &Named,
     pair: Option<&(Named, Named)>,
     contents: &Contents,
-) -> Result<(Ca, Option<Credentials>), OptionsError> {
+) -> Result<(Vec<Ca>, Option<Credentials>), OptionsError> {
     let pem = |named: &Named, at: usize| -> (String, Vec<u8>) {
         (named.path.clone(), contents.get(at).cloned().unwrap_or_default())
     };
@@ -94,7 +94,7 @@ fn parse(
         }
         None => None,
     };
-    Ok((Ca::parse(authority)?, own))
+    Ok((Ca::parse_all(authority)?, own))
 }
 
 /// The bearer token to show, if any.

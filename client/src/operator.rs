@@ -315,6 +315,46 @@ impl Operator {
         .await
     }
 
+    /// Whom the cluster trusts: vendors, and its own CAs.
+    ///
+    /// # Errors
+    /// No answer within the client's patience, or not allowed.
+    pub async fn list_trust(&self) -> Result<v1::ListTrustReply, CallError> {
+        self.ask(|mut cluster| async move { cluster.list_trust(v1::ListTrustRequest {}).await })
+            .await
+    }
+
+    /// Trusts a vendor (its root file) or another CA of the cluster (PEM).
+    /// Adding one twice is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn add_trust(&self, file: Vec<u8>) -> Result<v1::AddTrustReply, CallError> {
+        self.ask(|mut cluster| {
+            let request = v1::AddTrustRequest { file: file.clone() };
+            async move { cluster.add_trust(request).await }
+        })
+        .await
+    }
+
+    /// Trusts one no more: `vendor` or `ca`, by its digest in hexadecimal.
+    /// Removing one twice is harmless.
+    ///
+    /// # Errors
+    /// Refused, not done, or not known.
+    pub async fn remove_trust(
+        &self,
+        kind: &str,
+        digest: &str,
+    ) -> Result<v1::RemoveTrustReply, CallError> {
+        let request = v1::RemoveTrustRequest { kind: kind.to_owned(), digest: digest.to_owned() };
+        self.ask(|mut cluster| {
+            let request = request.clone();
+            async move { cluster.remove_trust(request).await }
+        })
+        .await
+    }
+
     async fn ask<T, F>(&self, call: impl Fn(Cluster) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,

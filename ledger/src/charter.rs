@@ -3,13 +3,14 @@
 //! Genesis writes it; later commands amend it. Whatever asks "is this one of
 //! us" asks the charter, never a configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use license::container::ContainerIdentity;
 use license::product::{ActId, ClusterId, NodeId, WallTime};
 use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::command::{Genesis, Member};
 use crate::name::Address;
@@ -23,8 +24,8 @@ pub struct Charter {
     pub act: ActId,
     /// The wall clock of the node that formed it.
     pub formed: WallTime,
-    /// SHA-256 of each cluster CA certificate (DER) that is trusted now.
-    pub ca_digests: BTreeSet<[u8; 32]>,
+    /// The cluster CAs that are trusted now: certificates (DER) by SHA-256.
+    pub cas: BTreeMap<[u8; 32], Vec<u8>>,
     /// The vendors whose licenses may be installed.
     pub vendor_roots: Vec<VendorRoot>,
     /// The three members.
@@ -92,12 +93,17 @@ impl Charter {
             cluster: genesis.cluster,
             act,
             formed: genesis.formed,
-            ca_digests: BTreeSet::from([genesis.ca_digest]),
+            cas: BTreeMap::from([(ca_digest(&genesis.ca), genesis.ca.clone())]),
             vendor_roots: genesis.vendor_roots.clone(),
             members: genesis.members.clone(),
             replacement: None,
             retired: BTreeMap::new(),
         }
+    }
+
+    /// Whether a CA of that digest is trusted.
+    pub fn trusts_ca(&self, digest: &[u8; 32]) -> bool {
+        self.cas.contains_key(digest)
     }
 
     /// The member of that id.
@@ -123,4 +129,9 @@ impl Charter {
         let present = self.members.iter().chain(coming).map(|member| &member.container);
         present.chain(self.retired.values().map(|gone| &gone.container))
     }
+}
+
+/// Names a CA certificate (DER).
+pub fn ca_digest(certificate: &[u8]) -> [u8; 32] {
+    Sha256::digest(certificate).into()
 }

@@ -5,6 +5,7 @@
 
 mod replace;
 mod restore;
+mod trust;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ use crate::usage::Retention;
 pub use replace::{
     AbandonReplacement, BeginReplacement, FinishReplacement, OrderRepair, RepairShare,
 };
+pub use trust::{Anchor, AnchorId, Anchors, Distrust, Trust, TrustRefusal};
 
 /// Names a lease, and the request for it: 128 bits minted once by the client.
 ///
@@ -127,6 +129,10 @@ pub enum Command {
     RaiseLevel(RaiseLevel),
     /// Says how much history is kept.
     SetRetention(SetRetention),
+    /// Trusts a vendor or a cluster CA.
+    Trust(Trust),
+    /// Trusts one no more.
+    Distrust(Distrust),
 }
 
 /// Who forms the cluster, and whom it trusts.
@@ -134,8 +140,9 @@ pub enum Command {
 pub struct Genesis {
     /// The new cluster's identity.
     pub cluster: ClusterId,
-    /// SHA-256 of the cluster CA certificate (DER).
-    pub ca_digest: [u8; 32],
+    /// The cluster CA's certificate (DER), of at most
+    /// [`CA_BYTES_MAX`](crate::limits::CA_BYTES_MAX) bytes.
+    pub ca: Vec<u8>,
     /// The vendors whose licenses may be installed.
     pub vendor_roots: Vec<VendorRoot>,
     /// The three members.

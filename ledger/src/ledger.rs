@@ -180,6 +180,8 @@ impl Ledger {
                 self.set_retention(body, entry);
                 return Outcome::Done;
             }
+            Command::Trust(body) => return done(self.trust(body)),
+            Command::Distrust(body) => return done(self.distrust(body)),
         };
         answer.unwrap_or_else(Outcome::Refused)
     }

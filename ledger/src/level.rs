@@ -57,6 +57,8 @@ impl Command {
             | Self::ResetClock(_)
             | Self::RevokeCertificate(_)
             | Self::SetRetention(_)
+            | Self::Trust(_)
+            | Self::Distrust(_)
             | Self::RaiseLevel(_) => Level::LOWEST,
         }
     }

@@ -36,6 +36,7 @@ mod share;
 mod state;
 mod table;
 pub mod time;
+mod trust;
 pub mod usage;
 pub mod view;
 mod wall;

@@ -8,6 +8,8 @@
 //! | requests waiting for one product | 10,000 | `QueueFull` |
 //! | licenses | 64 | `LedgerFull` |
 //! | bearer tokens | 10,000 | `LedgerFull` |
+//! | vendors trusted | 16 | `TrustRefusal` |
+//! | cluster CAs trusted | 4 of 4,096 bytes | `TrustRefusal` |
 //! | nodes that are gone | 1,000 | `LedgerFull` |
 //! | revoked certificates | 10,000 | `LedgerFull` |
 //! | memory of a revoked certificate | 30 days after it expired | it may be forgotten |
@@ -50,6 +52,12 @@ pub const SUBJECT_SEATS_MAX: u32 = 100_000;
 pub const QUEUE_MAX: u32 = 10_000;
 /// Installed licenses.
 pub const LICENSES_MAX: u64 = 64;
+/// Vendors whose licenses may be installed.
+pub const VENDOR_ROOTS_MAX: u32 = 16;
+/// CAs of the cluster trusted at once.
+pub const CLUSTER_CAS_MAX: u32 = 4;
+/// Longest certificate of a cluster CA, in bytes of DER.
+pub const CA_BYTES_MAX: usize = 4 * 1024;
 /// Bearer tokens.
 pub const BEARER_TOKENS_MAX: u64 = 10_000;
 /// Nodes that were replaced, or were to replace one and did not: their ids and

@@ -8,6 +8,7 @@ use license::product::{ActId, NodeId};
 use crate::charter::Charter;
 use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
 use crate::ledger::{Entry, Ledger};
+use crate::limits::{CA_BYTES_MAX, VENDOR_ROOTS_MAX};
 use crate::state::Vitals;
 
 /// The act id of three distinct nodes with three distinct containers that have
@@ -31,6 +32,11 @@ impl Ledger {
         if self.state.scalars.restoring.is_some() {
             return Err(Refusal::Genesis(GenesisRefusal::Restoring));
         }
+        let too_much = genesis.vendor_roots.len() > VENDOR_ROOTS_MAX as usize
+            || genesis.ca.len() > CA_BYTES_MAX;
+        if too_much {
+            return Err(Refusal::Genesis(GenesisRefusal::TooMuchTrust));
+        }
         let act = act_of(&genesis.members).ok_or(Refusal::Genesis(GenesisRefusal::NotThree))?;
         self.state.scalars.charter = Some(Charter::of(genesis, act));
         self.state.scalars.level = genesis.level;
@@ -40,6 +46,12 @@ impl Ledger {
     /// The charter; commands before genesis are refused.
     pub(crate) fn chartered(&self) -> Result<&Charter, Refusal> {
         self.charter().ok_or(Refusal::Genesis(GenesisRefusal::NotFormed))
+    }
+
+    /// The charter, for a command after genesis to amend.
+    pub(crate) fn charter_mut(&mut self) -> &mut Charter {
+        let charter = self.state.scalars.charter.as_mut();
+        charter.expect("commands before genesis are refused before they get here")
     }
 
     /// A member by its node.
@@ -64,9 +76,9 @@ impl Ledger {
         if said.count <= last {
             return Err(Refusal::HeartbeatStale { node: said.node, count: said.count, last });
         }
-        let Heartbeat { count, wall, boot, applied, checkpoint, build, .. } = *said;
+        let Heartbeat { count, wall, boot, applied, checkpoint, build, ca, .. } = *said;
         let heard = self.clock();
-        let vitals = Vitals { heard, count, wall, boot, applied, checkpoint, build };
+        let vitals = Vitals { heard, count, wall, boot, applied, checkpoint, build, ca };
         self.state.vitals.insert(said.node, vitals);
         self.raise_walls();
         self.refresh_service(entry);

@@ -73,4 +73,5 @@ reasons! {
     LevelNeverFalls "level_never_falls" Self::LevelNeverFalls { .. },
     BuildUnknown "build_unknown" Self::BuildUnknown { .. },
     BuildTooOld "build_too_old" Self::BuildTooOld { .. },
+    Trust "trust" Self::Trust(_),
 }

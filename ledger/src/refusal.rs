@@ -7,7 +7,7 @@ use license::container::ContainerSerial;
 use license::product::{ActId, LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Ending, RestoreRefusal, Token};
+use crate::command::{Ending, RestoreRefusal, Token, TrustRefusal};
 use crate::limits;
 use crate::name::Subject;
 use crate::time::ClusterTime;
@@ -266,6 +266,9 @@ pub enum Refusal {
     /// A step of a restore.
     #[error("{0}")]
     Restore(Box<RestoreRefusal>),
+    /// Whom the cluster trusts stays as it is.
+    #[error("{0}")]
+    Trust(TrustRefusal),
     /// A node is not replaced, or not like this.
     #[error("{0}")]
     Replacement(ReplacementRefusal),
@@ -355,6 +358,13 @@ pub enum GenesisRefusal {
     /// Not three distinct nodes with distinct containers of one act id.
     #[error("a TMR cluster has exactly three nodes, with three distinct containers of one act id")]
     NotThree,
+    /// More vendors, or a longer CA certificate, than a cluster trusts.
+    #[error(
+        "the nodes' configuration names more than {} vendors, or its CA has a certificate of more than {} bytes",
+        limits::VENDOR_ROOTS_MAX,
+        limits::CA_BYTES_MAX
+    )]
+    TooMuchTrust,
     /// A restore has begun.
     #[error(
         "a backup is being restored here: finish it with `trine cluster restore`, or stop all three nodes and start them with empty data directories"

@@ -129,11 +129,6 @@ impl Ledger {
         self.charter_mut().replacement = None;
         Ok(pending)
     }
-
-    fn charter_mut(&mut self) -> &mut crate::charter::Charter {
-        let charter = self.state.scalars.charter.as_mut();
-        charter.expect("commands before genesis are refused before they get here")
-    }
 }
 
 fn under_way(begun: &Replacement) -> Refusal {

@@ -7,7 +7,7 @@
 use license::product::NodeId;
 use sha2::{Digest, Sha256};
 
-use crate::charter::{Departure, Retired};
+use crate::charter::{Departure, Retired, ca_digest};
 use crate::codec::CodecError;
 use crate::command::{
     GenesisRefusal, Refusal, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal,
@@ -247,7 +247,7 @@ fn join(state: &mut State, plan: RestorePlan) {
     // the vendor issues anew for them.
     charter.act = act_of(&plan.members).unwrap_or(charter.act);
     charter.members = plan.members;
-    charter.ca_digests = [plan.ca_digest].into();
+    charter.cas = [(ca_digest(&plan.ca), plan.ca)].into();
 }
 
 fn unprove(state: &mut State) {

@@ -92,6 +92,8 @@ pub(crate) struct Vitals {
     pub(crate) checkpoint: (u64, [u8; 32]),
     /// What it runs.
     pub(crate) build: Build,
+    /// The CA that its certificates are under.
+    pub(crate) ca: [u8; 32],
 }
 
 /// A license: the update in force, and the one on its way.

@@ -8,6 +8,7 @@ use license::container::{ContainerIdentity, ContainerSerial};
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
 use license::terms::Terms;
+use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{ShareState, Token};
@@ -234,4 +235,24 @@ pub struct RepairNeed {
     pub helpers: [NodeId; 2],
     /// The container that had it.
     pub lost: ContainerSerial,
+}
+
+/// A vendor whose licenses may be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VendorView {
+    /// Its root.
+    pub root: VendorRoot,
+    /// The installed licenses that stand on it.
+    pub licenses: Vec<LicenseId>,
+}
+
+/// A CA of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaView {
+    /// SHA-256 of its certificate.
+    pub digest: [u8; 32],
+    /// Its certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The members whose certificates are under it, as far as is known.
+    pub nodes: Vec<NodeId>,
 }

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use ledger::command::{
-    AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
-    OrderRepair, RaiseLevel, Release, Renew, Restore, RestoreFinish, Revoke, RevokeCertificate,
-    RevokeToken, SetRetention, Token, WithdrawShare,
+    AbandonReplacement, Acquire, Anchor, AnchorId, Batch, Cancel, Command, Distrust,
+    FinishReplacement, IssueToken, LeaseId, OrderRepair, RaiseLevel, Release, Renew, Restore,
+    RestoreFinish, Revoke, RevokeCertificate, RevokeToken, SetRetention, Token, Trust,
+    WithdrawShare,
 };
 use ledger::level::{HIGHEST, Level};
 use ledger::limits::BATCH_COMMANDS_MAX;
@@ -93,6 +94,10 @@ fn batch() -> Batch {
             retention: Retention::new(30, 128).unwrap(),
             by: ops(),
         }),
+        Command::Trust(Trust { anchor: Anchor::ClusterCa(support::ca("second")), by: ops() }),
+        Command::Trust(Trust { anchor: Anchor::Vendor(world.root_of("beta")), by: ops() }),
+        Command::Distrust(Distrust { anchor: AnchorId::Vendor([3; 32]), by: ops() }),
+        Command::Distrust(Distrust { anchor: AnchorId::ClusterCa([3; 32]), by: ops() }),
     ];
     Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
 }

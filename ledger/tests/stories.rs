@@ -11,10 +11,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use ledger::charter::ca_digest;
 use ledger::command::{
-    AbandonReplacement, Acquire, Batch, Cancel, Command, FinishReplacement, IssueToken, LeaseId,
-    OrderRepair, Outcome, RaiseLevel, Release, Renew, Reply, Restore, RestoreFinish, RestorePlan,
-    Revoke, RevokeCertificate, RevokeToken, Standing, Token, WithdrawShare,
+    AbandonReplacement, Acquire, Anchor, AnchorId, Batch, Cancel, Command, Distrust,
+    FinishReplacement, IssueToken, LeaseId, OrderRepair, Outcome, RaiseLevel, Release, Renew,
+    Reply, Restore, RestoreFinish, RestorePlan, Revoke, RevokeCertificate, RevokeToken, Standing,
+    Token, Trust, WithdrawShare,
 };
 use ledger::level::Level;
 use ledger::name::HolderName;
@@ -293,6 +295,44 @@ impl Teller {
                 self.apply(Command::RaiseLevel(raise))
             }
             "level" => self.ledger.level().to_string(),
+            // A CA is named `ca-NAME`; any other name is a vendor's.
+            "trust" => {
+                let anchor = match name.strip_prefix("ca-") {
+                    Some(ca) => Anchor::ClusterCa(support::ca(ca)),
+                    None => Anchor::Vendor(self.world.root_of(name)),
+                };
+                self.apply(Command::Trust(Trust { anchor, by: subject("ops") }))
+            }
+            "distrust" => {
+                let anchor = match name.strip_prefix("ca-") {
+                    Some(ca) => AnchorId::ClusterCa(ca_digest(&support::ca(ca))),
+                    None => AnchorId::Vendor(self.world.root_of(name).key.digest()),
+                };
+                self.apply(Command::Distrust(Distrust { anchor, by: subject("ops") }))
+            }
+            "trusted" => {
+                let list = |named: Vec<String>| named.join(", ");
+                let vendors = self.ledger.vendors().into_iter().map(|vendor| {
+                    let licenses = vendor.licenses.iter().map(ToString::to_string).collect();
+                    format!("vendor {}: {}", vendor.root.name, list(licenses))
+                });
+                let cas = self.ledger.cluster_cas().into_iter().map(|ca| {
+                    let nodes = ca.nodes.iter().map(ToString::to_string).collect();
+                    format!("{}: {}", String::from_utf8_lossy(&ca.certificate), list(nodes))
+                });
+                lines(vendors.chain(cas).map(|line| line.trim_end().to_owned()))
+            }
+            // The vendor issues under another of its roots from now on.
+            "issues" => {
+                self.world.issue_under(name);
+                String::new()
+            }
+            // A node shows certificates of another CA from its next heartbeat on.
+            "shows" => {
+                let ca = args[1].trim_start_matches("ca-").to_owned();
+                self.world.under.insert(name.parse().unwrap(), ca);
+                String::new()
+            }
             "whois" => match self.ledger.find_token(&digest(name)) {
                 Some(subject) => subject.to_string(),
                 None => "nobody".to_owned(),

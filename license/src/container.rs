@@ -262,6 +262,8 @@ pub struct Heartbeat {
     pub checkpoint: (u64, [u8; 32]),
     /// What it runs.
     pub build: Build,
+    /// SHA-256 of the CA certificate that its own certificates are under.
+    pub ca: [u8; 32],
 }
 
 /// A [`Heartbeat`] and its container's signature.

@@ -47,7 +47,7 @@ pub enum PackageRefusal {
     Undecodable(#[from] DecodeError),
     /// Another vendor's, or one that was never trusted here.
     #[error(
-        "the license of {vendor:?} is certified by vendor root {root}, which this cluster does not trust; check whom you bought from; the vendors a cluster trusts are those its nodes' configuration named when it was formed"
+        "the license of {vendor:?} is certified by vendor root {root}, which this cluster does not trust; check whom you bought from; `trine trust list` shows whom it trusts, and `trine trust add` adds a vendor"
     )]
     UnknownRoot {
         /// The vendor's name, as the file says.

@@ -31,6 +31,12 @@ impl Certificates {
         Self { trust: Trust::nobody(), shown: Vec::new() }
     }
 
+    /// SHA-256 of the CA certificate that this node's own are under; `None` in a
+    /// world without certificates.
+    pub fn ca(&self) -> Option<[u8; 32]> {
+        self.shown.last().map(|(_, shown)| shown.ca())
+    }
+
     /// Every certificate that this node's connections stand on.
     pub fn in_use(&self) -> Vec<InUse> {
         let shown = self.shown.iter().map(|(which, shown)| InUse {

@@ -161,7 +161,7 @@ impl Formation {
         self.start_raft().await?;
         let genesis = Genesis {
             cluster,
-            ca_digest: self.ca.digest(),
+            ca: self.ca.der().to_vec(),
             vendor_roots: self.vendor_roots.clone(),
             members,
             formed: self.clock.wall(),
@@ -221,7 +221,7 @@ impl Formation {
                 return Err(FormationError::Containers(what));
             }
         }
-        let counts = |ca: &[u8; 32]| charter.ca_digests.contains(ca);
+        let counts = |ca: &[u8; 32]| charter.trusts_ca(ca);
         let ca = enrollment::check_all(&requests, counts, self.clock.wall())?;
         ClusterRequest::new(charter.cluster, ca.digest(), requests)
             .map_err(|refusal| FormationError::Containers(refusal.to_string()))
@@ -298,7 +298,7 @@ impl Formation {
         if shown.0.node() != node || shown.0.cluster() != charter.cluster {
             return Err(missing("it showed a container of another node or cluster".into()));
         }
-        let counts = |ca: &[u8; 32]| charter.ca_digests.contains(ca);
+        let counts = |ca: &[u8; 32]| charter.trusts_ca(ca);
         enrollment::check(&shown.0, counts, self.clock.wall())?;
         Ok(shown)
     }

@@ -25,6 +25,7 @@ pub(crate) async fn run(
     service: Service,
     shares: Shares,
     clock: Arc<dyn Clock>,
+    ca: impl Fn() -> [u8; 32] + Send,
 ) {
     let mut beats = tokio::time::interval(INTERVAL);
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -43,7 +44,9 @@ pub(crate) async fn run(
         };
         let (count, wall) = (next_count(logged, sent), clock.wall());
         let applied = service.node_status().applied_index;
-        let heartbeat = Heartbeat { cluster, node, count, wall, boot, applied, checkpoint, build };
+        let ca = ca();
+        let heartbeat =
+            Heartbeat { cluster, node, count, wall, boot, applied, checkpoint, build, ca };
         let signed = shares.container().sign_heartbeat(heartbeat);
         sent = count;
         // Unanswered, the next one follows in a second anyway.

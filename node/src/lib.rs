@@ -7,6 +7,7 @@ mod agreement;
 pub mod answer;
 pub mod api;
 pub mod build;
+mod cas;
 pub mod certificates;
 mod checkup;
 pub mod clearance;

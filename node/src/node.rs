@@ -41,7 +41,9 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
-use crate::{api, expiry, greeting, health, heartbeat, recall, revocation, signing, walls, watch};
+use crate::{
+    api, cas, expiry, greeting, health, heartbeat, recall, revocation, signing, walls, watch,
+};
 
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -113,7 +115,7 @@ pub enum NodeError {
     Part(String),
     /// Its certificates are another cluster's.
     #[error(
-        "the cluster was formed under another CA than this node's config names; use the CA it was formed with"
+        "the cluster does not trust the CA that this node's config names; use one that it does (see `trine trust list`)"
     )]
     OtherCa,
     /// Its container is not the one the cluster knows.
@@ -266,6 +268,10 @@ where
         service.clone(),
         shares.clone(),
         clock,
+        {
+            let (certificates, first) = (certificates.clone(), setup.ca.digest());
+            move || certificates.ca().unwrap_or(first)
+        },
     )));
     background.spawn(within(recall::run(view.history().clone(), links.clone())));
     background.spawn(within(tell_waiters(service.clone(), view.clone(), events)));
@@ -278,7 +284,7 @@ where
         formation: Arc::new(formation),
         metrics: metrics.clone(),
         engine: setup.engine,
-        certificates,
+        certificates: certificates.clone(),
         data: setup.data.clone(),
     };
     let routes = api::routes(sources, &setup.limits);
@@ -319,6 +325,7 @@ where
         never = watch::stand_for_election(&raft, &clearance) => match never {},
         error = watch::part_ended(&mut background) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
+        never = cas::follow(&view, &certificates, [&closer, &peer_closer]) => match never {},
     };
     tracing::info!(node = %setup.id, "draining");
     service.start_draining();

@@ -61,7 +61,7 @@ pub(crate) async fn stranger(
         let found = view.look(|ledger| {
             let charter = ledger.charter()?;
             let known = charter.belonging(node);
-            let trusted = charter.ca_digests.contains(&ca_digest);
+            let trusted = charter.trusts_ca(&ca_digest);
             Some((trusted, known.map(|member| member.container == *ours)))
         });
         match found {

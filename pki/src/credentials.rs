@@ -34,6 +34,44 @@ impl Ca {
         Ok(Self { der })
     }
 
+    /// Reads a file that holds a cluster CA's certificate, or several while the
+    /// cluster rotates its CA.
+    pub fn parse_all(file: Pem<'_>) -> Result<Vec<Self>, CredentialError> {
+        let found = pem::certificates(file)?;
+        if !found.iter().all(is_authority) {
+            return Err(CredentialError::NotAnAuthority { file: file.name.to_owned() });
+        }
+        Ok(found.into_iter().map(Self::from_der).collect())
+    }
+
+    /// A CA whose certificate was read before. Not looked at here: what is none
+    /// is believed by nobody.
+    pub fn of_der(certificate: Vec<u8>) -> Self {
+        Self::from_der(certificate.into())
+    }
+
+    /// What it calls itself; `None` if it is not X.509 after all.
+    pub fn name(&self) -> Option<String> {
+        let (_, x509) = X509Certificate::from_der(&self.der).ok()?;
+        let name = x509.subject().iter_common_name().next()?.as_str().ok()?;
+        Some(name.chars().filter(|c| !c.is_control()).take(64).collect())
+    }
+
+    /// Whether it signed this chain, at any time.
+    fn signed(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((own, intermediates)) = chain.split_first() else { return false };
+        let first_second = chain.iter().chain([&self.der]).filter_map(dates).map(|(from, _)| from);
+        let Some(then) = first_second.max() else { return false };
+        tls::roots(std::slice::from_ref(self))
+            .ok()
+            .and_then(|roots| {
+                WebPkiClientVerifier::builder_with_provider(roots.into(), tls::provider())
+                    .build()
+                    .ok()
+            })
+            .is_some_and(|judge| judge.verify_client_cert(own, intermediates, then).is_ok())
+    }
+
     pub(crate) fn from_der(der: CertificateDer<'static>) -> Self {
         Self { der }
     }
@@ -193,11 +231,14 @@ impl Clone for Credentials {
 
 impl Credentials {
     /// Reads the three files: the CA's certificate, one's own (followed by
-    /// intermediate ones, if any), and its key.
+    /// intermediate ones, if any), and its key. Of several CAs the one counts
+    /// that signed one's own.
     pub fn parse(ca: Pem<'_>, certificate: Pem<'_>, key: Pem<'_>) -> Result<Self, CredentialError> {
         let ca_file = ca.name.to_owned();
-        let ca = Ca::parse(ca)?;
+        let mut cas = Ca::parse_all(ca)?;
         let chain = pem::certificates(certificate)?;
+        let signer = cas.iter().position(|ca| ca.signed(&chain)).unwrap_or(0);
+        let ca = cas.swap_remove(signer);
         let key_der = pem::key(key)?;
         key_fits(&chain, &key_der, certificate.name, key.name)?;
         let certificate_file = certificate.name.to_owned();

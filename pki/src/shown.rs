@@ -24,6 +24,7 @@ struct Pair {
     key: Arc<CertifiedKey>,
     fingerprint: Fingerprint,
     expires: UnixTime,
+    ca: [u8; 32],
 }
 
 impl Shown {
@@ -56,6 +57,11 @@ impl Shown {
         self.pair().expires
     }
 
+    /// SHA-256 of the CA certificate that it is under.
+    pub fn ca(&self) -> [u8; 32] {
+        self.pair().ca
+    }
+
     fn pair(&self) -> Arc<Pair> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -68,6 +74,7 @@ impl Pair {
             key: Arc::new(CertifiedKey::new(credentials.chain().to_vec(), signer)),
             fingerprint: credentials.fingerprint(),
             expires: credentials.expires_itself()?,
+            ca: credentials.ca().digest(),
         })
     }
 }

@@ -21,5 +21,6 @@ mod program;
 mod replace;
 mod seats;
 mod startup;
+mod trust;
 mod up;
 mod usage;

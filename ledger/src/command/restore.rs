@@ -35,8 +35,8 @@ pub struct RestorePlan {
     pub epoch: u64,
     /// For so long nothing is granted, in milliseconds of cluster time.
     pub quiet_ms: u64,
-    /// SHA-256 of the cluster CA certificate (DER) that the nodes use now.
-    pub ca_digest: [u8; 32],
+    /// The certificate (DER) of the cluster CA that the nodes use now.
+    pub ca: Vec<u8>,
     /// The three nodes it is restored into, with the containers they show.
     pub members: Vec<Member>,
     /// The operator.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ledger::Ledger;
+use ledger::charter::ca_digest;
 use ledger::command::{
     Attest, BeginReplacement, Blob, Command, Genesis, Install, LogId, Member, RepairShare,
     ResetClock, RestorePart, RestorePlan, SignTerm,
@@ -30,6 +31,7 @@ use license::request::{ClusterRequest, ContainerRequest};
 use license::reset::ResetTerms;
 use license::share::{self, Share};
 use license::terms::{Counting, Feature, Terms};
+use license::trust::VendorRoot;
 use license::vendor::{RootKey, Vendor};
 use sha2::{Digest, Sha256};
 
@@ -44,6 +46,8 @@ pub(crate) struct World {
     rng: ChaCha20Rng,
     root: RootKey,
     vendor: Vendor,
+    /// The root that the vendor issues under.
+    selling: VendorRoot,
     /// Of every node there is or was; see [`World::newcomer`].
     containers: BTreeMap<u64, Container>,
     /// The three that a license is issued for.
@@ -52,6 +56,8 @@ pub(crate) struct World {
     beats: u64,
     /// The highest level that each node's build knows, above the lowest.
     highest_levels: BTreeMap<u64, Level>,
+    /// The CA that a node's certificates are under, where it is not the first.
+    pub(crate) under: BTreeMap<u64, String>,
 }
 
 /// One issued license, with the shares its containers opened.
@@ -63,6 +69,11 @@ pub(crate) struct Issued {
 
 pub(crate) fn subject(name: &str) -> Subject {
     Subject::parse(name).expect("tests use valid names")
+}
+
+/// The certificate of a CA, as far as the ledger looks at it.
+pub(crate) fn ca(name: &str) -> Vec<u8> {
+    format!("the certificate of the CA {name}").into_bytes()
 }
 
 pub(crate) fn digest_of(snapshot: &[u8]) -> [u8; 32] {
@@ -133,15 +144,40 @@ impl World {
         let root = RootKey::create("Acme root", &mut rng).expect("a valid name");
         let vendor = Vendor::create(&root, FIRM, "Acme", &mut rng).expect("a valid name");
         let containers = (1..=3).map(|node| (node, Container::create(ACT, &mut rng))).collect();
+        let selling = root.root().clone();
         Self {
             rng,
             root,
             vendor,
+            selling,
             containers,
             members: [1, 2, 3],
             beats: 0,
             highest_levels: BTreeMap::new(),
+            under: BTreeMap::new(),
         }
+    }
+
+    /// The root of a vendor, the same whenever it is asked for.
+    pub(crate) fn root_of(&self, name: &str) -> VendorRoot {
+        self.with_root(name, |root| root.root().clone())
+    }
+
+    /// From now on licenses are issued under this root.
+    pub(crate) fn issue_under(&mut self, name: &str) {
+        let mut rng = ChaCha20Rng::seed_from_u64(77);
+        self.selling = self.root_of(name);
+        self.vendor = self.with_root(name, |root| {
+            Vendor::create(root, FIRM, "Acme", &mut rng).expect("a valid name")
+        });
+    }
+
+    fn with_root<T>(&self, name: &str, look: impl FnOnce(&RootKey) -> T) -> T {
+        if name == "acme" {
+            return look(&self.root);
+        }
+        let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
+        look(&RootKey::create(name, &mut ChaCha20Rng::seed_from_u64(seed)).expect("a valid name"))
     }
 
     fn request(&self) -> ClusterRequest {
@@ -229,7 +265,7 @@ impl World {
     pub(crate) fn genesis(&self) -> Command {
         Command::Genesis(Genesis {
             cluster: CLUSTER,
-            ca_digest: [9; 32],
+            ca: ca("first"),
             vendor_roots: vec![self.root.root().clone()],
             members: (1..=3).map(|node| self.member(node)).collect(),
             formed: ISSUED,
@@ -257,7 +293,7 @@ impl World {
             cluster: CLUSTER,
             epoch,
             quiet_ms,
-            ca_digest: [9; 32],
+            ca: ca("first"),
             members: self.members_with(0),
             by: subject("ops"),
         }
@@ -280,7 +316,7 @@ impl World {
             vendor.issue(&self.request(), terms, &mut self.rng).expect("terms that may be");
         let members = self.members.map(|node| self.member(node).container);
         let license = package
-            .verify(&[self.root.root().clone()], &CLUSTER, &members)
+            .verify(&[self.root.root().clone(), self.selling.clone()], &CLUSTER, &members)
             .expect("the vendor's own package");
         let open = |node| Share::open(&license, &self.containers[&node]).expect("its own share");
         let shares = self.members.iter().map(|node| (*node, open(*node))).collect();
@@ -351,6 +387,7 @@ impl World {
             applied: checkpoint.0,
             checkpoint,
             build: Build { version: VERSION, highest: self.highest_level(node) },
+            ca: ca_digest(&ca(self.under.get(&node).map_or("first", String::as_str))),
         }))
     }
 

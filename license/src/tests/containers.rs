@@ -81,6 +81,7 @@ fn a_heartbeat_is_believed_from_its_own_container_only() {
             version: BuildVersion { major: 0, minor: 1, patch: 0 },
             highest: Level::LOWEST,
         },
+        ca: [5; 32],
     };
     let signed = world.containers[0].sign_heartbeat(heartbeat);
     assert!(signed.verify(&world.containers[0].identity()));

@@ -4,6 +4,7 @@ mod backup;
 mod certificates;
 mod history;
 mod show;
+mod trust;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use ledger::Ledger;
 use ledger::command::{
-    Command, Install, IssueToken, OrderRepair, Refusal, Reply, ResetClock, Revoke, RevokeToken,
-    Token, WithdrawShare,
+    Command, Distrust, Install, IssueToken, OrderRepair, Refusal, Reply, ResetClock, Revoke,
+    RevokeToken, Token, Trust, WithdrawShare,
 };
 use ledger::name::{Address, Subject};
 use license::package::Package;
@@ -409,6 +410,40 @@ impl cluster_server::Cluster for Cluster {
     ) -> Result<Response<v1::SetUsageRetentionReply>, Status> {
         let by = self.operator(&request)?;
         self.retain(by, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn list_trust(
+        &self,
+        request: Request<v1::ListTrustRequest>,
+    ) -> Result<Response<v1::ListTrustReply>, Status> {
+        self.operator(&request)?;
+        let (as_of, anchors) = self.read(trust::list).await?;
+        Ok(Response::new(v1::ListTrustReply { as_of, anchors }))
+    }
+
+    async fn add_trust(
+        &self,
+        request: Request<v1::AddTrustRequest>,
+    ) -> Result<Response<v1::AddTrustReply>, Status> {
+        let by = self.operator(&request)?;
+        let anchor = trust::read(&request.get_ref().file).map_err(|why| self.invalid(why))?;
+        let (kind, digest) = trust::named(&anchor);
+        let reply = self.command(Command::Trust(Trust { anchor, by: by.clone() })).await?;
+        tracing::info!(%by, kind, digest, "trusted from now on");
+        let envelope = envelope(&reply);
+        Ok(Response::new(v1::AddTrustReply { envelope, kind: kind.to_owned(), digest }))
+    }
+
+    async fn remove_trust(
+        &self,
+        request: Request<v1::RemoveTrustRequest>,
+    ) -> Result<Response<v1::RemoveTrustReply>, Status> {
+        let by = self.operator(&request)?;
+        let v1::RemoveTrustRequest { kind, digest } = request.into_inner();
+        let anchor = trust::read_id(&kind, &digest).map_err(|why| self.invalid(why))?;
+        let reply = self.command(Command::Distrust(Distrust { anchor, by: by.clone() })).await?;
+        tracing::info!(%by, kind, digest, "trusted no more");
+        Ok(Response::new(v1::RemoveTrustReply { envelope: envelope(&reply) }))
     }
 }
 

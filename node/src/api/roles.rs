@@ -56,6 +56,9 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "BeginRestore", OPERATORS),
     call(CLUSTER, "RestorePart", OPERATORS),
     call(CLUSTER, "FinishRestore", OPERATORS),
+    call(CLUSTER, "ListTrust", OPERATORS),
+    call(CLUSTER, "AddTrust", OPERATORS),
+    call(CLUSTER, "RemoveTrust", OPERATORS),
 ];
 
 impl Call {

@@ -125,7 +125,8 @@ impl Config {
     /// When the file is not there, or holds no CA.
     pub fn ca(&self) -> Result<Ca, ConfigError> {
         let ca = self.read("tls.ca", &self.tls.ca)?;
-        Ca::parse(Pem::new(&self.tls.ca.display().to_string(), &ca))
+        Ca::parse_all(Pem::new(&self.tls.ca.display().to_string(), &ca))
+            .map(|mut cas| cas.swap_remove(0))
             .map_err(|error| self.wrong("tls.ca", shown(&self.tls.ca), error.to_string()))
     }
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ledger::limits::VENDOR_ROOTS_MAX;
 use license::product::{ActId, NodeId};
 use license::traits::Tolerance;
 
@@ -228,6 +229,11 @@ impl Reader<'_> {
             let rule = "name the trust root of at least one vendor; \
                         its file comes from whoever sells you licenses";
             return Err(self.wrong("trust.vendor_roots", "[]", rule));
+        }
+        let count = table.vendor_roots.len();
+        if count > VENDOR_ROOTS_MAX as usize {
+            let rule = format!("a cluster trusts at most {VENDOR_ROOTS_MAX} vendors; name fewer");
+            return Err(self.wrong("trust.vendor_roots", format!("{count} files"), rule));
         }
         let named = table.vendor_roots.into_iter().enumerate();
         named.map(|(at, path)| self.path(&format!("trust.vendor_roots[{at}]"), path)).collect()

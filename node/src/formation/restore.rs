@@ -59,7 +59,7 @@ impl Formation {
             cluster: header.cluster,
             epoch: self.epoch(&header, &asked),
             quiet_ms: asked.quiet_ms,
-            ca_digest: ours,
+            ca: self.ca.der().to_vec(),
             members,
             by: asked.by,
         };

@@ -29,7 +29,9 @@ pub(super) fn may_be_forwarded(command: &Command) -> bool {
         | Command::ResetClock(_)
         | Command::RevokeCertificate(_)
         | Command::RaiseLevel(_)
-        | Command::SetRetention(_) => false,
+        | Command::SetRetention(_)
+        | Command::Trust(_)
+        | Command::Distrust(_) => false,
     }
 }
 
@@ -92,6 +94,8 @@ mod tests {
         Command::RevokeCertificate(_) => "RevokeCertificate" Nobody,
         Command::RaiseLevel(_) => "RaiseLevel" Nobody,
         Command::SetRetention(_) => "SetRetention" Nobody,
+        Command::Trust(_) => "Trust" Nobody,
+        Command::Distrust(_) => "Distrust" Nobody,
     }
 
     #[test]

@@ -1,0 +1,49 @@
+//! Keeps whom a node believes up with the cluster CAs in the ledger.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
+use ledger::Ledger;
+use pki::Ca;
+
+use crate::certificates::Certificates;
+use crate::serve::Closer;
+use crate::store::machine::View;
+
+/// Tells the node's trust of every change, and asks those who came in under a
+/// CA that is trusted no more to come in anew. Never ends.
+pub(crate) async fn follow(
+    view: &View,
+    certificates: &Certificates,
+    closers: [&Closer; 2],
+) -> Infallible {
+    let mut progress = view.progress();
+    let mut told = BTreeSet::new();
+    loop {
+        if let Some(cas) = view.look(|ledger| changed(ledger, &told)) {
+            let now: BTreeSet<_> = cas.iter().map(Ca::digest).collect();
+            match certificates.trust.believe(&cas) {
+                Ok(()) => {
+                    tracing::info!(cas = cas.len(), "the cluster CAs in the ledger are trusted")
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a cluster CA in the ledger cannot be used; the CAs trusted so far stay")
+                }
+            }
+            if !told.is_subset(&now) {
+                closers.iter().for_each(|closer| closer.move_on());
+            }
+            told = now;
+        }
+        if progress.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// The CAs in the ledger, if they are others than these.
+fn changed(ledger: &Ledger, told: &BTreeSet<[u8; 32]>) -> Option<Vec<Ca>> {
+    let cas = &ledger.charter()?.cas;
+    let is_news = !cas.keys().eq(told);
+    is_news.then(|| cas.values().map(|certificate| Ca::of_der(certificate.clone())).collect())
+}
