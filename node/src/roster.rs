@@ -81,7 +81,7 @@ pub(crate) fn departure(charter: &Charter, node: NodeId) -> Option<Departure> {
 /// What to say to the operator of a node that is gone.
 pub(crate) fn gone(node: NodeId, departure: Departure) -> String {
     format!(
-        "{node} {departure} and belongs to this cluster no more; wipe its data directory, and if \
+        "{node} {departure}; it belongs to this cluster no more: wipe its data directory, and if \
          the machine is to serve again, give it an id that was never used and let it in with \
          `trine cluster replace`"
     )
