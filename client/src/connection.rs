@@ -72,7 +72,8 @@ impl ConnectionError {
 fn mistrust(verdict: &str) -> Failure {
     let message = format!(
         "the server and this client do not accept each other's certificates: {verdict} \
-         (see TRINE_CA, TRINE_CERT and TRINE_KEY)"
+         (see TRINE_CA, TRINE_CERT and TRINE_KEY; behind a balancer, see that every node \
+         lists it under [proxy] trusted)"
     );
     Failure::new(Outcome::NotDone, Reason::Untrusted, message)
 }

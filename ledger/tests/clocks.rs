@@ -206,6 +206,25 @@ fn who_boots_last_is_waited_for() {
     assert_eq!(stage.late(), 0, "the third clock was right and is heard");
 }
 
+/// Cluster time may run a little fast: the date is then ahead of right clocks,
+/// and they contradict wrong ones all the same.
+#[test]
+fn a_right_clock_a_little_below_the_date_still_has_its_say() {
+    let mut stage = Stage::new();
+    stage.outages -= HOUR;
+    stage.clocks = [Some(10 * YEAR), Some(10 * YEAR), Some(0)];
+    assert_eq!(stage.run(SETTLING), -HOUR);
+}
+
+/// One is ten years ahead, one ten years behind, the third dead: whom to believe?
+#[test]
+fn one_clock_alone_moves_nothing() {
+    let mut stage = Stage::new();
+    stage.clocks = [Some(10 * YEAR), Some(-10 * YEAR), None];
+    assert_eq!(stage.run(SETTLING), 0);
+    assert_eq!(stage.late(), 0);
+}
+
 /// A new cluster does not take its first date from who happened to be heard first.
 #[test]
 fn a_new_cluster_waits_for_its_third_clock_too() {
