@@ -48,6 +48,7 @@ pub(crate) fn unpack<T: DeserializeOwned>(message: &Packed) -> Result<T, Status>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fmt::Write as _;
 
     use ledger::command::{Batch, Command, LeaseId, Release, Token};
@@ -72,8 +73,8 @@ mod tests {
 
     fn membership() -> Membership {
         let at = |port| Endpoints { peer: format!("n:{port}"), client: format!("c:{port}") };
-        let nodes = [(1, at(1)), (2, at(2)), (3, at(3))];
-        Membership::new_with_defaults(vec![[1, 2, 3].into()], nodes)
+        let nodes = BTreeMap::from([(1, at(1)), (2, at(2)), (3, at(3))]);
+        Membership::new(vec![[1, 2, 3].into()], nodes).expect("three members")
     }
 
     fn entry(index: u64, payload: crate::raft::EntryPayload) -> Entry {
