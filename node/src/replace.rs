@@ -115,6 +115,10 @@ fn see_raft(formation: &Formation, sight: &mut Sight) {
     let membership = &metrics.membership_config;
     let index = |log_id: Option<crate::raft::LogId>| log_id.map_or(0, |log_id| log_id.index);
     sight.leader = formation.node.0;
+    // Whoever takes the step is there, heard or not.
+    if let Some(is_there) = sight.members.get_mut(&sight.leader) {
+        *is_there = true;
+    }
     sight.voters = membership.membership().get_joint_config().clone();
     sight.nodes = membership.membership().nodes().map(|(id, _)| *id).collect();
     sight.membership_index = index(*membership.log_id());

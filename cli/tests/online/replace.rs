@@ -299,3 +299,41 @@ fn a_replacement_is_given_up_and_another_made() {
     let late = ["cluster", "replace", &old_word, "5", "--undo"];
     caller.refused(3, &late).says(&["too late"]);
 }
+
+/// The leader dies between two steps. Without it one node would be left, so the
+/// replacement waits for it, and goes on when it is back.
+#[test]
+fn a_replacement_goes_on_after_its_leader_died() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let leader = cluster.leader();
+    let old = leader % 3 + 1;
+    let old_word = old.to_string();
+    let newcomer = Newcomer::start(&cluster, 4, old);
+    // A cluster this young has not heard all of its nodes yet.
+    eventually("all are heard", || {
+        let status = caller.json(&["cluster", "status"]);
+        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
+    });
+    let replace = ["cluster", "replace", &old_word, "4"];
+    let mut cut_off = caller.start(&[&replace[..], &["--at", &newcomer.peer]].concat());
+    cut_off.until_said("begun");
+    {
+        let mut servers = cluster.servers();
+        cluster.block_on(servers.kill(Server::Node(leader))).expect("it is gone");
+    }
+    drop(cut_off);
+    caller.refused(3, &replace).says(&["silent", &format!("node-{leader}")]);
+    assert_eq!(caller.json(&[&replace[..], &["--status"]].concat())["stage"], "under-way");
+    {
+        let mut servers = cluster.servers();
+        cluster.block_on(async { servers.start(Server::Node(leader)) }).expect("it starts");
+    }
+    let replaced = eventually("it goes on", || {
+        let output = caller.run(&[&["--json"], &replace[..]].concat());
+        output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).ok())?
+    });
+    assert_eq!(replaced["stage"], "done", "{replaced}");
+    let now: Vec<u64> = (1..=3).filter(|node| *node != u64::from(old)).chain([4]).collect();
+    assert_eq!(members(&caller.json(&["cluster", "status"])), now);
+}
