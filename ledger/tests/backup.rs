@@ -13,8 +13,9 @@ use ledger::command::{
 use ledger::limits::{RESTORE_BYTES_MAX, RESTORE_PART_BYTES};
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
+use ledger::view::Comparison;
 use ledger::{CodecError, Ledger};
-use license::product::ProductName;
+use license::product::{NodeId, ProductName};
 use proptest::prelude::*;
 use support::{ISSUED, World, digest_of, subject, terms};
 
@@ -24,7 +25,7 @@ const STAMP: Stamp = Stamp { time: ClusterTime(10_000), term: 1 };
 fn cluster(world: &mut World, leases: u32) -> Ledger {
     let issued = world.issue(terms("cad", 1, 1, 1, leases));
     let mut commands = vec![world.genesis(), World::install(&issued)];
-    commands.extend((1..=2).map(|node| world.beat(node, ISSUED, (0, [0; 32]))));
+    commands.extend((1..=2).map(|node| world.beat(node, ISSUED, (256, [5; 32]))));
     commands.extend((1..=2).map(|node| world.attest(&issued, node)));
     commands.push(Command::SignTerm(world.sign(&issued, 1)));
     commands.extend((0..=leases).map(|id| {
@@ -137,8 +138,13 @@ fn what_is_restored_is_what_was_backed_up_but_for_the_epoch() {
         assert!(after.charter().is_none() && after.licenses().is_empty(), "it shows no part of it");
     }
     let finish = RestoreFinish { backup: digest_of(&snapshot) };
-    assert_eq!(take(&mut after, 3, Restore::Finish(finish)), Outcome::Done);
+    // At an index where a checkpoint is taken, and the backup's members had
+    // reported another history's.
+    assert_eq!(take(&mut after, 256, Restore::Finish(finish)), Outcome::Done);
     assert_eq!(after.check(), Ok(()));
+    assert!(after.checkpoint().is_some_and(|(index, hash)| index == 256 && hash != [5; 32]));
+    let compared = after.comparisons(NodeId(3));
+    assert!(compared.iter().all(|(_, with)| *with == Comparison::NotComparable), "{compared:?}");
     assert_eq!((after.epoch(), after.clock()), (1_000, before.clock()));
     assert_eq!(after.seats(None), before.seats(None));
     assert_eq!(after.waiters(None), before.waiters(None));

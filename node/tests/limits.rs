@@ -83,7 +83,7 @@ fn its_numbers_are_the_codes() {
         ("seats of one license", u64::from(Terms::SEATS_MAX)),
         ("feature text of a license", Feature::TEXT_MAX as u64),
         ("additional terms of a license", Terms::EXTENSIONS_MAX as u64),
-        ("a license file of any kind", license::codec::LENGTH_MAX as u64),
+        ("a license file of any kind, a clock reset too", license::codec::LENGTH_MAX as u64),
         ("request message", u64::from(doors.request_bytes)),
         ("header list of a request", u64::from(doors.header_bytes)),
         ("connections", u64::from(doors.connections)),
