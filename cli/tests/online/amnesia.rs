@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use trine_cli::devcluster::{Death, Server, health};
 
-use super::caller::{PATIENCE, eventually};
+use super::caller::{PATIENCE, eventually_or};
 use super::cluster::Cluster;
 use super::outage::copy;
 
@@ -48,7 +48,12 @@ impl Stage {
 
     /// The node stops by itself with the exit code of those that may not run.
     fn until_displaced(&self, words: &[&str]) {
-        let Death { server, status, last_words, .. } = eventually("the node stops", || {
+        let log = self.cluster.servers().layout().log(self.node);
+        let goes_on = || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            format!("the node stops; it says {said}")
+        };
+        let Death { server, status, last_words, .. } = eventually_or(goes_on, || {
             let mut servers = self.cluster.servers();
             self.cluster.block_on(async { servers.deaths().pop() })
         });

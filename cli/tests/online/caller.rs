@@ -214,7 +214,15 @@ fn read_lines(output: impl Read, take: &dyn Fn(String)) {
 
 /// Looks again and again until there is something to see.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_or(|| what.to_owned(), look)
+}
+
+/// The same, for what is best told after the wait.
+pub(crate) fn eventually_or<T>(
+    what: impl FnOnce() -> String,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
     const PAUSE: Duration = Duration::from_millis(50);
     for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
         if let Some(seen) = look() {
@@ -222,5 +230,5 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         }
         std::thread::sleep(PAUSE);
     }
-    panic!("not so in {PATIENCE:?}: {what}");
+    panic!("not so in {PATIENCE:?}: {}", what());
 }
