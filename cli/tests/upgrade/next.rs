@@ -169,7 +169,7 @@ fn edits_of(path: &str) -> Option<fn(String) -> String> {
 ";
             replace(&text, after, &format!("{rule}{after}"))
         },
-        "node/src/raft/server.rs" => |text| {
+        "node/src/raft/forward.rs" => |text| {
             let old = "        Command::Revoke(_)\n";
             replace(&text, old, "        Command::Revoke(_) | Command::RevokeEnded(_)\n")
         },
