@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use trine_cli::devcluster::{Death, Server, health};
 
-use super::caller::{PATIENCE, eventually_or};
+use super::caller::{PATIENCE, eventually, eventually_or};
 use super::cluster::Cluster;
 use super::outage::copy;
 
@@ -63,6 +63,19 @@ impl Stage {
         }
     }
 
+    /// Waits until the node keeps what was logged by now, and the others know it.
+    fn until_caught_up(&self) {
+        let Server::Node(node) = self.node else { panic!("the stage is a node's") };
+        let held = |of: u8| {
+            let status = self.cluster.caller().json(&["cluster", "status"]);
+            let nodes = status["nodes"].as_array().expect("nodes").clone();
+            let it = nodes.into_iter().find(|it| it["id"] == u64::from(of));
+            it.and_then(|it| it["log_index"].as_u64())
+        };
+        let logged = held(self.cluster.leader()).expect("the leader says");
+        eventually("it caught up", || held(node).filter(|held| *held >= logged));
+    }
+
     /// The cluster grants a seat, whichever node is away.
     fn serves(&self) {
         self.cluster.caller().json(&["acquire", "line", "--ttl", "1s"]);
@@ -93,6 +106,7 @@ fn a_node_that_lost_data_stops_and_says_what_to_do() {
     stage.start();
     stage.until_ready();
     (0..3).for_each(|_| stage.serves());
+    stage.until_caught_up();
     stage.stop();
     copy(&stage.data(), &own);
 
