@@ -46,8 +46,13 @@ pub(crate) fn build() -> PathBuf {
             command.env_remove(name);
         }
     }
+    command.arg("build");
+    if cfg!(feature = "rocksdb") {
+        // It must read what this build's engine wrote.
+        command.args(["--features", "rocksdb"]);
+    }
     let status = command
-        .args(["build", "--offline", "--quiet", "--workspace", "--bin", "trine"])
+        .args(["--offline", "--quiet", "--workspace", "--bin", "trine"])
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--manifest-path")
         .arg(source.join("Cargo.toml"))
