@@ -40,12 +40,14 @@ impl Client {
         self.core.mint()
     }
 
-    /// Renews a lease by hand. A [`Seat`](crate::Seat) renews itself.
+    /// Renews a lease by hand, which says that its seat is in use. A
+    /// [`Seat`](crate::Seat) renews itself, and says when it is not.
     ///
     /// # Errors
     /// Not renewed, or not known to be.
     pub async fn renew(&self, ticket: Ticket) -> Result<Renewal, CallError> {
-        let request = v1::RenewRequest { lease: ticket.lease.to_wire(), token: ticket.token };
+        let (lease, token) = (ticket.lease.to_wire(), ticket.token);
+        let request = v1::RenewRequest { lease, token, hold_ended: false };
         let answered = self.core.ask(&Call::Renew(request), self.core.patiently()).await?;
         let Reply::Renew(v1::RenewReply { envelope: Some(envelope), deadline_ms }) = answered.reply
         else {

@@ -163,8 +163,14 @@ impl Core {
         lane: Lane,
         within: Duration,
     ) -> Result<Answered, Failure> {
+        let begun = self.now();
         let opened = self.connections.open(endpoint, lane, within).await;
         let sent = self.now();
+        // The machine slept: what was true when the call was made may not be now.
+        if within.is_zero() || sent.since(begun) > within {
+            let message = format!("there was no time left to ask {endpoint}");
+            return Err(Failure::new(Outcome::NotDone, Reason::Unreachable, message));
+        }
         let attempt = Attempt {
             number: self.attempts.fetch_add(1, Ordering::Relaxed),
             endpoint: endpoint.clone(),

@@ -303,8 +303,10 @@ impl Keeper {
         let now = self.core.now();
         let tries = now + 2 * self.core.answer_within;
         let until = if self.hold.is_safe(now) { tries.min(self.hold.until()) } else { tries };
-        let request =
-            v1::RenewRequest { lease: self.ticket.lease.to_wire(), token: self.ticket.token };
+        // Said of every send, because none is sent after the hold unless this is.
+        let hold_ended = !self.hold.is_safe(now);
+        let Ticket { lease, token } = self.ticket;
+        let request = v1::RenewRequest { lease: lease.to_wire(), token, hold_ended };
         let patience = Patience::until(until).fail_fast(true);
         let answered = self
             .core

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{CodecError, Format};
 use crate::ledger::Ledger;
-use crate::limits::RESTORE_BYTES_MAX;
+use crate::limits::{EPOCH_MAX, RESTORE_BYTES_MAX, TOKENS_PER_EPOCH};
 use crate::time::ClusterTime;
 
 const BACKUP: Format = Format { what: "backup", magic: *b"TRBK", version: 1 };
@@ -23,7 +23,8 @@ pub const HEADER_BYTES_MAX: usize = 4_096;
 /// Before the header: magic, version, its length.
 const FRONT_BYTES: usize = 10;
 
-/// A restore without a clock that helps begins so many epochs after the backup.
+/// A restore without a clock that helps begins so many epochs after the backup:
+/// 2^40 tokens, a thousand a second for 34 years.
 const EPOCHS_APART: u64 = 1 << 20;
 
 /// 2020-01-01T00:00:00Z in seconds since 1970.
@@ -40,6 +41,8 @@ pub struct Header {
     pub index: u64,
     /// Cluster time there.
     pub clock: ClusterTime,
+    /// The last fencing token given out there.
+    pub last_token: u64,
     /// The wall floor there.
     pub wall: Option<WallTime>,
     /// The wall clock of the node that took it.
@@ -84,6 +87,7 @@ impl Header {
             epoch: ledger.epoch(),
             index: ledger.applied(),
             clock: ledger.clock(),
+            last_token: ledger.last_token(),
             wall: ledger.wall(),
             taken,
             version: version.to_owned(),
@@ -159,29 +163,103 @@ impl Backup {
     }
 }
 
-/// The epoch of a restore: seconds since 2020 by the wall clock, so that two
-/// restores of one backup are of two epochs though neither knows of the other.
-///
-/// A clock that is behind the backup's epoch is wrong; then the epoch is so far
-/// above the backup's that no tokens of it are met, and the operator is trusted
-/// not to restore the same backup twice under a wrong clock.
-pub fn next_epoch(backup: u64, wall: WallTime) -> u64 {
-    let seconds = u64::try_from(wall.0.div_euclid(1_000) - EPOCHS_BEGIN).unwrap_or(0);
-    if seconds > backup { seconds } else { backup.saturating_add(EPOCHS_APART) }
+impl Header {
+    /// The epoch of a restore: seconds since 2020 by the wall clock, so that two
+    /// restores of one backup are of two epochs though neither knows of the other.
+    ///
+    /// A clock that is behind the backup is wrong. Then the epoch is above all
+    /// that the backup can know of, by more than was granted since, and `dice`
+    /// (any random number) tells two such restores apart.
+    pub fn next_epoch(&self, wall: WallTime, dice: u64) -> u64 {
+        let seconds = seconds(wall);
+        if seconds > self.known_epoch() {
+            return seconds;
+        }
+        self.known_epoch().saturating_add(EPOCHS_APART + dice % EPOCHS_APART)
+    }
+
+    /// The lowest epoch that an operator may choose: its tokens are above the
+    /// backup's by more than any cluster grants between backup and loss.
+    pub fn lowest_epoch(&self) -> u64 {
+        self.tokens_epoch().saturating_add(EPOCHS_APART)
+    }
+
+    /// The highest epoch that the backup's tokens are of.
+    fn tokens_epoch(&self) -> u64 {
+        self.epoch.max(self.last_token / TOKENS_PER_EPOCH)
+    }
+
+    /// The highest epoch of any restore before the backup was taken, or of one
+    /// at that moment. The clock that it was taken by may be wrong as well: it
+    /// must not use up the epochs there are.
+    fn known_epoch(&self) -> u64 {
+        self.tokens_epoch().max(seconds(self.taken).min(EPOCH_MAX / 2))
+    }
+}
+
+/// Seconds since 2020.
+fn seconds(wall: WallTime) -> u64 {
+    let since = i128::from(wall.0.div_euclid(1_000)) - i128::from(EPOCHS_BEGIN);
+    u64::try_from(since).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn second(seconds: i64) -> WallTime {
+        WallTime((EPOCHS_BEGIN + seconds) * 1_000)
+    }
+
+    /// Of a backup taken at that second since 2020.
+    fn header(epoch: u64, last_token: u64, taken: i64) -> Header {
+        Header {
+            cluster: ClusterId([7; 16]),
+            epoch,
+            index: 1,
+            clock: ClusterTime(1),
+            last_token,
+            wall: None,
+            taken: second(taken),
+            version: "0.1.0".to_owned(),
+            state_hash: [0; 32],
+            bytes: 1,
+            digest: [0; 32],
+        }
+    }
+
     #[test]
     fn epochs_rise_whatever_the_clock_says() {
-        let second = |seconds: i64| WallTime((EPOCHS_BEGIN + seconds) * 1_000);
-        assert_eq!(next_epoch(0, second(200_000_000)), 200_000_000);
-        assert_eq!(next_epoch(200_000_000, second(200_000_001)), 200_000_001);
-        // Ten years behind.
-        assert_eq!(next_epoch(200_000_000, WallTime(0)), 200_000_000 + EPOCHS_APART);
-        assert_eq!(next_epoch(7, WallTime(i64::MIN)), 7 + EPOCHS_APART);
-        assert!(next_epoch(7, WallTime(i64::MAX)) > crate::limits::EPOCH_MAX, "which is refused");
+        const DAY: i64 = 200_000_000;
+        let first = header(0, 5_000_000, DAY);
+        assert_eq!(first.next_epoch(second(DAY + 1), 9), 200_000_001);
+        // Restored by the very clock that it was taken by, which has stood still.
+        assert!(first.next_epoch(second(DAY), 0) >= 200_000_000 + EPOCHS_APART);
+        // Ten years behind, and before there was a calendar.
+        for wrong in [WallTime(0), WallTime(i64::MIN)] {
+            assert_eq!(first.next_epoch(wrong, 7), 200_000_000 + EPOCHS_APART + 7);
+        }
+        let again = header(200_000_000, 200_000_000 << 20, DAY);
+        assert_eq!(again.next_epoch(second(DAY + 1), 9), 200_000_001);
+        assert!(first.next_epoch(WallTime(i64::MAX), 0) > EPOCH_MAX, "which is refused");
+        // A clock that was far ahead when the backup was taken leaves epochs to be used.
+        let ahead = Header { taken: WallTime(i64::MAX), ..first };
+        assert!(ahead.next_epoch(second(DAY), u64::MAX) < EPOCH_MAX);
+    }
+
+    /// Both under a clock that stands at the same wrong time.
+    #[test]
+    fn two_restores_of_one_backup_are_told_apart_without_a_clock() {
+        let backup = header(0, 0, 200_000_000);
+        let epochs = [1, 2].map(|dice| backup.next_epoch(WallTime(0), dice));
+        assert_ne!(epochs[0], epochs[1]);
+        assert!(epochs.iter().all(|epoch| *epoch < EPOCH_MAX), "tokens stay below 2^53");
+    }
+
+    #[test]
+    fn an_epoch_that_an_operator_chooses_is_above_the_tokens_given_out() {
+        assert_eq!(header(0, 0, 0).lowest_epoch(), EPOCHS_APART);
+        assert_eq!(header(3, 50 << 20, 0).lowest_epoch(), 50 + EPOCHS_APART);
+        assert_eq!(header(60, 50 << 20, 0).lowest_epoch(), 60 + EPOCHS_APART);
     }
 }

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use license::container::ContainerIdentity;
+use license::container::{ContainerIdentity, ContainerSerial};
 use license::product::{ActId, ClusterId, NodeId, WallTime};
 use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::command::{Genesis, Member};
-use crate::name::Address;
+use crate::name::{Address, Subject};
 
 /// Who belongs, and who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Charter {
     /// Nodes that were let in once and are gone. Their ids and containers are
     /// never let in again.
     pub retired: BTreeMap<NodeId, Retired>,
+    /// Containers that a member had before a restore gave it another: licenses
+    /// that were split for them go on with their other shares.
+    pub superseded: BTreeMap<ContainerSerial, ContainerIdentity>,
 }
 
 /// A replacement under way.
@@ -48,6 +51,8 @@ pub struct Replacement {
     pub peer: Address,
     /// Where applications and balancers reach it.
     pub client: Address,
+    /// The operator who began it, and in whose name it is finished.
+    pub by: Subject,
 }
 
 /// A node that is gone.
@@ -98,6 +103,7 @@ impl Charter {
             members: genesis.members.clone(),
             replacement: None,
             retired: BTreeMap::new(),
+            superseded: BTreeMap::new(),
         }
     }
 
@@ -122,12 +128,24 @@ impl Charter {
         self.belonging(node).is_some() || self.retired.contains_key(&node)
     }
 
+    /// The container of a node that is a member, or is gone.
+    pub fn container_of(&self, node: NodeId) -> Option<&ContainerIdentity> {
+        let gone = self.retired.get(&node).map(|gone| &gone.container);
+        self.member(node).map(|member| &member.container).or(gone)
+    }
+
+    /// How many nodes and containers are gone, and remembered for ever.
+    pub fn gone(&self) -> u64 {
+        (self.retired.len() + self.superseded.len()) as u64
+    }
+
     /// The containers of all nodes that were ever let in. A license that was
     /// installed for three of them holds, though one of the three is gone.
     pub fn containers_ever(&self) -> impl Iterator<Item = &ContainerIdentity> {
         let coming = self.replacement.as_ref().map(|replacement| &replacement.new);
         let present = self.members.iter().chain(coming).map(|member| &member.container);
-        present.chain(self.retired.values().map(|gone| &gone.container))
+        let gone = self.retired.values().map(|gone| &gone.container);
+        present.chain(gone).chain(self.superseded.values())
     }
 }
 

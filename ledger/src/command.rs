@@ -192,6 +192,10 @@ pub struct Renew {
     pub subject: Subject,
     /// Must be the grant's token.
     pub token: Token,
+    /// The hold that the caller counted had ended when it asked: it does not
+    /// use the seat. Who says so may have lost it to somebody unknown before a
+    /// restore, and is not renewed while that is not over.
+    pub hold_ended: bool,
 }
 
 /// Releases one lease. Releasing twice is a retry, not a mistake.

@@ -73,7 +73,13 @@ impl Ledger {
         match &known.state {
             RequestState::Open => Ok(None),
             RequestState::Waiting(_) => Ok(Some(self.ask_again(body.lease))),
-            RequestState::Live(_) | RequestState::Ended { .. } => Ok(Some(told(body.lease, known))),
+            // Who asks has not used the seat yet. After a restore it may be in
+            // use by somebody who got it when this lease had expired unheard.
+            RequestState::Live(_) => {
+                self.check_not_quiet()?;
+                Ok(Some(told(body.lease, known)))
+            }
+            RequestState::Ended { .. } => Ok(Some(told(body.lease, known))),
             RequestState::Refused { refusal, .. } => Err(Refusal::clone(refusal)),
         }
     }
@@ -177,6 +183,11 @@ impl Ledger {
         if let Some(by) = &lease.revoked {
             return Err(Refusal::SeatRevoked { by: by.clone(), deadline: before });
         }
+        // After a restore: a lease whose holder still counts on it was live when
+        // all was lost, so its seat is nobody else's. Of others nobody knows.
+        if body.hold_ended {
+            self.check_not_quiet()?;
+        }
         if let Err(why) = self.carried(lease) {
             self.carry_over(body.lease, why, entry)?;
         }
@@ -232,7 +243,10 @@ impl Ledger {
             return Err(Refusal::NoSuchLease);
         };
         let product = Arc::clone(&lease.wanted.product);
-        let moved = self.admit(&product, &request.subject, lease.wanted.version);
+        // The room on another license may be taken by seats that a restore forgot.
+        let moved = self
+            .check_not_quiet()
+            .and_then(|()| self.admit(&product, &request.subject, lease.wanted.version));
         let deadline = lease.deadline;
         if let Ok(license) = moved {
             entry.note(Fact::Moved { seat: lease.held(&request.subject), to: license });
@@ -244,6 +258,7 @@ impl Ledger {
             (Ok(_), _) => Ok(()),
             (Err(unsigned @ Refusal::TermUnsigned { .. }), _) => Err(unsigned),
             (Err(_), missing @ Refusal::SharesMissing { .. }) => Err(missing),
+            (Err(quiet @ Refusal::Restored { .. }), _) => Err(quiet),
             (Err(_), _) => Err(Refusal::LicenseGone { deadline }),
         }
     }

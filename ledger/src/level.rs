@@ -104,6 +104,8 @@ impl Ledger {
             Ordering::Equal => return Ok(()),
             Ordering::Greater => {}
         }
+        // Nobody heard yet what a node on its way in runs.
+        self.require_no_replacement()?;
         let members = self.chartered()?.members.iter();
         if let Some(refusal) = members.map(|m| m.node).find_map(|n| self.cannot_follow(n, asked)) {
             return Err(refusal);

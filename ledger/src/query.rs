@@ -57,6 +57,11 @@ impl Ledger {
         self.state.scalars.epoch
     }
 
+    /// The last fencing token that was given out (S5).
+    pub fn last_token(&self) -> u64 {
+        self.state.scalars.last_token
+    }
+
     /// The restore under way, and the first of its parts that has not arrived.
     pub fn restoring(&self) -> Option<(&RestorePlan, u32)> {
         let plan = self.state.scalars.restoring.as_ref()?;
@@ -281,10 +286,12 @@ impl Ledger {
     /// Editions whose share this node holds and has neither proved nor had withdrawn.
     pub fn attestation_needs(&self, node: NodeId) -> Vec<AttestationNeed> {
         let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
+        let member = self.charter().and_then(|charter| charter.member(node));
         let missing = editions.filter(|edition| {
+            let container = member.map(|member| member.container.serial());
             !edition.attested.contains(&node)
-                && !edition.withdrawn.contains(&node)
                 && self.state.has_share(edition, node)
+                && !container.is_some_and(|container| edition.is_withdrawn(container))
         });
         let need = |terms: &license::terms::Terms| AttestationNeed {
             license: terms.license,
@@ -298,7 +305,9 @@ impl Ledger {
     pub fn is_withdrawn(&self, license: LicenseId, serial: LicenseSerial, node: NodeId) -> bool {
         let editions = self.state.licenses.get(&license).into_iter().flat_map(Installed::editions);
         let mut of_serial = editions.filter(|edition| edition.license.terms().serial == serial);
-        of_serial.any(|edition| edition.withdrawn.contains(&node))
+        let member = self.charter().and_then(|charter| charter.member(node));
+        let container = member.map(|member| member.container.serial());
+        of_serial.any(|edition| container.is_some_and(|ours| edition.is_withdrawn(ours)))
     }
 
     /// How the last checkpoint of every member but `asking` compares with this

@@ -427,7 +427,7 @@ pub enum ReplacementRefusal {
     },
 }
 
-/// Why a share is not made again.
+/// Why a share is not made again, or not withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RepairRefusal {
     /// Nothing is lost.
@@ -443,6 +443,26 @@ pub enum RepairRefusal {
         "no operator ordered a share of license {license} for {node}: `trine license repair` does"
     )]
     NotOrdered {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
+    /// What was lost was withdrawn, and made again it would be the same share.
+    #[error(
+        "the share of license {license} that {node} lacks was withdrawn, and made again it would be the same share: have the vendor issue the license anew (`trine license request`)"
+    )]
+    Withdrawn {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
+    /// Nothing to withdraw.
+    #[error(
+        "{node} has no share of license {license} to withdraw (see `trine license show {license}`); if the share was lost with the node that {node} replaced, name that node"
+    )]
+    NoShare {
         /// The license.
         license: LicenseId,
         /// The node.

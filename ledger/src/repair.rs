@@ -22,13 +22,17 @@ impl Ledger {
         if !installed.editions().any(lacks) {
             return Err(Refusal::Repair(RepairRefusal::HasShare { license, node }));
         }
-        self.state.licenses.update(&license, |installed| {
-            installed.each_edition(|edition| {
-                if lacks(edition) {
-                    edition.repairs.insert(node);
-                }
+        let may = |edition: &Edition| lacks(edition) && !self.is_lost_withdrawn(edition);
+        let serials: Vec<_> = installed.editions().filter(|edition| may(edition)).collect();
+        if serials.is_empty() {
+            return Err(Refusal::Repair(RepairRefusal::Withdrawn { license, node }));
+        }
+        let serials: Vec<_> = serials.into_iter().map(|e| e.license.terms().serial).collect();
+        for serial in serials {
+            self.update_edition(license, serial, |edition| {
+                edition.repairs.insert(node);
             });
-        });
+        }
         Ok(())
     }
 
@@ -54,9 +58,12 @@ impl Ledger {
             .then(|| edition.license.reseat(share))
             .flatten()
             .filter(|(_, before)| !is_members(*before));
-        let Some((reseated, _)) = reseated else {
+        let Some((reseated, before)) = reseated else {
             return refuse(RepairRefusal::NoFreePlace { license, node });
         };
+        if edition.is_withdrawn(before) {
+            return refuse(RepairRefusal::Withdrawn { license, node });
+        }
         if !reseated.verify_attestation(&charter.cluster, node, container.serial(), proof) {
             return Err(Refusal::ProofInvalid { what: ProofKind::Attestation, node });
         }
@@ -99,6 +106,13 @@ impl Ledger {
             installed.editions().any(|edition| !self.state.has_share(edition, *node))
         };
         Ok(members.map(|member| member.node).filter(lacks).collect())
+    }
+
+    /// Whether the share that is nobody's was withdrawn before it was lost:
+    /// made again it would be the same share.
+    fn is_lost_withdrawn(&self, edition: &Edition) -> bool {
+        let mut lost = edition.license.containers().into_iter();
+        lost.any(|container| self.holder(container).is_none() && edition.is_withdrawn(container))
     }
 
     /// The member that has this container.

@@ -21,10 +21,13 @@ impl Ledger {
             new: body.new.clone(),
             peer: body.peer.clone(),
             client: body.client.clone(),
+            by: body.by.clone(),
         };
         match &charter.replacement {
-            // Beginning twice is a retry.
-            Some(begun) if *begun == asked => return Ok(()),
+            // Beginning twice is a retry, whoever asks.
+            Some(begun) if (Replacement { by: asked.by.clone(), ..begun.clone() }) == asked => {
+                return Ok(());
+            }
             Some(begun) => return Err(under_way(begun)),
             None => {}
         }
@@ -50,7 +53,7 @@ impl Ledger {
         if charter.knew(new) {
             return Err(Refusal::Replacement(ReplacementRefusal::IdUsed { node: new }));
         }
-        Bound::Departed.check_room(charter.retired.len() as u64)
+        Bound::Departed.check_room(charter.gone())
     }
 
     fn check_container_is_new(&self, new: &Member) -> Result<(), Refusal> {
@@ -92,11 +95,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a node proved or had withdrawn is of no more use when it is gone.
+    /// What a node proved is of no more use when it is gone. What was withdrawn
+    /// stays so: its place in the split is still there to be made again.
     fn forget_shares_of(&mut self, node: NodeId) {
         let forget = |edition: &mut Edition| {
             edition.attested.remove(&node);
-            edition.withdrawn.remove(&node);
             edition.repairs.remove(&node);
         };
         let ids: Vec<_> = self.state.licenses.iter().map(|(id, _)| *id).collect();
@@ -116,6 +119,15 @@ impl Ledger {
         let container = replacement.new.container;
         self.charter_mut().retired.insert(new, Retired { container, departure });
         Ok(())
+    }
+
+    /// Refuses what asks something of every member, while one is on its way in
+    /// of whom that is not known.
+    pub(crate) fn require_no_replacement(&self) -> Result<(), Refusal> {
+        match &self.chartered()?.replacement {
+            Some(begun) => Err(under_way(begun)),
+            None => Ok(()),
+        }
     }
 
     /// Ends the replacement under way, if it is this one.

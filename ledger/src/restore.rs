@@ -14,7 +14,7 @@ use crate::command::{
 };
 use crate::index::Index;
 use crate::ledger::{Entry, Ledger};
-use crate::limits::{EPOCH_MAX, RESTORE_BYTES_MAX, TOKENS_PER_EPOCH};
+use crate::limits::{CA_BYTES_MAX, DEPARTED_MAX, EPOCH_MAX, RESTORE_BYTES_MAX, TOKENS_PER_EPOCH};
 use crate::member::act_of;
 use crate::state::{Restored, State};
 use crate::time::{ClusterTime, Ttl};
@@ -36,7 +36,7 @@ impl Ledger {
 
     fn begin_restore(&mut self, plan: &RestorePlan) -> Result<(), RestoreRefusal> {
         self.require_unformed()?;
-        let RestorePlan { bytes, epoch, quiet_ms, members, .. } = plan;
+        let RestorePlan { bytes, epoch, quiet_ms, members, ca, .. } = plan;
         if !(1..=RESTORE_BYTES_MAX).contains(bytes) {
             return Err(RestoreRefusal::Size { bytes: *bytes });
         }
@@ -46,6 +46,10 @@ impl Ledger {
         if *quiet_ms > Ttl::MILLIS_MAX {
             let longest_ms = Ttl::MILLIS_MAX;
             return Err(RestoreRefusal::QuietTooLong { quiet_ms: *quiet_ms, longest_ms });
+        }
+        if ca.len() > CA_BYTES_MAX {
+            let (length, limit) = (ca.len() as u64, CA_BYTES_MAX as u64);
+            return Err(RestoreRefusal::CaTooLong { length, limit });
         }
         if act_of(members).is_none() {
             let detail = GenesisRefusal::NotThree.to_string();
@@ -134,9 +138,14 @@ impl Ledger {
         if let Some(node) = plan.members.iter().map(|member| member.node).find(is_retired) {
             return Err(RestoreRefusal::Retired { node });
         }
-        if plan.epoch <= backup.epoch() {
-            let (backup, asked) = (backup.epoch(), plan.epoch);
-            return Err(RestoreRefusal::EpochNotAbove { backup, asked });
+        // S5: above every token that the backup knows, whatever its epoch says.
+        let highest = backup.epoch().max(backup.last_token() / TOKENS_PER_EPOCH);
+        if plan.epoch <= highest {
+            return Err(RestoreRefusal::EpochNotAbove { backup: highest, asked: plan.epoch });
+        }
+        // Three nodes, the one on its way in and three containers may leave.
+        if charter.gone() + 7 > DEPARTED_MAX {
+            return Err(RestoreRefusal::TooManyGone { limit: DEPARTED_MAX });
         }
         Ok(backup.state)
     }
@@ -246,6 +255,14 @@ fn join(state: &mut State, plan: RestorePlan) {
     // Containers made for other addresses or another CA have another act id:
     // the vendor issues anew for them.
     charter.act = act_of(&plan.members).unwrap_or(charter.act);
+    // A node that has its id and not its container: the two others' shares of
+    // what was split for it are as good as before.
+    let is_used = |serial| plan.members.iter().any(|member| member.container.serial() == serial);
+    for left in charter.members.iter().chain(&coming).filter(|member| is_here(member.node)) {
+        let container = left.container.clone();
+        charter.superseded.insert(container.serial(), container);
+    }
+    charter.superseded.retain(|serial, _| !is_used(*serial));
     charter.members = plan.members;
     charter.cas = [(ca_digest(&plan.ca), plan.ca)].into();
 }

@@ -11,7 +11,8 @@ use license::product::{LicenseId, LicenseSerial, NodeId, ProductName};
 use license::terms::Counting;
 
 use crate::command::{
-    Attest, Bound, Install, LeaseId, ProofKind, Refusal, ShareState, SignTerm, WithdrawShare,
+    Attest, Bound, Install, LeaseId, ProofKind, Refusal, RepairRefusal, ShareState, SignTerm,
+    WithdrawShare,
 };
 use crate::event::Event;
 use crate::index::LicenseStanding;
@@ -133,21 +134,33 @@ impl Ledger {
         Ok(())
     }
 
-    /// Stays withdrawn until an update of the license with a higher serial.
+    /// Stays withdrawn until an update of the license with a higher serial,
+    /// whoever has its place by then. The share of a node that is gone can be
+    /// withdrawn too, so that nobody makes it again.
     pub(crate) fn withdraw_share(
         &mut self,
         body: &WithdrawShare,
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
-        self.member(body.node)?;
-        let withdraw = |installed: &mut Installed| {
-            installed.current.withdrawn.insert(body.node);
-            installed.next.iter_mut().for_each(|next| {
-                next.withdrawn.insert(body.node);
+        let (license, node) = (body.license, body.node);
+        let charter = self.chartered()?;
+        let container = charter.container_of(node).ok_or(Refusal::UnknownNode { node })?.serial();
+        let held_by_members: Vec<_> =
+            charter.members.iter().map(|m| m.container.serial()).collect();
+        let unknown = Refusal::UnknownLicense { license };
+        let installed = self.state.licenses.get(&license).ok_or(unknown)?;
+        if !installed.editions().any(|edition| edition.license.signer(container).is_some()) {
+            return Err(Refusal::Repair(RepairRefusal::NoShare { license, node }));
+        }
+        self.state.licenses.update(&license, |installed| {
+            installed.each_edition(|edition| {
+                edition.withdraw(container);
+                // An order to make it again is void.
+                if !held_by_members.contains(&container) {
+                    edition.repairs.clear();
+                }
             });
-        };
-        let unknown = Refusal::UnknownLicense { license: body.license };
-        self.state.licenses.update(&body.license, withdraw).ok_or(unknown)?;
+        });
         self.refresh_service(entry);
         Ok(())
     }
@@ -306,10 +319,12 @@ impl State {
     }
 
     fn share(&self, edition: &Edition, node: NodeId) -> ShareState {
-        if !self.has_share(edition, node) {
+        let member = self.scalars.charter.as_ref().and_then(|charter| charter.member(node));
+        let container = member.map(|member| member.container.serial());
+        let Some(container) = container.filter(|c| edition.license.signer(*c).is_some()) else {
             return ShareState::Missing;
-        }
-        if edition.withdrawn.contains(&node) {
+        };
+        if edition.is_withdrawn(container) {
             return ShareState::Withdrawn;
         }
         if !edition.attested.contains(&node) {

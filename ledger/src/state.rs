@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use license::build::{Build, Level};
+use license::container::ContainerSerial;
 use license::package::License;
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, WallTime};
 use license::repair::RepairedShare;
@@ -142,13 +143,25 @@ pub(crate) struct Edition {
     pub(crate) repairs: BTreeSet<NodeId>,
     /// Nodes that proved their share.
     pub(crate) attested: BTreeSet<NodeId>,
-    /// Nodes whose share an operator withdrew.
-    pub(crate) withdrawn: BTreeSet<NodeId>,
+    /// Places of the split whose share an operator withdrew. Places, not nodes:
+    /// made again for another node, it would be the same share.
+    pub(crate) withdrawn: BTreeSet<usize>,
     /// The last term that two shares signed.
     pub(crate) signed_term: Option<u64>,
 }
 
 impl Edition {
+    /// Whether the share in this container was withdrawn.
+    pub(crate) fn is_withdrawn(&self, container: ContainerSerial) -> bool {
+        let place = self.license.signer(container);
+        place.is_some_and(|place| self.withdrawn.contains(&place))
+    }
+
+    /// Withdraws the share in this container, if it has one.
+    pub(crate) fn withdraw(&mut self, container: ContainerSerial) {
+        self.withdrawn.extend(self.license.signer(container));
+    }
+
     /// What a node takes its share from.
     pub(crate) fn view(&self) -> PackageView<'_> {
         PackageView { package: &self.package, repaired: &self.repaired }

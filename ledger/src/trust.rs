@@ -51,7 +51,11 @@ impl Ledger {
     pub(crate) fn distrust(&mut self, body: &Distrust) -> Result<(), Refusal> {
         match &body.anchor {
             AnchorId::Vendor(digest) => self.distrust_vendor(digest),
-            AnchorId::ClusterCa(digest) => self.distrust_ca(digest),
+            AnchorId::ClusterCa(digest) => {
+                // Nobody heard yet under which CA a node on its way in is.
+                self.require_no_replacement()?;
+                self.distrust_ca(digest)
+            }
         }
         .map_err(Refusal::Trust)
     }

@@ -84,7 +84,12 @@ fn a_mass_expiry_stalls_nobody() {
     assert!(cluster.ledger.overdue());
 
     let overdue = 9_999;
-    let renew = Renew { lease: LeaseId(overdue), subject: subject("alice"), token: Token(10_000) };
+    let renew = Renew {
+        lease: LeaseId(overdue),
+        subject: subject("alice"),
+        token: Token(10_000),
+        hold_ended: true,
+    };
     let answers = cluster.apply_only(10_000, vec![Command::Renew(renew)]);
     assert!(matches!(answers[0], Outcome::Refused(Refusal::LeaseEnded { .. })), "{answers:?}");
 

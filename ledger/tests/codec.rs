@@ -58,7 +58,12 @@ fn batch() -> Batch {
         acquire(1, None),
         acquire(2, None),
         acquire(3, Some(60_000)),
-        Command::Renew(Renew { lease: LeaseId(1), subject: subject("line-7"), token: Token(1) }),
+        Command::Renew(Renew {
+            lease: LeaseId(1),
+            subject: subject("line-7"),
+            token: Token(1),
+            hold_ended: true,
+        }),
         Command::Revoke(Revoke { seat: Token(1), by: ops() }),
         Command::Release(Release {
             lease: LeaseId(2),

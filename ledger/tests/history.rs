@@ -99,6 +99,7 @@ fn whole_days_are_dropped_and_the_rest_holds_without_them() {
             lease: LeaseId(1),
             subject: subject("alice"),
             token: Token(1),
+            hold_ended: false,
         };
         cluster.apply(now, vec![Command::Renew(renew)]);
         let id = 100 + u128::from(day);

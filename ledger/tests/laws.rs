@@ -427,6 +427,7 @@ impl Pair {
                 lease: lease(id),
                 subject: self.owner(*id, *subject),
                 token: token(id, wrong),
+                hold_ended: *wrong,
             }),
             Op::Release { id, wrong, subject } => Command::Release(Release {
                 lease: lease(id),

@@ -235,7 +235,12 @@ impl Teller {
             }
             "renew" => {
                 let (lease, subject, token) = self.holding(name, options);
-                self.apply(Command::Renew(Renew { lease, subject, token }))
+                self.apply(Command::Renew(Renew {
+                    lease,
+                    subject,
+                    token,
+                    hold_ended: options.contains_key("ended"),
+                }))
             }
             "release" => {
                 let (lease, subject, token) = self.holding(name, options);
@@ -358,6 +363,10 @@ impl Teller {
             "lose" => {
                 // Three empty nodes: another log, and nothing applied.
                 (self.ledger, self.index) = (Ledger::new(), 0);
+                String::new()
+            }
+            "lose-container" => {
+                self.world.lose_container(name.parse().unwrap());
                 String::new()
             }
             "restore" => self.restore(name, options),

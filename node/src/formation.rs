@@ -111,6 +111,16 @@ pub enum FormationError {
         /// This node's.
         ours: String,
     },
+    /// Tokens of seats that the backup does not know could be met again.
+    #[error(
+        "epoch {asked} is too low: tokens given after the backup could be given again; leave --epoch out, or give {lowest} or more, and more than any earlier restore of this backup had"
+    )]
+    EpochTooLow {
+        /// What the operator gave.
+        asked: u64,
+        /// The lowest that is taken.
+        lowest: u64,
+    },
     /// It is no backup, or of another build.
     #[error("{0}")]
     Backup(#[from] CodecError),

@@ -8,7 +8,7 @@ use trine_client::clock::{BootClock, Clock, Moment};
 use trine_client::testing::{Fault, NO_QUORUM};
 use trine_client::{Client, Loss, Outcome, Reason, Standing};
 
-use crate::support::{PRODUCT, client, cluster, comes_true, connect, quick};
+use crate::support::{PRODUCT, Recorder, client, cluster, comes_true, connect, quick};
 
 #[tokio::test]
 async fn a_seat_renews_itself() {
@@ -123,6 +123,30 @@ async fn a_seat_is_not_held_through_a_sleep_of_the_machine() {
     let mut watch = seat.watch();
     watch.wait_for(Standing::is_usable).await.unwrap();
     assert_eq!(cluster.grants(), 1);
+}
+
+/// After an outage a lease may live on though its holder had to stop. Whether it
+/// had is said, because a cluster restored from a backup must know.
+#[tokio::test]
+async fn a_renewal_says_whether_the_hold_had_ended() {
+    let cluster = cluster(1, 1).await;
+    let (recorder, sleeper) = (Arc::new(Recorder::default()), Arc::new(Sleeper::default()));
+    let options = quick(&cluster).observer(recorder.clone()).clock(sleeper.clone());
+    let client = connect(options).await;
+    let seat = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).send().await.unwrap();
+    cluster.everywhere(Some(NO_QUORUM));
+    let Standing::Held { until } = seat.standing() else { panic!("{:?}", seat.standing()) };
+    seat.must_stop().await;
+    let said = || recorder.renewals();
+    comes_true(|| said().iter().any(|(_, hold_ended)| *hold_ended)).await;
+    sleeper.0.store(3_600, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let said = said();
+    assert!(said.iter().any(|(_, hold_ended)| !hold_ended), "{said:?}");
+    for (sent, hold_ended) in said {
+        let in_time = sent < until + Duration::from_millis(20);
+        assert!(hold_ended || in_time, "sent at {sent:?}, held until {until:?}");
+    }
 }
 
 #[test]

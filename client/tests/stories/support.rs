@@ -41,13 +41,13 @@ pub(crate) async fn comes_true(what: impl Fn() -> bool) {
     panic!("it did not come true in ten seconds");
 }
 
-/// Remembers which request ids went where.
+/// Remembers what was sent, where and when.
 #[derive(Default)]
-pub(crate) struct Recorder(Mutex<Vec<(Call, Endpoint)>>);
+pub(crate) struct Recorder(Mutex<Vec<Attempt>>);
 
 impl Observer for Recorder {
     fn sent(&self, attempt: &Attempt) {
-        self.0.lock().unwrap().push((attempt.call.clone(), attempt.endpoint.clone()));
+        self.0.lock().unwrap().push(attempt.clone());
     }
 
     fn answered(&self, attempt: &Attempt, answer: Result<&Reply, &Failure>, now: Moment) {
@@ -63,8 +63,19 @@ impl Recorder {
     pub(crate) fn acquires(&self) -> Vec<(AcquireRequest, Endpoint)> {
         let sent = self.0.lock().unwrap();
         sent.iter()
-            .filter_map(|(call, endpoint)| match call {
-                Call::Acquire(request) => Some((request.clone(), endpoint.clone())),
+            .filter_map(|attempt| match &attempt.call {
+                Call::Acquire(request) => Some((request.clone(), attempt.endpoint.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When renewals were sent so far, and whether each said that the hold had ended.
+    pub(crate) fn renewals(&self) -> Vec<(Moment, bool)> {
+        let sent = self.0.lock().unwrap();
+        sent.iter()
+            .filter_map(|attempt| match &attempt.call {
+                Call::Renew(request) => Some((attempt.sent, request.hold_ended)),
                 _ => None,
             })
             .collect()

@@ -154,12 +154,30 @@ pub enum RestoreRefusal {
         /// What it is of.
         found: ClusterId,
     },
-    /// Epochs rise.
+    /// Longer than any CA's certificate need be.
     #[error(
-        "epoch {asked} is not above the backup's, {backup}; leave --epoch out, or give a higher one"
+        "the cluster CA's certificate has {length} bytes and the limit is {limit}; use a smaller one"
+    )]
+    CaTooLong {
+        /// Its length, in bytes.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// So many nodes and containers are gone that no more can be remembered.
+    #[error(
+        "the backup's cluster remembers nodes that are gone, up to its limit of {limit}, and has no room for more; form a new cluster with `trine cluster init`, and have the vendor issue for it"
+    )]
+    TooManyGone {
+        /// The limit.
+        limit: u64,
+    },
+    /// Epochs rise, and with them tokens.
+    #[error(
+        "epoch {asked} is not above {backup}, the highest that the backup's tokens are of; leave --epoch out, or give a higher one"
     )]
     EpochNotAbove {
-        /// The backup's.
+        /// The backup's, or that of its last token if that is higher.
         backup: u64,
         /// The plan's.
         asked: u64,

@@ -201,6 +201,12 @@ impl World {
         self.containers.entry(node).or_insert(fresh);
     }
 
+    /// The node's container is lost: it makes another.
+    pub(crate) fn lose_container(&mut self, node: u64) {
+        let mut rng = ChaCha20Rng::seed_from_u64(2_000 + node);
+        self.containers.insert(node, Container::create(ACT, &mut rng));
+    }
+
     /// A replacement of `old` by `new`, whose container is made for it the
     /// first time, or is `copied` from another node.
     pub(crate) fn newcomer(
@@ -232,8 +238,8 @@ impl World {
     ) -> Command {
         self.make_container(node, ACT.0);
         let license = &issued.license;
-        let serial = |node: u64| self.containers[&node].identity().serial();
-        let lost = serial(lost);
+        let place = issued.shares.keys().position(|node| *node == lost).expect("a share of it");
+        let lost = license.containers()[place];
         let mut halve = |ours: u64, theirs: u64| {
             let (rng, partner) = (&mut self.rng, self.containers[&theirs].identity().serial());
             issued.shares[&ours].halve(license, partner, lost, rng).expect("three shares")

@@ -56,7 +56,8 @@ pub(super) fn acquire(
 
 /// A renewal.
 pub(super) fn renew(request: &v1::RenewRequest, subject: Subject) -> Result<Renew, No> {
-    Ok(Renew { lease: lease(&request.lease)?, subject, token: Token(request.token) })
+    let (lease, token) = (lease(&request.lease)?, Token(request.token));
+    Ok(Renew { lease, subject, token, hold_ended: request.hold_ended })
 }
 
 /// A release.

@@ -193,7 +193,9 @@ pub(super) fn not_formed(why: &FormationError) -> No {
         FormationError::MemberFormed { .. } | FormationError::OtherVersion { .. } => {
             No::new((Code::FailedPrecondition, "RESTORE_REFUSED"), message, NOT_DONE, [])
         }
-        FormationError::Containers(_) | FormationError::Backup(_) => invalid(message),
+        FormationError::Containers(_)
+        | FormationError::Backup(_)
+        | FormationError::EpochTooLow { .. } => invalid(message),
         FormationError::Refused(refusal) => refused_here(refusal),
         FormationError::NotAnswered(why) => not_answered(why),
     }

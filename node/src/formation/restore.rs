@@ -1,6 +1,6 @@
 //! Restoring: the backup's cluster is formed anew by the configured members.
 
-use ledger::backup::{Front, Header, next_epoch};
+use ledger::backup::{Front, Header};
 use ledger::command::RestoreRefusal;
 use ledger::command::{Command, Member, Outcome, Refusal, Reply, Restore, RestorePlan};
 use ledger::name::Subject;
@@ -57,14 +57,14 @@ impl Formation {
             backup: header.digest,
             bytes: header.bytes,
             cluster: header.cluster,
-            epoch: self.epoch(&header, &asked),
+            epoch: self.epoch(&header, &asked)?,
             quiet_ms: asked.quiet_ms,
             ca: self.ca.der().to_vec(),
             members,
             by: asked.by,
         };
         if let (None, Some((underway, _))) = (asked.epoch, self.underway()) {
-            // The clock has gone on since it began; the restore is the same.
+            // Clock and dice have gone on since it began; the restore is the same.
             let same = RestorePlan { epoch: underway.epoch, ..plan.clone() };
             if same == underway {
                 plan = same;
@@ -79,8 +79,17 @@ impl Formation {
         Ok(Begun { reply, plan, next_part: arrived.map_or(0, |(_, next)| next) })
     }
 
-    fn epoch(&self, header: &Header, asked: &Asked) -> u64 {
-        asked.epoch.unwrap_or_else(|| next_epoch(header.epoch, self.clock.wall()))
+    fn epoch(&self, header: &Header, asked: &Asked) -> Result<u64, FormationError> {
+        let lowest = header.lowest_epoch();
+        match asked.epoch {
+            Some(asked) if asked < lowest => Err(FormationError::EpochTooLow { asked, lowest }),
+            Some(asked) => Ok(asked),
+            None => {
+                let mut dice = [0; 8];
+                self.entropy.fill(&mut dice);
+                Ok(header.next_epoch(self.clock.wall(), u64::from_le_bytes(dice)))
+            }
+        }
     }
 
     /// The restore that this node's ledger knows of.

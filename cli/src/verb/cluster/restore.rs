@@ -8,6 +8,7 @@ use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ledger::backup::{Backup, Front, HEADER_BYTES_MAX, Header};
 use ledger::time::Ttl;
+use license::container::ContainerSerial;
 use license::product::{LicenseId, WallTime};
 use serde::Serialize;
 use trine_client::{CallError, Endpoint, Outcome, Reason};
@@ -35,8 +36,8 @@ const PARTS_AT_ONCE: usize = 8;
 ///
 /// All three nodes must be up and not formed: new machines, or the old ones with
 /// empty data directories. Put each node's own container file back into its data
-/// directory first, if there is one: then its shares open again. With new
-/// containers the vendor issues the licenses anew.
+/// directory first, if there is one: then its shares open again. With one container
+/// lost, licenses serve with the two others; with more, the vendor issues anew.
 ///
 /// The cluster is the same cluster, in a new epoch. Licenses, holders, queues and
 /// bearer tokens are as they were when the backup was taken. What happened later is
@@ -59,7 +60,7 @@ pub(super) struct Restore {
     /// Grant nothing for so long: the longest TTL that any application asks for
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     quiet: Duration,
-    /// The new restore epoch, if the nodes' clocks are wrong: above every earlier one
+    /// The new restore epoch, if the nodes' clocks are wrong: far above every earlier one
     #[arg(long)]
     epoch: Option<u64>,
     #[command(flatten)]
@@ -79,8 +80,10 @@ struct Restored {
     quiet_ms: u64,
     /// Seats held when the backup was taken, which their holders may renew.
     seats: u64,
-    /// Licenses whose shares are in these nodes' containers.
+    /// Licenses of which two shares at least are in these nodes' containers.
     licenses: Vec<String>,
+    /// Those of them that have two: the third can be made again.
+    with_two_shares: Vec<String>,
     /// Licenses that the vendor must issue anew, because their shares are not.
     to_reissue: Vec<String>,
     /// Bearer tokens that work, those that were revoked after the backup too.
@@ -133,15 +136,15 @@ impl Restore {
         let tokens = operator.list_tokens().await.map_err(|error| connection.failed(&error))?;
         let containers: BTreeSet<String> =
             status.nodes.into_iter().map(|node| node.container).collect();
-        let (to_reissue, licenses): (Vec<_>, Vec<_>) = backup
-            .ledger
-            .licenses()
-            .into_iter()
-            .map(|license| license.terms.license)
-            .partition(|license| !opens_in(backup, *license, &containers));
-        let in_words = |licenses: Vec<LicenseId>| {
-            licenses.iter().map(LicenseId::to_string).collect::<Vec<_>>()
-        };
+        let (mut licenses, mut with_two_shares, mut to_reissue) = (vec![], vec![], vec![]);
+        for license in backup.ledger.licenses() {
+            let license = license.terms.license;
+            let shares = shares_in(backup, license, &containers);
+            if shares < 2 { &mut to_reissue } else { &mut licenses }.push(license.to_string());
+            if shares == 2 {
+                with_two_shares.push(license.to_string());
+            }
+        }
         let token = |token: v1::list_tokens_reply::Token| Token {
             name: token.subject,
             expires: show_date(WallTime(token.expires_ms)),
@@ -152,19 +155,22 @@ impl Restore {
             taken: show_date(backup.header.taken),
             quiet_ms: status.quiet_ms.unwrap_or(0),
             seats: backup.ledger.live(),
-            licenses: in_words(licenses),
-            to_reissue: in_words(to_reissue),
+            licenses,
+            with_two_shares,
+            to_reissue,
             tokens: tokens.tokens.into_iter().map(token).collect(),
         })
     }
 }
 
-/// Whether the shares of a license are sealed to these containers.
-fn opens_in(backup: &Backup, license: LicenseId, containers: &BTreeSet<String>) -> bool {
+/// How many shares of a license are sealed to these containers, in the edition
+/// that has most.
+fn shares_in(backup: &Backup, license: LicenseId, containers: &BTreeSet<String>) -> usize {
     let editions = backup.ledger.share_containers(license);
-    editions
-        .iter()
-        .any(|shares| shares.iter().all(|serial| containers.contains(&serial.to_string())))
+    let here = |shares: &[ContainerSerial; 3]| {
+        shares.iter().filter(|serial| containers.contains(&serial.to_string())).count()
+    };
+    editions.iter().map(here).max().unwrap_or(0)
 }
 
 /// Asks the first node that is there. Asking again is harmless, so a node that
@@ -262,6 +268,14 @@ impl Restored {
             ("grants", format!("none for {} (cluster time)", show_millis(self.quiet_ms))),
             ("licenses", self.licenses.join(", ")),
         ]);
+        for license in &self.with_two_shares {
+            let line = format!(
+                "License {license} serves with two shares, because the third is in a container \
+                 that is lost. Next: trine license repair {license}"
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+        }
         if !self.to_reissue.is_empty() {
             let line = format!(
                 "To be issued anew, because their shares are in other containers: {}",
@@ -272,7 +286,8 @@ impl Restored {
             page.line("Next: trine license request");
         }
         let line = "Look at what was changed after the backup and is as it was again: \
-                    revoke seats and tokens, and install license updates, once more.";
+                    revoke seats, tokens and certificates, withdraw shares, change trust, \
+                    install license updates and clock resets once more.";
         let line = page.tone(Tone::Warning, line);
         page.line(line);
         if !self.tokens.is_empty() {
