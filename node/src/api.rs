@@ -38,6 +38,7 @@ use gate::Gate;
 pub(crate) struct Sources {
     pub(crate) service: Service,
     pub(crate) formation: Arc<Formation>,
+    pub(crate) replacer: Arc<Replacer>,
     pub(crate) metrics: Arc<Metrics>,
     /// The storage engine's name.
     pub(crate) engine: &'static str,
@@ -49,7 +50,7 @@ pub(crate) struct Sources {
 
 /// Every call of the client listener, behind its gate.
 pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
-    let Sources { service, formation, metrics, engine, certificates, data } = sources;
+    let Sources { service, formation, replacer, metrics, engine, certificates, data } = sources;
     let bytes_max = usize::try_from(limits.request_bytes).unwrap_or(usize::MAX);
     let answers = Answers { metrics: metrics.clone() };
     let licensing = grpc::Licensing { service: service.clone(), answers: answers.clone() };
@@ -60,7 +61,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         certificates,
         data,
         answers,
-        replacer: Replacer::default(),
+        replacer,
         backups: Arc::new(Semaphore::new(1)),
     };
     let routes = tonic::service::Routes::new(

@@ -32,6 +32,7 @@ use crate::raft::server::PeerDoor;
 use crate::raft::{Endpoints, Raft, spawn};
 use crate::reach::{self, Reach};
 use crate::repair::{Repairs, carry_out_orders};
+use crate::replace::{Replacer, finish_unasked};
 use crate::roster::{Roster, follow_membership};
 use crate::serve::{Bounds, closing, serve};
 use crate::service::Service;
@@ -238,7 +239,7 @@ where
     );
     let roster = Roster::new(setup.members.clone(), raft.clone(), view.clone());
     let repairs = Repairs::new(setup.id, shares.clone(), links.clone());
-    let formation = Formation {
+    let formation = Arc::new(Formation {
         node: setup.id,
         roster: roster.clone(),
         ca: setup.ca.clone(),
@@ -250,7 +251,8 @@ where
         clock: clock.clone(),
         entropy: entropy.clone(),
         clearance: clearance.clone(),
-    };
+    });
+    let replacer = Arc::new(Replacer::default());
 
     // Parts that end only with the node.
     let mut background = JoinSet::new();
@@ -259,6 +261,7 @@ where
     background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
     background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));
     background.spawn(within(carry_out_orders(repairs.clone(), service.clone())));
+    background.spawn(within(finish_unasked(formation.clone(), replacer.clone())));
     background.spawn(within(walls::run(setup.id, service.clone(), clock.clone(), metrics.clone())));
     background.spawn(within(expiry::run(certificates.clone(), clock.clone(), metrics.clone())));
     background.spawn(within(revocation::run(view.clone(), certificates.clone())));
@@ -281,7 +284,8 @@ where
     let bounds = Bounds::from(&setup.limits);
     let sources = api::Sources {
         service: service.clone(),
-        formation: Arc::new(formation),
+        formation,
+        replacer,
         metrics: metrics.clone(),
         engine: setup.engine,
         certificates: certificates.clone(),

@@ -3,10 +3,12 @@
 //! The leader takes the step that is next, whoever took those before; the
 //! command line asks until nothing is left. Ledger and Raft take turns: the
 //! ledger says who is to come, Raft brings the node up to date and moves the
-//! vote, the ledger says that it is so.
+//! vote, the ledger says that it is so. From the vote on there is no way back,
+//! and whoever leads goes on unasked.
 
 mod step;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Ledger;
@@ -18,12 +20,16 @@ use license::product::NodeId;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, ServerState};
 use tokio::sync::Mutex;
+use tokio::time::MissedTickBehavior;
 
 use self::step::{Sight, Step};
 use crate::answer::NotAnswered;
 use crate::formation::{Formation, FormationError};
 use crate::raft::Endpoints;
 use crate::roster;
+
+/// How often a leader looks for a replacement that nobody goes on with.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long one change of Raft's membership is waited for; the next call finds
 /// it done or waits on.
@@ -98,6 +104,33 @@ impl Replacer {
     }
 }
 
+/// Finishes what cannot be undone and nobody asks for any more: the command
+/// line was cut off, or the leader died that was asked. Runs for ever.
+pub(crate) async fn finish_unasked(formation: Arc<Formation>, replacer: Arc<Replacer>) {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(order) = left_undone(&formation) else { continue };
+        if let Err(error) = replacer.step(&formation, &order).await {
+            tracing::info!(%error, old = %order.old, new = %order.new, "a replacement waits");
+        }
+    }
+}
+
+/// What this node, if it leads, is to go on with: as far as it knows.
+fn left_undone(formation: &Formation) -> Option<Order> {
+    if formation.raft.server_metrics().borrow_watched().state != ServerState::Leader {
+        return None;
+    }
+    let pending = formation.service.peek(|ledger| ledger.charter()?.replacement.clone())?;
+    let (old, new) = (pending.old, pending.new.node);
+    let mut sight = formation.service.peek(|ledger| look(ledger, old, new));
+    see_raft(formation, &mut sight);
+    step::beyond_undoing(&sight)?;
+    Some(Order { old, new, peer: None, undo: false, by: pending.by })
+}
+
 fn look(ledger: &Ledger, old: NodeId, new: NodeId) -> Sight {
     let members = ledger.members().into_iter().map(|member| (member.node.0, member.live));
     let mut sight = Sight { members: members.collect(), ..Sight::default() };
@@ -122,6 +155,7 @@ fn see_raft(formation: &Formation, sight: &mut Sight) {
     sight.voters = membership.membership().get_joint_config().clone();
     sight.nodes = membership.membership().nodes().map(|(id, _)| *id).collect();
     sight.membership_index = index(*membership.log_id());
+    sight.committed_index = index(metrics.cluster_committed);
     sight.last_index = metrics.last_log_index.unwrap_or(0);
     let matched = metrics.replication.iter().flatten();
     sight.matched = matched.map(|(node, log_id)| (*node, index(*log_id))).collect();
@@ -159,6 +193,7 @@ async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progre
             change(formation.raft.change_membership(voters, false)).await;
             under_way("switching", format!("the vote of {old} goes to {new}"))
         }
+        Step::Settle => under_way("switching", format!("{new} votes once a quorum knows of it")),
         Step::Finish => {
             let by = order.by.clone();
             submit(formation, Command::FinishReplacement(FinishReplacement { old, new, by }))

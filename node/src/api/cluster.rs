@@ -40,7 +40,7 @@ pub(super) struct Cluster {
     pub(super) certificates: Certificates,
     pub(super) data: Option<PathBuf>,
     pub(super) answers: Answers,
-    pub(super) replacer: Replacer,
+    pub(super) replacer: Arc<Replacer>,
     /// One backup at a time: each is a copy of the ledger in memory.
     pub(super) backups: Arc<Semaphore>,
 }

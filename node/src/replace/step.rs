@@ -27,6 +27,8 @@ pub(super) struct Sight {
     /// Everybody in Raft's membership, and where the log says so.
     pub(super) nodes: BTreeSet<u64>,
     pub(super) membership_index: u64,
+    /// The last entry that is on a quorum's disks.
+    pub(super) committed_index: u64,
     /// The leader's last entry, and the last each other node holds.
     pub(super) last_index: u64,
     pub(super) matched: BTreeMap<u64, u64>,
@@ -49,6 +51,8 @@ pub(super) enum Step {
     Wait { node: u64, behind: u64 },
     /// Give the new node the old one's vote.
     Switch { voters: BTreeSet<u64> },
+    /// The new voters stand in the log, and not yet on a quorum's disks.
+    Settle,
     /// Tell the ledger that it is so.
     Finish,
     /// Too late to undo: the new node votes already.
@@ -67,7 +71,9 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     let survivors = || sight.members.keys().copied().filter(|node| *node != old);
     let has_voters = |voters: &BTreeSet<u64>| voters.contains(&new) && !voters.contains(&old);
     if matches!(&sight.voters[..], [voters] if has_voters(voters)) {
-        return Step::Finish;
+        // Another leader might still know nothing of it.
+        let is_settled = sight.membership_index <= sight.committed_index;
+        return if is_settled { Step::Finish } else { Step::Settle };
     }
     if let Some(node) = survivors().find(|node| sight.members.get(node) != Some(&true)) {
         return Step::NeedSurvivor { node };
@@ -102,6 +108,13 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     Step::Switch { voters: survivors().chain([new]).collect() }
 }
 
+/// The replacement that there is no way back from, if one is under way: the new
+/// node votes. Whoever leads finishes it, asked or not.
+pub(super) fn beyond_undoing(sight: &Sight) -> Option<(u64, u64)> {
+    let (old, new) = sight.pending?;
+    (back(sight, old, new) == Step::TooLate).then_some((old, new))
+}
+
 /// The next step back.
 pub(super) fn back(sight: &Sight, old: u64, new: u64) -> Step {
     if sight.departed[1] == Some(Departure::Abandoned { stays: NodeId(old) }) {
@@ -132,6 +145,7 @@ mod tests {
             nodes: BTreeSet::from([1, 2, 3]),
             membership_index: 1,
             last_index: 1_000,
+            committed_index: 1_000,
             matched: BTreeMap::from([(2, 1_000)]),
             ..Sight::default()
         }
@@ -160,6 +174,28 @@ mod tests {
         assert_eq!(forward(&switched, 3, 4), Step::Finish);
         let departed = [Some(Departure::ReplacedBy(NodeId(4))), None];
         assert_eq!(forward(&Sight { departed, ..switched }, 3, 4), Step::Done);
+    }
+
+    #[test]
+    fn it_is_so_only_when_the_new_voters_are_on_a_quorums_disks() {
+        let voters = vec![SWITCHED.into()];
+        let mut appended = Sight { voters, committed_index: 989, ..learning(1_000) };
+        assert_eq!(forward(&appended, 3, 4), Step::Settle);
+        appended.committed_index = 990;
+        assert_eq!(forward(&appended, 3, 4), Step::Finish);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_finished_unasked() {
+        assert_eq!(beyond_undoing(&sight()), None);
+        assert_eq!(beyond_undoing(&learning(1_000)), None);
+        let joint = vec![BTreeSet::from([1, 2, 3]), SWITCHED.into()];
+        let half_way = Sight { voters: joint, ..learning(1_000) };
+        assert_eq!(beyond_undoing(&half_way), Some((3, 4)));
+        let switched = Sight { voters: vec![SWITCHED.into()], ..learning(1_000) };
+        assert_eq!(beyond_undoing(&switched), Some((3, 4)));
+        let finished = Sight { pending: None, ..switched };
+        assert_eq!(beyond_undoing(&finished), None);
     }
 
     /// Cut off in the middle of the change of voters: on, whatever is behind.
