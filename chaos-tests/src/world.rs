@@ -36,6 +36,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use license::package::Package;
 use license::request::ClusterRequest;
 use license::terms::Terms;
+pub use node::config::Snapshots;
 pub use node::store::mem::{Platter, Survives};
 use pki::{Identity, Role};
 use trine_client::{Client, Endpoint, Options};
@@ -136,7 +137,16 @@ impl Drop for Epitaph {
 /// When the story fails or does not end, a node stops by itself, or a law was
 /// broken; the seed and what the nodes logged are printed.
 pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Played {
-    let world = World::new(seed);
+    play_with(seed, Snapshots::default(), story)
+}
+
+/// The same with nodes that write their ledgers down more or less often.
+pub fn play_with(
+    seed: u64,
+    snapshots: Snapshots,
+    story: impl AsyncFnOnce(World) -> Ending + 'static,
+) -> Played {
+    let world = World::new(seed, snapshots);
     let _kept = world.inner.journal.keep();
     let _epitaph = Epitaph { seed, journal: world.inner.journal.clone() };
     let mut sim = turmoil::Builder::new()
@@ -169,9 +179,9 @@ pub fn play(seed: u64, story: impl AsyncFnOnce(World) -> Ending + 'static) -> Pl
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, snapshots: Snapshots) -> Self {
         let seed = Seed::new(seed);
-        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed)));
+        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed, snapshots)));
         let vendor = Vendor::new(&seed);
         machines.iter().for_each(|machine| machine.trust(vendor.root()));
         let inner = Inner {

@@ -161,6 +161,7 @@ fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) 
     match (reason, outcome) {
         (Reason::Invalid, _) => Failure::usage(message),
         (Reason::BadAnswer, _) => Failure::failed(message),
+        (Reason::HistoryDamaged, _) => Failure::unsound(name, message),
         // Not a decision about what was asked: how the cluster is at this moment.
         (
             Reason::NoQuorum
@@ -168,6 +169,7 @@ fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) 
             | Reason::NotLeader
             | Reason::LeaderChanged
             | Reason::LedgersDiffer
+            | Reason::HistoryIncomplete
             | Reason::Draining
             | Reason::Overloaded
             | Reason::Unreachable,
@@ -208,6 +210,8 @@ mod tests {
         assert_eq!(exit(Outcome::NotDone, Reason::Unreachable), Exit::Unreachable);
         assert_eq!(exit(Outcome::Unknown, Reason::NoAnswer), Exit::Unreachable);
         assert_eq!(exit(Outcome::NotDone, Reason::WrongRole), Exit::NotAllowed);
+        assert_eq!(exit(Outcome::NotDone, Reason::HistoryIncomplete), Exit::Unreachable);
+        assert_eq!(exit(Outcome::NotDone, Reason::HistoryDamaged), Exit::Unsound);
         assert_eq!(exit(Outcome::NotDone, Reason::Invalid), Exit::Usage);
     }
 }

@@ -138,6 +138,8 @@ reasons! {
     LedgersDiffer "LEDGERS_DIFFER",
     /// The server is still fetching the history from the others.
     HistoryIncomplete "HISTORY_INCOMPLETE",
+    /// The server's disk lost or altered a page of the history.
+    HistoryDamaged "HISTORY_DAMAGED",
     /// The server is shutting down.
     Draining "DRAINING",
     /// The request breaks a rule.

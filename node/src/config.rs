@@ -44,6 +44,8 @@ pub struct Config {
     pub proxies: Vec<Network>,
     /// How it stores.
     pub engine: EngineKind,
+    /// When it writes its ledger down, and how much of the log it keeps then.
+    pub snapshots: Snapshots,
     /// How its container is sealed to its host.
     pub container: ContainerSeal,
     /// Files with the vendors' trust roots, read when the cluster is formed.
@@ -95,6 +97,22 @@ pub struct Pair {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// When a node writes its ledger down, counted in entries of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshots {
+    /// From one snapshot to the next: 100 to 1,000,000.
+    pub every: u32,
+    /// Kept behind a snapshot, so that a node that was away for no longer needs
+    /// none: 10 to 1,000,000.
+    pub log_kept: u32,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { every: 20_000, log_kept: 5_000 }
+    }
 }
 
 /// How the container is sealed to the host.

@@ -209,6 +209,7 @@ fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
         ca: ca.clone(),
         vendor_roots,
         limits: config.limits,
+        snapshots: config.snapshots,
         engine: config.engine.name(),
     }
 }

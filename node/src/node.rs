@@ -20,7 +20,7 @@ use crate::acquaintance::Acquaintances;
 use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Limits, Snapshots};
 use crate::enrollment::Enrolled;
 use crate::entropy::Entropy;
 use crate::formation::Formation;
@@ -49,12 +49,6 @@ use crate::{
 /// How long a drain waits for another node to take the lead.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Entries between two snapshots.
-const SNAPSHOT_INTERVAL: u64 = 20_000;
-
-/// Entries kept behind a snapshot, so that a node that was away briefly needs none.
-const ENTRIES_KEPT: u64 = 5_000;
-
 /// What a node is: from its configuration, the same at every start.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -68,6 +62,8 @@ pub struct Setup {
     pub vendor_roots: Vec<VendorRoot>,
     /// The bounds of its doors.
     pub limits: Limits,
+    /// When it writes its ledger down.
+    pub snapshots: Snapshots,
     /// The storage engine's name, for status and metrics.
     pub engine: &'static str,
     /// The data directory, to tell how full its disk is; a simulated node has none.
@@ -206,7 +202,7 @@ where
     let acquaintances =
         Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
     let network = Factory::new(links.clone(), acquaintances.clone(), view.clone());
-    let raft = Raft::new(setup.id.0, Arc::new(raft_config()), network, log, machine)
+    let raft = Raft::new(setup.id.0, Arc::new(raft_config(setup.snapshots)), network, log, machine)
         .await
         .map_err(|fatal| reach::raft_stopped(&view, fatal.to_string()))?;
 
@@ -349,7 +345,7 @@ where
     ended
 }
 
-fn raft_config() -> openraft::Config {
+fn raft_config(snapshots: Snapshots) -> openraft::Config {
     let config = openraft::Config {
         cluster_name: "trine".into(),
         heartbeat_interval: 75,
@@ -357,8 +353,8 @@ fn raft_config() -> openraft::Config {
         election_timeout_max: 800,
         install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
-        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(SNAPSHOT_INTERVAL),
-        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshots.every.into()),
+        max_in_snapshot_log_to_keep: snapshots.log_kept.into(),
         enable_pre_vote: Some(true),
         // A node stands for election once it is cleared (S21).
         enable_elect: false,

@@ -66,6 +66,9 @@ fn each_value_has_a_rule() {
     );
     refused(r#"["10.0.0.21/32""#, r#"["10.0.0.21/8""#, &["proxy.trusted[0]", "ADDRESS/PREFIX"]);
     refused(r#"engine = "embedded""#, r#"engine = "sled""#, &["storage.engine", "sled"]);
+    let every = "snapshot_every = 20000";
+    refused(every, "snapshot_every = 99", &["storage.snapshot_every", "100 to 1000000"]);
+    refused("log_kept = 5000", "log_kept = 9", &["storage.log_kept", "10 to 1000000"]);
     refused(r#"["trust/vendor.root"]"#, "[]", &["trust.vendor_roots", "at least one vendor"]);
     refused("connections = 4096", "connections = 0", &["limits.connections = 0", "1 to 1000000"]);
     refused("request_bytes = 262144", "request_bytes = 1", &["limits.request_bytes", "65536"]);

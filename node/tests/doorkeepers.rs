@@ -160,6 +160,7 @@ fn node() -> [mpsc::Sender<Connection<DuplexStream>>; 2] {
         ca: ca(),
         vendor_roots: Vec::new(),
         limits: limits(),
+        snapshots: node::config::Snapshots::default(),
         engine: "memory",
         data: None,
     };

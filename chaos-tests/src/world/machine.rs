@@ -9,7 +9,7 @@ use license::container::Container;
 use license::product::{ActId, NodeId};
 use license::trust::VendorRoot;
 use node::certificates::Certificates;
-use node::config::Limits;
+use node::config::{Limits, Snapshots};
 use node::entropy::Entropy;
 use node::node::Setup;
 use node::raft::{Endpoints, seeded};
@@ -32,6 +32,7 @@ pub(super) struct Machine {
     container: Vec<u8>,
     chain: Vec<Vec<u8>>,
     vendor_roots: RefCell<Vec<VendorRoot>>,
+    snapshots: Snapshots,
     /// Of this machine and of those that were cloned from it.
     starts: Rc<Cell<u64>>,
     /// Whether the node may stop by itself; if not, that fails the story.
@@ -40,7 +41,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(id: u64, seed: &Seed) -> Self {
+    pub(super) fn new(id: u64, seed: &Seed, snapshots: Snapshots) -> Self {
         let container = Container::create(ActId(7), &mut seed.stream("container", id));
         Self {
             id,
@@ -50,6 +51,7 @@ impl Machine {
             container: container.encode().to_vec(),
             chain: certify(&container, id),
             vendor_roots: RefCell::default(),
+            snapshots,
             starts: Rc::default(),
             may_stop: Cell::new(false),
             stopped: RefCell::default(),
@@ -66,6 +68,7 @@ impl Machine {
             container: self.container.clone(),
             chain: self.chain.clone(),
             vendor_roots: self.vendor_roots.clone(),
+            snapshots: self.snapshots,
             starts: self.starts.clone(),
             may_stop: Cell::new(true),
             stopped: RefCell::default(),
@@ -149,6 +152,7 @@ impl Machine {
             ca: authority().ca().clone(),
             vendor_roots: self.vendor_roots.borrow().clone(),
             limits: limits(),
+            snapshots: self.snapshots,
             engine: "memory",
         }
     }

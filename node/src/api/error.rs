@@ -3,7 +3,7 @@
 
 use ledger::command::{GenesisRefusal, LogId, Refusal};
 use ledger::time::ClusterTime;
-use license::product::InvalidName;
+use license::product::{InvalidName, NodeId};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
 
@@ -172,6 +172,14 @@ pub(super) fn history_incomplete(from: u64, until: u64) -> No {
     No::new((Code::Unavailable, "HISTORY_INCOMPLETE"), message, NOT_DONE, [])
 }
 
+/// This node's disk does not give back a page that was written.
+pub(super) fn history_damaged(node: NodeId, why: &std::io::Error) -> No {
+    let message = format!(
+        "{node} cannot read its history: {why}; the others have the page: stop this node, check its disk and replace it (`trine cluster replace`)"
+    );
+    No::new((Code::DataLoss, "HISTORY_DAMAGED"), message, NOT_DONE, [])
+}
+
 /// The cluster was not formed, or its request not made.
 pub(super) fn not_formed(why: &FormationError) -> No {
     let message = why.to_string();
@@ -274,6 +282,7 @@ mod tests {
             Code::PermissionDenied => "PERMISSION_DENIED",
             Code::Aborted => "ABORTED",
             Code::Unimplemented => "UNIMPLEMENTED",
+            Code::DataLoss => "DATA_LOSS",
             _ => return false,
         };
         TABLE.lines().any(|line| {
@@ -339,6 +348,8 @@ mod tests {
     fn whatever_is_not_answered_stands_in_the_table() {
         let leader = LeaderHint { node: 2, client_address: "b:22450".into() };
         check(&history_incomplete(3, 5));
+        let rotten = std::io::Error::other("page 3 of the history does not match its checksum");
+        check(&history_damaged(NodeId(2), &rotten));
         for why in [
             NotAnswered::NoQuorum { detail: "no leader is known".into() },
             NotAnswered::NotLeader { leader: Some(leader) },

@@ -15,7 +15,7 @@ use super::tables::{
 };
 use super::{
     Config, ConfigError, ContainerSeal, Format, Level, Limits, Listen, Log, MemberConfig, Network,
-    Pair, Tls,
+    Pair, Snapshots, Tls,
 };
 use crate::raft::Endpoints;
 use crate::store::EngineKind;
@@ -47,6 +47,7 @@ impl Reader<'_> {
         let listen = self.listen(&file.listen)?;
         let data = self.path("data", file.data)?;
         let tls = self.tls(file.tls, &data)?;
+        let storage = file.storage.unwrap_or_default();
         let config = Config {
             file: self.file.to_owned(),
             id: NodeId(file.id),
@@ -56,7 +57,8 @@ impl Reader<'_> {
             members,
             tls,
             proxies: self.proxies(file.proxy)?,
-            engine: self.engine(file.storage)?,
+            snapshots: self.snapshots(&storage)?,
+            engine: self.engine(storage)?,
             container: self.container(file.container.unwrap_or_default())?,
             vendor_roots: self.vendor_roots(file.trust)?,
             limits: self.limits(file.limits.unwrap_or_default())?,
@@ -193,10 +195,17 @@ impl Reader<'_> {
         trusted.iter().enumerate().map(parse).collect()
     }
 
-    fn engine(&self, table: Option<StorageTable>) -> Result<EngineKind, ConfigError> {
-        let Some(name) = table.and_then(|table| table.engine) else {
-            return Ok(EngineKind::default());
-        };
+    fn snapshots(&self, table: &StorageTable) -> Result<Snapshots, ConfigError> {
+        let Snapshots { every, log_kept } = Snapshots::default();
+        let (most, kept) = (table.snapshot_every, table.log_kept);
+        Ok(Snapshots {
+            every: self.number("storage.snapshot_every", most, every, 100..=1_000_000)?,
+            log_kept: self.number("storage.log_kept", kept, log_kept, 10..=1_000_000)?,
+        })
+    }
+
+    fn engine(&self, table: StorageTable) -> Result<EngineKind, ConfigError> {
+        let Some(name) = table.engine else { return Ok(EngineKind::default()) };
         let wrong = |rule: &str| self.wrong("storage.engine", quoted(&name), rule);
         let engine: EngineKind =
             name.parse().map_err(|_| wrong("use \"embedded\" or \"rocksdb\""))?;
@@ -314,10 +323,20 @@ impl Reader<'_> {
         default: u32,
         range: RangeInclusive<u32>,
     ) -> Result<u32, ConfigError> {
+        self.number(&format!("limits.{name}"), given, default, range)
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        given: Option<u64>,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
         let Some(given) = given else { return Ok(default) };
         u32::try_from(given).ok().filter(|value| range.contains(value)).ok_or_else(|| {
             let rule = format!("use {} to {} (default {default})", range.start(), range.end());
-            self.wrong(&format!("limits.{name}"), given, rule)
+            self.wrong(key, given, rule)
         })
     }
 

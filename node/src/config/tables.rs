@@ -62,10 +62,12 @@ pub(super) struct ProxyTable {
     pub(super) trusted: Vec<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StorageTable {
     pub(super) engine: Option<String>,
+    pub(super) snapshot_every: Option<u64>,
+    pub(super) log_kept: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

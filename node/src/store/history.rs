@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ledger::usage::{self, Page, Reach, WrittenPage};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{self, mpsc, watch};
 
 use super::frame::{self, Damaged};
 use super::{Disk, DiskError, Limit, Writes, entry, keys};
@@ -35,6 +35,8 @@ pub struct History(Arc<Shared>);
 struct Shared {
     disk: Arc<dyn Disk>,
     state: Mutex<State>,
+    /// Held from looking at what is missing until the note of it is on the disk.
+    noting: sync::Mutex<()>,
     /// Wakes the writer.
     wake: mpsc::Sender<()>,
     /// Told when pages were written, or could not be, and when pages are missing.
@@ -81,7 +83,7 @@ pub enum Unfit {
 
 impl History {
     /// The history on `disk`, which reaches as far as the ledger says.
-    pub(super) async fn open(disk: Arc<dyn Disk>, reach: &Reach) -> io::Result<Self> {
+    pub(crate) async fn open(disk: Arc<dyn Disk>, reach: &Reach) -> io::Result<Self> {
         let key = keys::missing_pages();
         let missing = disk.get(key.clone()).await?;
         let missing = missing.map(|value| entry::decode_record(&key, &value)).transpose()?;
@@ -90,6 +92,7 @@ impl History {
         let shared = Arc::new(Shared {
             disk,
             state: Mutex::new(state),
+            noting: sync::Mutex::default(),
             wake,
             changed: watch::Sender::new(()),
         });
@@ -106,7 +109,9 @@ impl History {
         state.kept = state.kept.max(kept);
         for page in pages {
             state.behind_bytes += page.bytes.len();
-            state.behind.insert(page.number, page.bytes.into());
+            if let Some(before) = state.behind.insert(page.number, page.bytes.into()) {
+                state.behind_bytes -= before.len();
+            }
         }
         drop(state);
         // Full means that the writer is about to look anyway.
@@ -146,13 +151,15 @@ impl History {
 
     /// Notes that a snapshot from elsewhere is about to take the ledger from
     /// `have` pages to `reach`. The snapshot's own sync makes the note durable.
-    pub(super) async fn skip(&self, have: u64, reach: &Reach) -> io::Result<()> {
+    pub(crate) async fn skip(&self, have: u64, reach: &Reach) -> io::Result<()> {
         self.until_written(have).await?;
+        let _noting = self.0.noting.lock().await;
         let missing = {
             let mut state = self.0.state();
             state.kept = state.kept.max(reach.kept);
-            let from = state.missing.as_ref().map_or(have, |known| known.from.min(have));
-            let from = from.max(reach.kept);
+            // What retention dropped meanwhile is missed no more.
+            let known = state.missing.as_ref().filter(|known| known.until > state.kept);
+            let from = known.map_or(have, |known| known.from.min(have)).max(reach.kept);
             let missing = Missing { from, until: reach.pages, head: reach.head };
             state.missing = (from < reach.pages).then_some(missing);
             state.missing.clone()
@@ -181,8 +188,8 @@ impl History {
     /// # Errors
     /// [`Unfit`]: those behind the one it names were taken.
     pub async fn fill(&self, pages: &[Vec<u8>]) -> Result<(), Unfit> {
+        let _noting = self.0.noting.lock().await;
         let Some(mut missing) = self.missing() else { return Ok(()) };
-        let before = self.missing();
         let mut writes = Writes::new();
         let mut unfit = None;
         for bytes in pages.iter().rev() {
@@ -202,15 +209,7 @@ impl History {
         let left = self.what_is_left(missing).await;
         writes.append(noted(left.as_ref())?);
         self.0.disk.write(writes).await?;
-        {
-            let mut state = self.0.state();
-            // Another snapshot may have come meanwhile; its note stands.
-            if state.missing.as_ref().map(|now| (now.until, now.head))
-                == before.map(|before| (before.until, before.head))
-            {
-                state.missing = left;
-            }
-        }
+        self.0.state().missing = left;
         self.0.changed.send_replace(());
         unfit.map_or(Ok(()), Err)
     }
@@ -338,4 +337,132 @@ fn noted(missing: Option<&Missing>) -> Result<Writes, entry::Unencodable> {
         None => writes.delete(key),
     }
     Ok(writes)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use ledger::name::{HolderName, Subject};
+    use ledger::reason::Reason;
+    use ledger::time::ClusterTime;
+    use ledger::usage::{Fact, Record};
+    use license::product::ProductName;
+
+    use super::*;
+
+    /// The first `count` pages of a history, each with one record.
+    pub(crate) fn chain(count: u64) -> Vec<Vec<u8>> {
+        let mut previous = usage::GENESIS;
+        let page = |number| {
+            let fact = Fact::GaveUp {
+                product: ProductName::parse("cad").expect("a name"),
+                subject: Subject::parse("app:line-1").expect("a name"),
+                holder: HolderName::parse("").expect("a name"),
+                waited_ms: number,
+                reason: Reason::Withdrawn,
+            };
+            let page = Page {
+                previous,
+                number,
+                first_record: number,
+                epoch: 0,
+                index: number,
+                time: ClusterTime(number),
+                date: None,
+                records: vec![Record { position: 0, fact }],
+            };
+            let bytes = page.encode();
+            previous = usage::hash(&bytes);
+            bytes
+        };
+        (0..count).map(page).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use ledger::Ledger;
+    use ledger::usage::GENESIS;
+
+    use super::*;
+    use crate::store::mem::Platter;
+    use crate::store::{DiskFuture, Key, Pair};
+
+    fn written(number: u64, bytes: usize) -> WrittenPage {
+        WrittenPage { number, bytes: vec![7; bytes] }
+    }
+
+    /// Entries that are applied again write their pages again. What is counted
+    /// twice and taken off once would in the end let no entry be applied.
+    #[tokio::test]
+    async fn a_page_that_is_written_again_before_it_is_on_disk_counts_once() {
+        let reach = Ledger::new().history();
+        let history = History::open(Platter::new().open(), &reach).await.expect("an empty disk");
+        for round in 0..4 {
+            // All before the writer has its turn.
+            history.append(vec![written(0, BEHIND_BYTES_MAX / 2), written(1, 100)], 0);
+            history.append(vec![written(0, BEHIND_BYTES_MAX / 3)], 0);
+            assert_eq!(history.0.state().behind_bytes, BEHIND_BYTES_MAX / 3 + 100);
+            history.until_written(2).await.expect("a good disk");
+            assert_eq!(history.0.state().behind_bytes, 0, "round {round}");
+        }
+        history.room().await.expect("nothing is behind");
+    }
+
+    /// A disk on which writes wait while it is held.
+    struct Held {
+        disk: Arc<dyn Disk>,
+        holds: AtomicBool,
+    }
+
+    impl Disk for Held {
+        fn get(&self, key: Key) -> DiskFuture<'_, Option<Vec<u8>>> {
+            self.disk.get(key)
+        }
+
+        fn scan(&self, range: Range<Key>, limit: Limit) -> DiskFuture<'_, Vec<Pair>> {
+            self.disk.scan(range, limit)
+        }
+
+        fn write(&self, writes: Writes) -> DiskFuture<'_, ()> {
+            Box::pin(async move {
+                if self.holds.swap(false, Ordering::Relaxed) {
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                self.disk.write(writes).await
+            })
+        }
+
+        fn sync(&self) -> DiskFuture<'_, ()> {
+            self.disk.sync()
+        }
+    }
+
+    /// A snapshot is installed while pages that the last one skipped are being
+    /// written: the note on the disk is the later one's, or a restart would
+    /// believe a hole to be whole.
+    #[tokio::test]
+    async fn the_note_on_the_disk_is_of_the_last_snapshot() {
+        let disk = Arc::new(Held { disk: Platter::new().open(), holds: AtomicBool::new(false) });
+        let mut reach = Ledger::new().history();
+        let history = History::open(disk.clone(), &reach).await.expect("an empty disk");
+        let pages = testing::chain(2);
+        (reach.pages, reach.head) = (2, usage::hash(&pages[1]));
+        history.skip(0, &reach).await.expect("a good disk");
+        assert_eq!(history.missing().map(|missing| missing.until), Some(2));
+
+        disk.holds.store(true, Ordering::Relaxed);
+        let further = Reach { pages: 9, head: [9; 32], ..reach.clone() };
+        let (filled, skipped) = tokio::join!(history.fill(&pages), history.skip(2, &further));
+        filled.expect("the true pages");
+        skipped.expect("a good disk");
+        let missing = history.missing();
+        assert_eq!(missing.as_ref().map(|missing| missing.until), Some(9));
+        let again = History::open(disk, &further).await.expect("the same disk");
+        assert_eq!(again.missing(), missing);
+        assert_eq!(further.kept_previous, GENESIS);
+    }
 }

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use ledger::command::{Acquire, Batch, Command, Genesis, LeaseId, Member};
+use ledger::command::{Acquire, Batch, Command, Genesis, LeaseId, LogId, Member, SetRetention};
 use ledger::name::{HolderName, Subject};
 use ledger::time::{ClusterTime, Stamp, Ttl};
-use ledger::usage::{Page, hash};
+use ledger::usage::audit::{Auditor, Ends, Survey};
+use ledger::usage::{Page, Retention, hash};
 use license::container::Container;
 use license::product::{ActId, ClusterId, NodeId, ProductName, WallTime};
 use node::raft::{Entry, EntryPayload, log_id};
@@ -21,7 +22,11 @@ use rand::rngs::StdRng;
 use crate::bench::machine;
 
 fn entry(index: u64, commands: Vec<Command>) -> Entry {
-    let stamp = Stamp { time: ClusterTime(index * 1_000), term: 1 };
+    entry_at(index, index * 1_000, commands)
+}
+
+fn entry_at(index: u64, time: u64, commands: Vec<Command>) -> Entry {
+    let stamp = Stamp { time: ClusterTime(time), term: 1 };
     let batch = Batch { stamp, commands };
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(batch.into()) }
 }
@@ -45,6 +50,10 @@ fn genesis() -> Entry {
 
 /// Entry `index`, which denies somebody something: one page.
 fn denial(index: u64) -> Entry {
+    denial_at(index, index * 1_000)
+}
+
+fn denial_at(index: u64, time: u64) -> Entry {
     let acquire = Acquire {
         lease: LeaseId(index.into()),
         subject: Subject::parse(&format!("line-{index}")).expect("a name"),
@@ -52,10 +61,10 @@ fn denial(index: u64) -> Entry {
         holder: HolderName::parse("").expect("a name"),
         version: None,
         ttl: Ttl::from_millis(10_000).expect("a TTL"),
-        not_after: ClusterTime(index * 1_000 + 50_000),
+        not_after: ClusterTime(time + 50_000),
         wait_until: None,
     };
-    entry(index, vec![Command::Acquire(acquire)])
+    entry_at(index, time, vec![Command::Acquire(acquire)])
 }
 
 async fn apply(machine: &mut Machine, entries: impl IntoIterator<Item = Entry>) {
@@ -193,4 +202,75 @@ async fn what_does_not_meet_the_fetched_history_is_fetched_anew() {
     assert_eq!(history.missing().map(|missing| (missing.from, missing.until)), Some((0, 5)));
     history.fill(&whole[..5]).await.expect("taken");
     assert_eq!(pages(&behind).await, whole);
+}
+
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// The numbers of the pages that a disk holds.
+fn kept_on(platter: &Platter) -> Vec<u64> {
+    let all = keys::pages(0..u64::MAX);
+    let keys = platter.durable_keys().into_iter().filter(|key| all.contains(key));
+    keys.map(|key| u64::from_be_bytes(key[1..].try_into().expect("a page's key"))).collect()
+}
+
+/// A month of records of which a week is kept, on a node that was there, on one
+/// that crashed, and on one that was given a snapshot: the same pages are gone
+/// from all three disks, and what is left is audited from where it begins.
+#[tokio::test]
+async fn what_is_no_longer_kept_is_gone_from_every_disk_alike() {
+    let retention = Retention::new(7, 64).expect("within bounds");
+    let by = Subject::parse("ops").expect("a name");
+    let retain = Command::SetRetention(SetRetention { retention, by });
+    // Every seven hours somebody is denied something.
+    let mut month = vec![genesis(), entry(2, vec![retain])];
+    month.extend((3..110).map(|index| denial_at(index, index * 7 * DAY / 24)));
+    let platters = [Platter::new(), Platter::new(), Platter::new()];
+    let [there, crashed, away] = &platters;
+
+    let mut first = machine(&there.open()).await;
+    apply(&mut first, month[..60].to_vec()).await;
+    let sent = snapshot(&mut first).await;
+    apply(&mut first, month[60..].to_vec()).await;
+
+    let mut second = machine(&crashed.open()).await;
+    apply(&mut second, month[..40].to_vec()).await;
+    snapshot(&mut second).await;
+    apply(&mut second, month[40..80].to_vec()).await;
+    crashed.crash(Survives::Changes(3));
+    let mut second = machine(&crashed.open()).await;
+    apply(&mut second, month[40..].to_vec()).await;
+
+    let mut third = machine(&away.open()).await;
+    apply(&mut third, month[..10].to_vec()).await;
+    third.install_snapshot(&sent.meta, sent.snapshot).await.expect("installed");
+    apply(&mut third, month[60..].to_vec()).await;
+    let wanted = third.view().history().missing();
+    assert_eq!(wanted, None, "what it missed is no longer kept");
+
+    let left = pages(&first).await;
+    let reach = first.view().look(|ledger| ledger.history());
+    assert!(reach.kept > 50 && left.len() < 40, "{reach:?}");
+    for (machine, platter) in [(&mut first, there), (&mut second, crashed), (&mut third, away)] {
+        assert_eq!(pages(machine).await, left);
+        snapshot(machine).await;
+        assert_eq!(kept_on(platter), (reach.kept..reach.pages).collect::<Vec<_>>());
+    }
+
+    let log_id = LogId { epoch: 0, index: 109, position: 0 };
+    let ends = Ends {
+        cluster: ClusterId([7; 16]),
+        log_id,
+        time: ClusterTime(109 * 7 * DAY / 24),
+        first: reach.kept,
+        previous: reach.kept_previous,
+        pages: reach.pages,
+        head: reach.head,
+        live: Default::default(),
+    };
+    let mut survey = Survey::default();
+    left.iter().for_each(|page| survey.read(&Page::decode(page).expect("a page")));
+    let mut auditor = Auditor::new(ends, survey.opening(&Default::default()));
+    left.iter().try_for_each(|page| auditor.read(page)).expect("the rest holds");
+    let report = auditor.finish().expect("to the end");
+    assert_eq!(report.pages, reach.pages - reach.kept);
 }

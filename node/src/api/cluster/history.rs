@@ -9,12 +9,11 @@ use ledger::command::{Command, SetRetention};
 use ledger::name::Subject;
 use ledger::usage::{Reach, Retention};
 use ledger::view::SeatView;
-use license::product::WallTime;
+use license::product::{NodeId, WallTime};
 use tonic::Status;
 use wire::v1;
 
 use super::{Cluster, envelope, error, show};
-use crate::answer::NotAnswered;
 use crate::api::convert;
 
 /// Bytes of pages in one answer.
@@ -77,15 +76,16 @@ impl Cluster {
             let why = error::history_incomplete(missing.from, missing.until);
             return Err(self.answers.tell(why));
         }
-        let pages = if wanted.is_empty() {
-            Vec::new()
-        } else {
-            history.read(wanted.clone(), PAGES_BYTES_MAX).await.map_err(|why| {
+        let kept = || self.service.peek(|ledger| ledger.history().kept);
+        let pages = match history.read(wanted.clone(), PAGES_BYTES_MAX).await {
+            Ok(pages) => pages,
+            // Dropped meanwhile: the reader sees that nothing came.
+            Err(_) if kept() > wanted.start => Vec::new(),
+            Err(why) => {
                 tracing::error!(%why, "history cannot be read");
-                self.answers.tell(error::not_answered(&NotAnswered::NoQuorum {
-                    detail: format!("this node cannot read its history: {why}"),
-                }))
-            })?
+                let node = NodeId(self.service.node_status().id);
+                return Err(self.answers.tell(error::history_damaged(node, &why)));
+            }
         };
         Ok(v1::UsagePagesReply {
             as_of,
