@@ -4,15 +4,19 @@
 mod support;
 
 use ledger::Ledger;
-use ledger::command::{Acquire, Batch, Command, LeaseId, Release, Revoke, SetRetention, Token};
-use ledger::limits::{DENIALS_APART_MAX, DENIALS_OF_SUBJECT_MAX, PAGE_RECORDS_MAX};
+use ledger::command::{
+    Acquire, Batch, Command, LeaseId, Release, Restore, RestoreFinish, Revoke, SetRetention, Token,
+};
+use ledger::limits::{
+    DENIALS_APART_MAX, DENIALS_OF_SUBJECT_MAX, PAGE_RECORDS_MAX, RESTORE_PART_BYTES,
+};
 use ledger::name::HolderName;
 use ledger::reason::Reason;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::usage::audit::Fault;
 use ledger::usage::{Fact, Page, Record, Retention, WrittenPage, hash};
 use license::product::{ProductName, WallTime};
-use support::{ISSUED, World, audit, audit_bytes, ends, subject, terms};
+use support::{ISSUED, World, audit, audit_bytes, digest_of, ends, subject, terms};
 
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
@@ -225,6 +229,32 @@ fn told() -> Cluster {
     }
     audit(&cluster.ledger, &cluster.pages).expect("it holds as it is");
     cluster
+}
+
+/// A restored cluster's history begins where the backup's ends: an export of
+/// the one and an export of the other make one chain.
+#[test]
+fn after_a_restore_the_history_goes_on_in_the_same_chain() {
+    let Cluster { world, ledger, .. } = told();
+    let (backup, before) = (ledger.snapshot(), ledger.history());
+    let plan = world.plan(&backup, 1_000, 0);
+    let parts = backup.len().div_ceil(RESTORE_PART_BYTES) as u32;
+    let parts: Vec<Command> = (0..parts)
+        .map(|number| Command::Restore(Restore::Part(world.part(&backup, number))))
+        .collect();
+    let finish = Restore::Finish(RestoreFinish { backup: digest_of(&backup) });
+    let mut restored = Cluster { world, ledger: Ledger::new(), index: 0, pages: Vec::new() };
+    restored.apply(0, vec![Command::Restore(Restore::Begin(plan))]);
+    restored.apply(0, parts);
+    restored.apply(0, vec![Command::Restore(finish)]);
+    let first = decode(&restored.pages[0]);
+    assert_eq!((first.number, first.previous), (before.pages, before.head));
+    assert_eq!((first.epoch, first.first_record), (1_000, before.records));
+    // A seat from before ends, by its own token.
+    let ended = restored.apply(200, vec![release(9, "alice", 10)]);
+    assert!(ended.iter().any(|record| matches!(record.fact, Fact::Ended { .. })), "{ended:?}");
+    let report = audit(&restored.ledger, &restored.pages).expect("it holds by itself");
+    assert_eq!((report.granted, report.released), (0, 1));
 }
 
 fn fault(cluster: &Cluster, pages: &[Vec<u8>]) -> Fault {
