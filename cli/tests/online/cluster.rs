@@ -71,6 +71,19 @@ impl Cluster {
         Self::start(prepared_on(Some(engine), &dir.path().join("cluster")), Some(dir))
     }
 
+    /// One whose nodes have these further lines under `[storage]`.
+    pub(crate) fn alone_with_storage(lines: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cluster = prepared(&dir.path().join("cluster"));
+        for node in Server::NODES {
+            let path = cluster.layout().config(node);
+            let text = std::fs::read_to_string(&path).expect("its configuration");
+            let text = text.replace("[storage]\n", &format!("[storage]\n{lines}"));
+            std::fs::write(&path, text).expect("written back");
+        }
+        Self::start(cluster, Some(dir))
+    }
+
     fn start(mut cluster: DevCluster, keep: Option<TempDir>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

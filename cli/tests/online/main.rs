@@ -13,6 +13,7 @@ mod cluster;
 mod disk;
 mod doctor;
 mod enroll;
+mod history;
 mod hosts;
 mod identity;
 mod licenses;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, shared, word};
+use super::history::until_all_have_it;
 
 fn give_back(caller: &Caller, seat: &Value) {
     let (lease, token) = (word(seat, "lease"), word(seat, "token"));
@@ -155,12 +156,7 @@ fn the_history_survives_the_leader() {
         output.status.success().then_some(())
     });
     cluster.block_on(async { cluster.servers().start(victim) }).expect("started");
-    eventually("three nodes have the same history", || {
-        let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
-        let verified: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let same = |node: &Value| node["same"] == true;
-        verified["nodes"].as_array()?.iter().all(same).then_some(())
-    });
+    until_all_have_it(caller);
 }
 
 #[test]

@@ -1,0 +1,289 @@
+//! The usage history of what does not go smoothly: waits, silence, denials that
+//! cost and that did not; and of nodes whose disk rots or who were away for long.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use trine_cli::devcluster::Server;
+use trine_cli::usage::file::Reader;
+
+use super::caller::{Caller, eventually};
+use super::cluster::{Cluster, shared, word};
+
+fn give_back(caller: &Caller, seat: &Value) {
+    let (lease, token) = (word(seat, "lease"), word(seat, "token"));
+    caller.json(&["release", &lease, "--token", &token]);
+}
+
+/// What the history says, in order.
+fn told(caller: &Caller, words: &[&str]) -> Vec<Value> {
+    let listed = caller.json(&[&["usage"], words].concat());
+    listed["records"].as_array().cloned().expect("records")
+}
+
+/// The first record of this kind, once there is one.
+#[track_caller]
+fn first(caller: &Caller, what: &str, words: &[&str]) -> Value {
+    eventually(&format!("{what} is told"), || {
+        told(caller, words).into_iter().find(|record| record["what"] == what)
+    })
+}
+
+fn summary(caller: &Caller, words: &[&str]) -> Value {
+    let summed = caller.json(&[&["usage", "--summary"], words].concat());
+    summed["products"][0].clone()
+}
+
+/// One waiter is served, one waits in vain, one goes away, and the one who was
+/// served is not heard of again.
+#[test]
+fn waits_and_how_they_end_are_told() {
+    let cluster = shared();
+    cluster.license("queued", 1);
+    let caller = cluster.caller();
+    let wait = |patience, holder| {
+        let words = ["acquire", "queued", "--wait", patience, "--ttl", "5s", "--holder", holder];
+        caller.start(&words)
+    };
+    let until_waiting = || {
+        eventually("it waits", || (cluster.waiting("queued").len() == 1).then_some(()));
+    };
+    let held = caller.json(&["acquire", "queued", "--ttl", "10m", "--holder", "first"]);
+    assert_ne!(wait("1s", "vain").finish().code, 0);
+    let gone = wait("10m", "gone");
+    until_waiting();
+    gone.signal(Signal::SIGINT);
+    assert_eq!(gone.finish().code, 130);
+    let served = wait("10m", "served");
+    until_waiting();
+    give_back(caller, &held);
+    assert_eq!(served.finish().code, 0);
+
+    let vain = first(caller, "gave-up", &["--holder", "vain"]);
+    assert_eq!(word(&vain, "reason"), "waited_in_vain");
+    assert!(vain["waited_ms"].as_u64() > Some(0), "{vain}");
+    let gone = first(caller, "gave-up", &["--holder", "gone"]);
+    assert_eq!(
+        (word(&gone, "reason"), word(&gone, "product")),
+        ("withdrawn".into(), "queued".into())
+    );
+    let granted = first(caller, "granted", &["--holder", "served"]);
+    assert!(granted["waited_ms"].as_u64() > Some(0), "{granted}");
+    let expired = first(caller, "expired", &["--holder", "served"]);
+    assert!(expired["held_ms"].as_u64() >= Some(5_000), "{expired}");
+    assert_eq!(expired["seat"], granted["seat"]);
+
+    let used = summary(caller, &["--product", "queued"]);
+    assert_eq!(
+        (&used["granted"], &used["waited"], &used["expired"]),
+        (&2.into(), &1.into(), &1.into())
+    );
+    assert!(used["longest_wait_ms"].as_u64() >= granted["waited_ms"].as_u64(), "{used}");
+    let page = caller.page(&["usage", "--product", "queued"]);
+    for words in ["waited in vain", "withdrawn", "expired", "waited "] {
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    }
+}
+
+/// A holder is silent for more than two thirds of its TTL, and then renews.
+#[test]
+fn a_late_renewal_is_told() {
+    let cluster = shared();
+    cluster.license("sleepy", 1);
+    let caller = cluster.caller();
+    let seat = caller.json(&["acquire", "sleepy", "--ttl", "15s"]);
+    let (lease, token) = (word(&seat, "lease"), word(&seat, "token"));
+    caller.json(&["renew", &lease, "--token", &token]);
+    std::thread::sleep(Duration::from_millis(11_000));
+    caller.json(&["renew", &lease, "--token", &token]);
+    let records = told(caller, &["--product", "sleepy"]);
+    let late: Vec<_> = records.iter().filter(|record| record["what"] == "renewed-late").collect();
+    assert_eq!(late.len(), 1, "the first renewal was in time: {records:?}");
+    assert!(late[0]["silent_ms"].as_u64() >= Some(10_000), "{}", late[0]);
+    assert_eq!(summary(caller, &["--product", "sleepy"])["renewed_late"], 1);
+    give_back(caller, &seat);
+}
+
+/// Three are denied: one is served from the same pool after all, one from
+/// another, and one goes without.
+#[test]
+fn a_summary_tells_denials_that_cost_from_those_made_good() {
+    let cluster = shared();
+    cluster.license("scarce", 1);
+    cluster.license("plenty", 5);
+    let caller = cluster.caller();
+    let held = caller.json(&["acquire", "scarce", "--holder", "lucky"]);
+    for holder in ["patient", "flexible", "unlucky"] {
+        caller.refused(3, &["acquire", "scarce", "--holder", holder]);
+    }
+    let other = caller.json(&["acquire", "plenty", "--holder", "flexible"]);
+    give_back(caller, &held);
+    let same = caller.json(&["acquire", "scarce", "--holder", "patient"]);
+
+    let later = |holder| {
+        word(&told(caller, &["--product", "scarce", "--holder", holder])[0], "served_later")
+    };
+    assert_eq!(later("patient"), "same-pool");
+    assert_eq!(later("flexible"), "another-pool");
+    assert_eq!(later("unlucky"), "no");
+    let counts = |words: &[&str]| {
+        let used = summary(caller, &[&["--product", "scarce"], words].concat());
+        ["denied", "served_later", "served_by_another"].map(|key| used[key].as_u64())
+    };
+    assert_eq!(counts(&[]), [Some(1), Some(1), Some(1)]);
+    // Whoever has to wait longer than the window went without.
+    assert_eq!(counts(&["--window", "1ms"]), [Some(3), Some(0), Some(0)]);
+    let page = caller.page(&["usage", "--summary", "--product", "scarce"]);
+    for words in ["denied", "served later", "by another", "scarce"] {
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    }
+    give_back(caller, &other);
+    give_back(caller, &same);
+}
+
+/// CSV and JSON are the same rows, and a subject's are its own.
+#[test]
+fn csv_and_json_say_the_same_of_one_subject() {
+    let cluster = shared();
+    cluster.license("shaped", 2);
+    let operator = cluster.caller();
+    // A busy machine may take too long to say that it was issued; then there is one more.
+    let token = eventually("a token", || {
+        let output = operator.run(&["token", "issue", "shaper"]);
+        output.status.success().then_some(output.stdout)
+    });
+    let file = operator.dir().join("shaper.token");
+    fs::write(&file, token).expect("the token's file");
+    let robot = operator.with("TRINE_TOKEN_FILE", &file);
+    let (own, robots) = (operator.json(&["acquire", "shaped"]), robot.json(&["acquire", "shaped"]));
+    robot.refused(3, &["acquire", "shaped", "--holder", "one, \"two\""]);
+    give_back(&robot, &robots);
+    give_back(operator, &own);
+
+    let all = told(operator, &["--product", "shaped"]);
+    let subject = word(&all[2], "subject");
+    assert!(subject.contains("shaper"), "{all:?}");
+    let words = ["--product", "shaped", "--subject", &subject];
+    let records = told(operator, &words);
+    let whats: Vec<_> = records.iter().map(|record| word(record, "what")).collect();
+    assert_eq!(whats, ["granted", "denied", "released"]);
+
+    let csv = operator.page(&[&["usage", "--csv"], &words[..]].concat());
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let columns = reader.headers().expect("a header").clone();
+    let rows: Vec<_> = reader.records().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), records.len());
+    for (row, record) in rows.iter().zip(&records) {
+        assert_eq!(columns.len(), record.as_object().map_or(0, serde_json::Map::len));
+        for (column, field) in columns.iter().zip(row) {
+            let same = match &record[column] {
+                Value::Null => field.is_empty(),
+                Value::String(text) => field == text,
+                number => field.parse().ok() == number.as_u64(),
+            };
+            assert!(same, "{column} is {field:?} and {}", record[column]);
+        }
+    }
+    operator.refused(2, &["usage", "--csv", "--json"]);
+    operator.refused(2, &["usage", "--csv", "--summary"]);
+}
+
+#[test]
+fn space_for_the_history_is_set_beside_its_days() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let kept = caller.json(&["usage", "retain", "--mebibytes", "64"]);
+    assert_eq!((&kept["days"], &kept["mebibytes"]), (&400.into(), &64.into()));
+    let kept = caller.json(&["usage", "retain", "--days", "30"]);
+    assert_eq!((&kept["days"], &kept["mebibytes"]), (&30.into(), &64.into()));
+    let set = first(caller, "retention", &[]);
+    assert_eq!(word(&set, "reason"), "400 days, 64 MiB");
+    caller.refused(2, &["usage", "retain"]);
+}
+
+/// Takes a seat and gives it back, so many times.
+fn work(caller: &Caller, rounds: u32) {
+    for _ in 0..rounds {
+        give_back(caller, &caller.json(&["acquire", "busy"]));
+    }
+}
+
+/// Waits until all three nodes have all of the leader's history, read page by page.
+pub(crate) fn until_all_have_it(caller: &Caller) {
+    eventually("three nodes have the same history", || {
+        let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
+        let verified: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let pages = verified["first_page"].as_u64()? + verified["pages"].as_u64()?;
+        let whole = |node: &Value| node["same"] == true && node["pages"] == pages;
+        verified["nodes"].as_array()?.iter().all(whole).then_some(())
+    });
+}
+
+/// Flips a bit wherever a page lies on a stopped node's disk.
+fn rot(data: &Path, page: &[u8]) -> usize {
+    let mut flipped = 0;
+    for entry in fs::read_dir(data).expect("the data directory").flatten() {
+        if entry.path().is_dir() {
+            flipped += rot(&entry.path(), page);
+            continue;
+        }
+        let mut bytes = fs::read(entry.path()).expect("a file of the node");
+        let places: Vec<usize> =
+            (0..bytes.len()).filter(|at| bytes[*at..].starts_with(page)).collect();
+        for at in &places {
+            bytes[at + page.len() / 2] ^= 1;
+        }
+        if !places.is_empty() {
+            fs::write(entry.path(), bytes).expect("written back");
+        }
+        flipped += places.len();
+    }
+    flipped
+}
+
+/// A node is away until the others have let its log go. It comes back by a
+/// snapshot and fetches the records it missed. Then a page rots on another
+/// node's disk, and the audit of every node says which page, and whose.
+#[test]
+fn a_node_fetches_the_history_it_missed_and_rot_on_one_disk_is_named() {
+    let cluster = Cluster::alone_with_storage("snapshot_every = 100\nlog_kept = 10\n");
+    cluster.license("busy", 1);
+    let caller = cluster.caller();
+    let followers: Vec<Server> = {
+        let leader = cluster.leader();
+        Server::NODES.into_iter().filter(|node| *node != Server::Node(leader)).collect()
+    };
+    let away = followers[0];
+    cluster.block_on(cluster.servers().kill(away)).expect("killed");
+    work(caller, 60);
+    cluster.block_on(async { cluster.servers().start(away) }).expect("started");
+    until_all_have_it(caller);
+    let log = fs::read_to_string(cluster.servers().layout().log(away)).expect("its log");
+    assert!(log.contains("fetching history") && log.contains("history is whole"), "{log}");
+
+    let file = caller.dir().join("whole.trine");
+    caller.json(&["usage", "export", &file.to_string_lossy()]);
+    let mut export = Reader::open(&file).expect("the export");
+    let pages: Vec<_> = std::iter::from_fn(|| export.page().expect("a page")).collect();
+    let number = 20;
+    let rotten = followers[1];
+    cluster.block_on(cluster.servers().stop(rotten)).expect("stopped");
+    let data = cluster.servers().layout().home(rotten);
+    assert!(rot(&data, &pages[number]) > 0, "the page is not in {}", data.display());
+    cluster.block_on(async { cluster.servers().start(rotten) }).expect("started");
+    let refusal = eventually("the node is back and read", || {
+        let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
+        (output.status.code() == Some(9))
+            .then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    let Server::Node(id) = rotten else { panic!("{rotten:?} is a node") };
+    for words in [&format!("node-{id}"), &format!("page {number}"), "HISTORY_DAMAGED", "replace"] {
+        assert!(refusal.contains(words), "{words:?} is not in {refusal}");
+    }
+    // The others have it, and without that node all is well.
+    cluster.block_on(cluster.servers().stop(rotten)).expect("stopped");
+    caller.json(&["usage", "verify"]);
+}
