@@ -1,7 +1,7 @@
 //! Reading the ledger: what the node needs to act, and what operators see.
 
 use license::container::ContainerSerial;
-use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::product::{Epoch, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 
 use crate::charter::Charter;
 use crate::command::{LeaseId, RestorePlan};
@@ -272,12 +272,13 @@ impl Ledger {
 
     /// Editions that two shares have not yet signed for the current term.
     pub fn signature_needs(&self) -> Vec<SignatureNeed> {
-        let term = self.term();
+        let (epoch, term) = (Epoch(self.epoch()), self.term());
         let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
         let unsigned = editions.filter(|edition| edition.signed_term != Some(term));
         let need = |terms: &license::terms::Terms| SignatureNeed {
             license: terms.license,
             serial: terms.serial,
+            epoch,
             term,
         };
         unsigned.map(|edition| need(edition.license.terms())).collect()
@@ -293,9 +294,11 @@ impl Ledger {
                 && self.state.has_share(edition, node)
                 && !container.is_some_and(|container| edition.is_withdrawn(container))
         });
+        let epoch = Epoch(self.epoch());
         let need = |terms: &license::terms::Terms| AttestationNeed {
             license: terms.license,
             serial: terms.serial,
+            epoch,
         };
         missing.map(|edition| need(edition.license.terms())).collect()
     }

@@ -5,7 +5,7 @@
 //! sealed to the new holder's container and proved by it.
 
 use license::container::ContainerSerial;
-use license::product::{LicenseId, LicenseSerial, NodeId};
+use license::product::{Epoch, LicenseId, LicenseSerial, NodeId};
 
 use crate::command::{OrderRepair, ProofKind, Refusal, RepairRefusal, RepairShare};
 use crate::ledger::{Entry, Ledger};
@@ -64,7 +64,8 @@ impl Ledger {
         if edition.is_withdrawn(before) {
             return refuse(RepairRefusal::Withdrawn { license, node });
         }
-        if !reseated.verify_attestation(&charter.cluster, node, container.serial(), proof) {
+        let epoch = Epoch(self.epoch());
+        if !reseated.verify_attestation(&charter.cluster, epoch, node, container.serial(), proof) {
             return Err(Refusal::ProofInvalid { what: ProofKind::Attestation, node });
         }
         self.update_edition(license, serial, |edition| {

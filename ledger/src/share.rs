@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use license::package::{License, Package, PackageRefusal};
-use license::product::{LicenseId, LicenseSerial, NodeId, ProductName};
+use license::product::{Epoch, LicenseId, LicenseSerial, NodeId, ProductName};
 use license::terms::Counting;
 
 use crate::command::{
@@ -107,7 +107,13 @@ impl Ledger {
         let cluster = self.chartered()?.cluster;
         let container = self.member(body.node)?.container.serial();
         let edition = self.edition(body.license, body.serial)?;
-        let holds = edition.license.verify_attestation(&cluster, body.node, container, &body.proof);
+        let holds = edition.license.verify_attestation(
+            &cluster,
+            Epoch(self.epoch()),
+            body.node,
+            container,
+            &body.proof,
+        );
         if !holds {
             return Err(Refusal::ProofInvalid { what: ProofKind::Attestation, node: body.node });
         }
@@ -122,7 +128,12 @@ impl Ledger {
         let cluster = self.chartered()?.cluster;
         let edition = self.edition(body.license, body.serial)?;
         let holds = body.term == self.term()
-            && edition.license.verify_term(&cluster, body.term, &body.signature);
+            && edition.license.verify_term(
+                &cluster,
+                Epoch(self.epoch()),
+                body.term,
+                &body.signature,
+            );
         if !holds {
             let (license, term) = (body.license, body.term);
             return Err(Refusal::TermSignatureInvalid { license, term });

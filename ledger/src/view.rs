@@ -5,7 +5,7 @@
 
 use license::build::Build;
 use license::container::{ContainerIdentity, ContainerSerial};
-use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
+use license::product::{Epoch, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName, WallTime};
 use license::repair::RepairedShare;
 use license::terms::Terms;
 use license::trust::VendorRoot;
@@ -200,6 +200,8 @@ pub struct SignatureNeed {
     pub license: LicenseId,
     /// Which update of it.
     pub serial: LicenseSerial,
+    /// The epoch to sign in.
+    pub epoch: Epoch,
     /// The term to sign for.
     pub term: u64,
 }
@@ -211,6 +213,8 @@ pub struct AttestationNeed {
     pub license: LicenseId,
     /// Which update of it.
     pub serial: LicenseSerial,
+    /// The epoch to prove it in.
+    pub epoch: Epoch,
 }
 
 /// An edition of a license as a node takes its share from it.

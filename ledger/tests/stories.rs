@@ -23,7 +23,7 @@ use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::usage::{Denied, Fact, Held, Page, Record};
 use ledger::{Applied, Event, Ledger};
-use license::product::{ClusterId, FirmCode, NodeId, ProductName, Version, WallTime};
+use license::product::{ClusterId, Epoch, FirmCode, NodeId, ProductName, Version, WallTime};
 use license::reset::ResetTerms;
 use license::terms::Counting;
 use support::{CLUSTER, FIRM, ISSUED, Issued, World, subject, terms};
@@ -138,12 +138,14 @@ impl Teller {
                 let node = options.get("node").map_or(1, |node| node.parse().unwrap());
                 let claimed = options.get("as").map_or(node, |node| node.parse().unwrap());
                 let key = self.key(name, options);
+                self.world.epoch = self.epoch(options);
                 let attest = self.world.attest_as(&self.issued[&key], node, claimed);
                 self.apply(attest)
             }
             "sign" => {
                 let key = self.key(name, options);
                 let term = options.get("term").map_or(self.term, |term| term.parse().unwrap());
+                self.world.epoch = self.epoch(options);
                 let signed = self.world.sign(&self.issued[&key], term);
                 self.apply(Command::SignTerm(signed))
             }
@@ -479,6 +481,7 @@ impl Teller {
             other => panic!("no such counting: {other}"),
         };
         let issued = self.world.issue(sold);
+        self.world.epoch = Epoch(self.ledger.epoch());
         let mut commands = vec![World::install(&issued)];
         if !args.contains(&"bare") {
             let members = self.world.members.into_iter();
@@ -511,6 +514,12 @@ impl Teller {
             plan.members = self.world.members_with(containers.parse().unwrap());
         }
         plan
+    }
+
+    /// The ledger's own epoch, unless the line names another.
+    fn epoch(&self, options: &BTreeMap<&str, &str>) -> Epoch {
+        let named = options.get("epoch").map(|epoch| epoch.parse().unwrap());
+        Epoch(named.unwrap_or_else(|| self.ledger.epoch()))
     }
 
     fn key(&self, name: &str, options: &BTreeMap<&str, &str>) -> (String, u32, u64) {

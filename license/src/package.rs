@@ -13,7 +13,9 @@ use crate::codec::{self, DecodeError, FileKind};
 use crate::container::{ContainerIdentity, ContainerSerial};
 use crate::frost::{self, SHARES};
 use crate::key::{self, PublicKey, Signature, Statement};
-use crate::product::{ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName};
+use crate::product::{
+    ActId, ClusterId, Epoch, FirmCode, LicenseId, LicenseSerial, NodeId, ProductName,
+};
 use crate::repair::RepairedShare;
 use crate::share::{self, SealedShare, ShareProof, TermSignature};
 use crate::terms::{Terms, TermsRefusal};
@@ -309,23 +311,30 @@ impl License {
     }
 
     /// Whether `proof` shows that `node` holds this license's share for
-    /// `container`. That the container is the node's is for the caller to check.
+    /// `container`, in this epoch. That the container is the node's is for the caller to check.
     pub fn verify_attestation(
         &self,
         cluster: &ClusterId,
+        epoch: Epoch,
         node: NodeId,
         container: ContainerSerial,
         proof: &ShareProof,
     ) -> bool {
         let Some(signer) = self.signer(container) else { return false };
         let Terms { cluster: ours, license, serial, .. } = &self.terms;
-        let message = share::attest_message(ours, *license, *serial, node);
+        let message = share::attest_message(ours, *license, *serial, epoch, node);
         cluster == ours && frost::verify(&self.shares[signer].verifying, &message, &proof.0)
     }
 
-    /// Whether two shares of this license signed this term.
-    pub fn verify_term(&self, cluster: &ClusterId, term: u64, signature: &TermSignature) -> bool {
-        let message = share::license_term_message(self, term);
+    /// Whether two shares of this license signed this term of this epoch.
+    pub fn verify_term(
+        &self,
+        cluster: &ClusterId,
+        epoch: Epoch,
+        term: u64,
+        signature: &TermSignature,
+    ) -> bool {
+        let message = share::license_term_message(self, epoch, term);
         *cluster == self.terms.cluster && frost::verify(&self.group, &message, &signature.0)
     }
 

@@ -95,6 +95,11 @@ pub struct TmrId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActId(pub u32);
 
+/// Which life of a cluster: it rises with every restore from a backup, and is
+/// 0 before the first. Terms and proofs of one say nothing in another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
 /// Which update of a license this is: rises with every update, never falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LicenseSerial(pub u64);

@@ -12,7 +12,7 @@ use crate::container::{Container, ContainerSerial};
 use crate::frost::{self, AggregateError, KeyPackage, Round, SHARES, SigningNonces, THRESHOLD};
 use crate::key::{Bytes, PublicKey};
 use crate::package::License;
-use crate::product::{ClusterId, LicenseId, LicenseSerial, NodeId};
+use crate::product::{ClusterId, Epoch, LicenseId, LicenseSerial, NodeId};
 use crate::rand_core::CryptoRng;
 use crate::seal::{self, Sealed};
 use crate::terms::Terms;
@@ -149,16 +149,17 @@ impl Share {
         self.container
     }
 
-    /// Proves to the cluster that `node` holds this share.
+    /// Proves to the cluster that `node` holds this share, in this epoch.
     ///
     /// # Errors
     /// [`SignRefusal::BadRandomness`] only.
     pub fn prove<R: CryptoRng>(
         &self,
+        epoch: Epoch,
         node: NodeId,
         rng: &mut R,
     ) -> Result<ShareProof, SignRefusal> {
-        let message = attest_message(&self.cluster, self.license, self.serial, node);
+        let message = attest_message(&self.cluster, self.license, self.serial, epoch, node);
         frost::sign_alone(&self.key, &message, rng)
             .map(ShareProof)
             .ok_or(SignRefusal::BadRandomness)
@@ -175,7 +176,8 @@ impl Share {
         Ok((Nonces(nonces), commitment))
     }
 
-    /// Signs a term together with the others who committed. Spends the nonces.
+    /// Signs a term of an epoch together with the others who committed. Spends
+    /// the nonces.
     ///
     /// Whoever asks chooses `term`: sign only the term this node itself is in,
     /// or a stolen peer collects signatures for terms to come.
@@ -185,11 +187,12 @@ impl Share {
     /// twice, or the nonces are not those of this share's commitment.
     pub fn sign_term(
         &self,
+        epoch: Epoch,
         term: u64,
         nonces: Nonces,
         commitments: &[Commitment],
     ) -> Result<SignatureShare, SignRefusal> {
-        let message = term_message(&self.cluster, self.license, self.serial, term);
+        let message = term_message(&self.cluster, self.license, self.serial, epoch, term);
         let round = round(&message, commitments, &self.containers)?;
         let part = round.sign(nonces.0, &self.key).ok_or(SignRefusal::NotOurNonces)?;
         Ok(SignatureShare { container: self.container, part })
@@ -229,13 +232,13 @@ pub struct SignatureShare {
     part: Bytes<32>,
 }
 
-/// Proof that a node holds its share, bound to cluster, license, serial and
-/// node: a Schnorr signature by the share. 65 bytes, nothing until verified.
+/// Proof that a node holds its share, bound to cluster, license, serial, epoch
+/// and node: a Schnorr signature by the share. 65 bytes, nothing until verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ShareProof(pub(crate) Bytes<65>);
 
-/// The signature of two shares over cluster, license, serial and term. 65
+/// The signature of two shares over cluster, license, serial, epoch and term. 65
 /// bytes, nothing until verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -289,12 +292,13 @@ pub enum SignRefusal {
 /// Names the container whose part is bad, or says why the parts do not fit.
 pub fn aggregate_term(
     license: &License,
+    epoch: Epoch,
     term: u64,
     commitments: &[Commitment],
     parts: &[SignatureShare],
 ) -> Result<TermSignature, SignRefusal> {
     let containers = license.containers();
-    let message = license_term_message(license, term);
+    let message = license_term_message(license, epoch, term);
     let round = round(&message, commitments, &containers)?;
     let parts = by_signer(parts.iter().map(|part| (part.container, part.part)), &containers)?;
     round.aggregate(&parts, &license.verifying(), license.group()).map(TermSignature).map_err(
@@ -339,18 +343,22 @@ fn by_signer<T>(
 }
 
 /// The exact message that two shares sign so that a license serves in a term.
+///
+/// A restored cluster counts its terms anew: without the epoch, a signature of
+/// the cluster that was lost would count in it.
 pub fn term_message(
     cluster: &ClusterId,
     license: LicenseId,
     serial: LicenseSerial,
+    epoch: Epoch,
     term: u64,
 ) -> Vec<u8> {
-    Message::new(b"trine term v1\0", cluster, license, serial).number(term).0
+    Message::new(b"trine term v1\0", cluster, license, serial).number(epoch.0).number(term).0
 }
 
-pub(crate) fn license_term_message(license: &License, term: u64) -> Vec<u8> {
+pub(crate) fn license_term_message(license: &License, epoch: Epoch, term: u64) -> Vec<u8> {
     let terms = license.terms();
-    term_message(&terms.cluster, terms.license, terms.serial, term)
+    term_message(&terms.cluster, terms.license, terms.serial, epoch, term)
 }
 
 /// The exact message that a share signs to prove that `node` holds it.
@@ -358,9 +366,10 @@ pub(crate) fn attest_message(
     cluster: &ClusterId,
     license: LicenseId,
     serial: LicenseSerial,
+    epoch: Epoch,
     node: NodeId,
 ) -> Vec<u8> {
-    Message::new(b"trine attest v1\0", cluster, license, serial).number(node.0).0
+    Message::new(b"trine attest v1\0", cluster, license, serial).number(epoch.0).number(node.0).0
 }
 
 /// A message of fixed-length fields after a tag, so that no two read alike.

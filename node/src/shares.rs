@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ledger::Ledger;
 use ledger::command::Attest;
 use ledger::view::{AttestationNeed, PackageView, RepairNeed, SignatureNeed};
 use license::container::{Container, ContainerSerial};
 use license::package::{License, Package};
-use license::product::{ClusterId, LicenseId, LicenseSerial, NodeId};
+use license::product::{ClusterId, Epoch, LicenseId, LicenseSerial, NodeId};
 use license::repair::{self, Contribution, Half, RepairedShare};
 use license::request::ContainerRequest;
 use license::share::{
@@ -137,10 +138,10 @@ impl Shares {
 
     /// The proof, for the log, that this node holds its share of an edition.
     pub(crate) fn prove(&self, need: AttestationNeed) -> Result<Attest, String> {
-        let AttestationNeed { license, serial } = need;
+        let AttestationNeed { license, serial, epoch } = need;
         let node = self.inner.node;
         let opened = self.opened((license, serial)).map_err(|unusable| unusable.to_string())?;
-        let proof = opened.share.prove(node, &mut self.rng()).map_err(|e| e.to_string())?;
+        let proof = opened.share.prove(epoch, node, &mut self.rng()).map_err(|e| e.to_string())?;
         Ok(Attest { license, serial, node, proof })
     }
 
@@ -176,9 +177,11 @@ impl Shares {
         let signed =
             client.sign_term(request).await.map_err(|s| s.message().to_owned())?.into_inner();
         let their_part: SignatureShare = decode(&signed.signature_share)?;
-        let our_part =
-            ours.share.sign_term(need.term, nonces, &commitments).map_err(|e| e.to_string())?;
-        aggregate_term(&ours.license, need.term, &commitments, &[our_part, their_part])
+        let our_part = ours
+            .share
+            .sign_term(need.epoch, need.term, nonces, &commitments)
+            .map_err(|e| e.to_string())?;
+        aggregate_term(&ours.license, need.epoch, need.term, &commitments, &[our_part, their_part])
             .map_err(|e| e.to_string())
     }
 
@@ -223,7 +226,7 @@ impl Shares {
         let opened = self.opened(edition).map_err(refuse)?;
         let part = opened
             .share
-            .sign_term(request.term, kept.nonces, &commitments)
+            .sign_term(self.epoch(), request.term, kept.nonces, &commitments)
             .map_err(|e| refuse(e.into()))?;
         Ok(SignTermReply { signature_share: encode(&part).map_err(Status::internal)? })
     }
@@ -335,8 +338,13 @@ impl Shares {
             repair::restore(&license, need.lost, contributions, &inner.container, rng)
                 .map_err(|error| error.to_string())?;
         let share = Share::open(&license, &inner.container).map_err(|error| error.to_string())?;
-        let proof = share.prove(inner.node, rng).map_err(|error| error.to_string())?;
+        let proof =
+            share.prove(self.epoch(), inner.node, rng).map_err(|error| error.to_string())?;
         Ok((repaired, proof))
+    }
+
+    fn epoch(&self) -> Epoch {
+        Epoch(self.inner.view.look(Ledger::epoch))
     }
 
     /// A name that is nobody else's.

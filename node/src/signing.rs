@@ -112,7 +112,7 @@ async fn have_signed(shares: &Shares, service: &Service, peers: &Peers, need: Si
     let first = tokio::time::timeout(PEER_WAIT_MAX, future::select_ok(with_each)).await;
     let reason = match first {
         Ok(Ok((signature, _))) => {
-            let SignatureNeed { license, serial, term } = need;
+            let SignatureNeed { license, serial, term, .. } = need;
             let sign = Command::SignTerm(SignTerm { license, serial, term, signature });
             // Unanswered, the need is still there at the next look.
             drop(service.submit_here(sign).await);

@@ -23,8 +23,8 @@ use license::build::{Build, BuildVersion};
 use license::container::{Container, Heartbeat};
 use license::package::{License, Package};
 use license::product::{
-    ActId, ClusterId, FirmCode, LicenseId, LicenseSerial, NodeId, ProductCode, ProductName, TmrId,
-    WallTime,
+    ActId, ClusterId, Epoch, FirmCode, LicenseId, LicenseSerial, NodeId, ProductCode, ProductName,
+    TmrId, WallTime,
 };
 use license::repair::{self, Half};
 use license::request::{ClusterRequest, ContainerRequest};
@@ -56,6 +56,8 @@ pub(crate) struct World {
     beats: u64,
     /// The highest level that each node's build knows, above the lowest.
     highest_levels: BTreeMap<u64, Level>,
+    /// The epoch that shares are proved and terms signed in.
+    pub(crate) epoch: Epoch,
     /// The CA that a node's certificates are under, where it is not the first.
     pub(crate) under: BTreeMap<u64, String>,
 }
@@ -154,6 +156,7 @@ impl World {
             members: [1, 2, 3],
             beats: 0,
             highest_levels: BTreeMap::new(),
+            epoch: Epoch::default(),
             under: BTreeMap::new(),
         }
     }
@@ -253,7 +256,7 @@ impl World {
             .expect("parts that add up");
         let node = NodeId(claimed);
         let opened = Share::open(&license, container).expect("its own share");
-        let proof = opened.prove(node, &mut self.rng).expect("good randomness");
+        let proof = opened.prove(self.epoch, node, &mut self.rng).expect("good randomness");
         let terms = license.terms();
         let (license, serial) = (terms.license, terms.serial);
         Command::RepairShare(RepairShare { license, serial, node, share, proof })
@@ -337,7 +340,7 @@ impl World {
     pub(crate) fn attest_as(&mut self, issued: &Issued, node: u64, claimed: u64) -> Command {
         let share = &issued.shares[&node];
         let claimed = NodeId(claimed);
-        let proof = share.prove(claimed, &mut self.rng).expect("good randomness");
+        let proof = share.prove(self.epoch, claimed, &mut self.rng).expect("good randomness");
         let terms = issued.license.terms();
         Command::Attest(Attest {
             license: terms.license,
@@ -357,10 +360,13 @@ impl World {
         let parts: Vec<_> = signers
             .iter()
             .zip(nonces)
-            .map(|(share, nonces)| share.sign_term(term, nonces, &commitments).expect("in turn"))
+            .map(|(share, nonces)| {
+                share.sign_term(self.epoch, term, nonces, &commitments).expect("in turn")
+            })
             .collect();
-        let signature = share::aggregate_term(&issued.license, term, &commitments, &parts)
-            .expect("two good parts");
+        let signature =
+            share::aggregate_term(&issued.license, self.epoch, term, &commitments, &parts)
+                .expect("two good parts");
         let terms = issued.license.terms();
         SignTerm { license: terms.license, serial: terms.serial, term, signature }
     }

@@ -3,11 +3,12 @@
 use super::{ACT, World, more_randomness};
 use crate::container::Container;
 use crate::package::License;
-use crate::product::NodeId;
+use crate::product::{Epoch, NodeId};
 use crate::repair::{Contribution, Half, RepairError, RepairedShare, contribute, restore};
 use crate::share::{Share, aggregate_term};
 
 const LOST: usize = 2;
+const EPOCH: Epoch = Epoch(0);
 
 /// What the first two containers contribute to the share of the third.
 fn contributions(world: &mut World, license: &License) -> [Contribution; 2] {
@@ -44,19 +45,20 @@ fn a_share_made_again_is_as_good_as_the_lost_one() {
     assert_eq!(license.containers()[LOST], serial);
 
     let share = Share::open(&license, &container).expect("its own share");
-    let proof = share.prove(NodeId(4), &mut world.rng).expect("good randomness");
-    assert!(license.verify_attestation(&world.cluster, NodeId(4), serial, &proof));
+    let proof = share.prove(EPOCH, NodeId(4), &mut world.rng).expect("good randomness");
+    assert!(license.verify_attestation(&world.cluster, EPOCH, NodeId(4), serial, &proof));
     for helper in [0, 1] {
         let with = Share::open(&license, &world.containers[helper]).expect("its own share");
         let (nonces, commitment) = share.commit(&mut world.rng).expect("good randomness");
         let (their_nonces, theirs) = with.commit(&mut world.rng).expect("good randomness");
         let commitments = [commitment, theirs];
         let parts = [
-            share.sign_term(7, nonces, &commitments).expect("in turn"),
-            with.sign_term(7, their_nonces, &commitments).expect("in turn"),
+            share.sign_term(EPOCH, 7, nonces, &commitments).expect("in turn"),
+            with.sign_term(EPOCH, 7, their_nonces, &commitments).expect("in turn"),
         ];
-        let signature = aggregate_term(&license, 7, &commitments, &parts).expect("two good parts");
-        assert!(license.verify_term(&world.cluster, 7, &signature));
+        let signature =
+            aggregate_term(&license, EPOCH, 7, &commitments, &parts).expect("two good parts");
+        assert!(license.verify_term(&world.cluster, EPOCH, 7, &signature));
     }
 }
 

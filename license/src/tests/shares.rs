@@ -5,12 +5,13 @@ use crate::container::Container;
 use crate::frost;
 use crate::key::Bytes;
 use crate::package::License;
-use crate::product::{ClusterId, LicenseId, LicenseSerial, NodeId, ProductCode, TmrId};
+use crate::product::{ClusterId, Epoch, LicenseId, LicenseSerial, NodeId, ProductCode, TmrId};
 use crate::share::{
     Commitment, Nonces, SealedShare, Share, ShareProof, ShareRefusal, SignRefusal, SignatureShare,
     TermSignature, aggregate_term, attest_message, term_message,
 };
 
+const EPOCH: Epoch = Epoch(5);
 const TERM: u64 = 12;
 
 fn open_all(world: &World, license: &License) -> [Share; 3] {
@@ -33,9 +34,9 @@ fn sign(
     let parts: Vec<SignatureShare> = shares
         .iter()
         .zip(nonces)
-        .map(|(share, nonces)| share.sign_term(term, nonces, &commitments))
+        .map(|(share, nonces)| share.sign_term(EPOCH, term, nonces, &commitments))
         .collect::<Result<_, _>>()?;
-    aggregate_term(license, term, &commitments, &parts)
+    aggregate_term(license, EPOCH, term, &commitments, &parts)
 }
 
 #[test]
@@ -45,19 +46,21 @@ fn any_two_shares_sign_a_term_and_so_do_all_three() {
     let [a, b, c] = open_all(&world, &license);
     for signers in [vec![&a, &b], vec![&a, &c], vec![&b, &c], vec![&a, &b, &c]] {
         let signature = sign(&mut world, &license, TERM, &signers).expect("two are enough");
-        assert!(license.verify_term(&world.cluster, TERM, &signature));
+        assert!(license.verify_term(&world.cluster, EPOCH, TERM, &signature));
     }
 }
 
 #[test]
-fn a_term_signature_is_good_for_its_term_cluster_and_license_only() {
+fn a_term_signature_is_good_for_its_term_epoch_cluster_and_license_only() {
     let mut world = World::new(2);
     let license = world.license();
     let [a, b, _] = open_all(&world, &license);
     let signature = sign(&mut world, &license, TERM, &[&a, &b]).expect("two are enough");
-    assert!(!license.verify_term(&world.cluster, TERM + 1, &signature));
-    assert!(!license.verify_term(&ClusterId([0; 16]), TERM, &signature));
-    assert!(!world.license().verify_term(&world.cluster, TERM, &signature));
+    assert!(!license.verify_term(&world.cluster, EPOCH, TERM + 1, &signature));
+    // Of the cluster before or after a restore.
+    assert!(!license.verify_term(&world.cluster, Epoch(EPOCH.0 + 1), TERM, &signature));
+    assert!(!license.verify_term(&ClusterId([0; 16]), EPOCH, TERM, &signature));
+    assert!(!world.license().verify_term(&world.cluster, EPOCH, TERM, &signature));
 }
 
 #[test]
@@ -96,9 +99,9 @@ fn parts_of_different_terms_do_not_join() {
     let license = world.license();
     let [a, b, _] = open_all(&world, &license);
     let (mut nonces, commitments) = commit(&mut world, &[&a, &b]);
-    let late = b.sign_term(TERM + 1, nonces.remove(1), &commitments).expect("signed");
-    let good = a.sign_term(TERM, nonces.remove(0), &commitments).expect("signed");
-    let refusal = aggregate_term(&license, TERM, &commitments, &[good, late]);
+    let late = b.sign_term(EPOCH, TERM + 1, nonces.remove(1), &commitments).expect("signed");
+    let good = a.sign_term(EPOCH, TERM, nonces.remove(0), &commitments).expect("signed");
+    let refusal = aggregate_term(&license, EPOCH, TERM, &commitments, &[good, late]);
     assert_eq!(refusal, Err(SignRefusal::BadShare { container: b.container() }));
 }
 
@@ -111,9 +114,9 @@ fn a_part_without_its_commitment_does_not_join() {
     let parts: Vec<_> = [&a, &b, &c]
         .into_iter()
         .zip(nonces)
-        .map(|(share, nonces)| share.sign_term(TERM, nonces, &commitments).expect("signed"))
+        .map(|(share, nonces)| share.sign_term(EPOCH, TERM, nonces, &commitments).expect("signed"))
         .collect();
-    let refusal = aggregate_term(&license, TERM, &commitments[..2], &parts[1..]);
+    let refusal = aggregate_term(&license, EPOCH, TERM, &commitments[..2], &parts[1..]);
     assert_eq!(refusal, Err(SignRefusal::Inconsistent));
 }
 
@@ -124,7 +127,7 @@ fn nonces_of_another_round_are_refused() {
     let [a, b, _] = open_all(&world, &license);
     let (old, _) = a.commit(&mut world.rng).expect("good randomness");
     let (_, commitments) = commit(&mut world, &[&a, &b]);
-    let refusal = a.sign_term(TERM, old, &commitments).expect_err("not its nonces");
+    let refusal = a.sign_term(EPOCH, TERM, old, &commitments).expect_err("not its nonces");
     assert_eq!(refusal, SignRefusal::NotOurNonces);
 }
 
@@ -137,24 +140,33 @@ fn a_commitment_of_a_stranger_is_refused() {
     let container = Container::create(super::ACT, &mut world.rng).identity().serial();
     commitments[1].container = container;
     let nonces = nonces.into_iter().next().expect("nonces");
-    let refusal = a.sign_term(TERM, nonces, &commitments).expect_err("a stranger");
+    let refusal = a.sign_term(EPOCH, TERM, nonces, &commitments).expect_err("a stranger");
     assert_eq!(refusal, SignRefusal::ForeignContainer { container });
 }
 
 #[test]
-fn a_proof_of_possession_is_good_for_its_node_and_container_only() {
+fn a_proof_of_possession_is_good_for_its_node_container_and_epoch_only() {
     let mut world = World::new(2);
     let license = world.license();
     let [a, b, _] = open_all(&world, &license);
     let node = NodeId(1);
-    let proof = a.prove(node, &mut world.rng).expect("good randomness");
-    let check =
-        |cluster, node, container| license.verify_attestation(&cluster, node, container, &proof);
+    let proof = a.prove(EPOCH, node, &mut world.rng).expect("good randomness");
+    let check = |cluster, node, container| {
+        license.verify_attestation(&cluster, EPOCH, node, container, &proof)
+    };
     assert!(check(world.cluster, node, a.container()));
     assert!(!check(world.cluster, NodeId(2), a.container()));
     assert!(!check(world.cluster, node, b.container()));
     assert!(!check(ClusterId([0; 16]), node, a.container()));
-    assert!(!world.license().verify_attestation(&world.cluster, node, a.container(), &proof));
+    let later = Epoch(EPOCH.0 + 1);
+    assert!(!license.verify_attestation(&world.cluster, later, node, a.container(), &proof));
+    assert!(!world.license().verify_attestation(
+        &world.cluster,
+        EPOCH,
+        node,
+        a.container(),
+        &proof
+    ));
 }
 
 #[test]
@@ -162,12 +174,12 @@ fn a_proof_for_an_older_serial_is_not_good_for_the_newer() {
     let mut world = World::new(2);
     let old = world.license();
     let [share, _, _] = open_all(&world, &old);
-    let proof = share.prove(NodeId(1), &mut world.rng).expect("good randomness");
+    let proof = share.prove(EPOCH, NodeId(1), &mut world.rng).expect("good randomness");
     let mut terms = world.terms();
     terms.serial = LicenseSerial(4);
     let package = world.vendor.issue(&world.request, terms, &mut world.rng).expect("valid");
     let new = world.verify(&package).expect("a good package");
-    assert!(!new.verify_attestation(&world.cluster, NodeId(1), share.container(), &proof));
+    assert!(!new.verify_attestation(&world.cluster, EPOCH, NodeId(1), share.container(), &proof));
 }
 
 #[test]
@@ -175,7 +187,7 @@ fn a_flipped_byte_in_a_proof_or_signature_is_noticed() {
     let mut world = World::new(2);
     let license = world.license();
     let [a, b, _] = open_all(&world, &license);
-    let proof = a.prove(NodeId(1), &mut world.rng).expect("good randomness");
+    let proof = a.prove(EPOCH, NodeId(1), &mut world.rng).expect("good randomness");
     let signature = sign(&mut world, &license, TERM, &[&a, &b]).expect("two are enough");
     for position in 0..65 {
         for mask in [0x01, 0x80] {
@@ -183,11 +195,17 @@ fn a_flipped_byte_in_a_proof_or_signature_is_noticed() {
             proof[position] ^= mask;
             let proof = ShareProof(Bytes(proof));
             let container = a.container();
-            assert!(!license.verify_attestation(&world.cluster, NodeId(1), container, &proof));
+            assert!(!license.verify_attestation(
+                &world.cluster,
+                EPOCH,
+                NodeId(1),
+                container,
+                &proof
+            ));
             let mut signature = signature.0.0;
             signature[position] ^= mask;
             let signature = TermSignature(Bytes(signature));
-            assert!(!license.verify_term(&world.cluster, TERM, &signature));
+            assert!(!license.verify_term(&world.cluster, EPOCH, TERM, &signature));
         }
     }
 }
@@ -198,9 +216,9 @@ fn a_proof_has_one_encoding() {
     let mut world = World::new(2);
     let license = world.license();
     let [a, _, _] = open_all(&world, &license);
-    let mut proof = a.prove(NodeId(1), &mut world.rng).expect("good randomness");
+    let mut proof = a.prove(EPOCH, NodeId(1), &mut world.rng).expect("good randomness");
     proof.0.0[0] = 5;
-    assert!(!license.verify_attestation(&world.cluster, NodeId(1), a.container(), &proof));
+    assert!(!license.verify_attestation(&world.cluster, EPOCH, NodeId(1), a.container(), &proof));
 }
 
 #[test]
@@ -208,8 +226,8 @@ fn a_proof_of_possession_is_no_term_signature() {
     let mut world = World::new(2);
     let license = world.license();
     let [a, _, _] = open_all(&world, &license);
-    let proof = a.prove(NodeId(TERM), &mut world.rng).expect("good randomness");
-    assert!(!license.verify_term(&world.cluster, TERM, &TermSignature(proof.0)));
+    let proof = a.prove(EPOCH, NodeId(TERM), &mut world.rng).expect("good randomness");
+    assert!(!license.verify_term(&world.cluster, EPOCH, TERM, &TermSignature(proof.0)));
 }
 
 /// The very bytes are the protocol: nodes of different versions sign together.
@@ -223,12 +241,13 @@ fn what_shares_sign_says_what_it_is_and_for_whom() {
         &[0, 0, 0, 201],
         &[0, 0, 0, 1],
         &[0, 0, 0, 0, 0, 0, 0, 3],
+        &[0, 0, 0, 0, 0, 0, 0x0b, 0xcd],
         &[0, 0, 0, 0, 0, 0, 0, 12],
     ]
     .concat();
-    let term = term_message(&cluster, license, serial, TERM);
+    let term = term_message(&cluster, license, serial, Epoch(0x0b_cd), TERM);
     assert_eq!(term, [b"trine term v1\0".as_slice(), &about].concat());
-    let attest = attest_message(&cluster, license, serial, NodeId(12));
+    let attest = attest_message(&cluster, license, serial, Epoch(0x0b_cd), NodeId(12));
     assert_eq!(attest, [b"trine attest v1\0".as_slice(), &about].concat());
 }
 
