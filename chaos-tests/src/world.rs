@@ -24,6 +24,7 @@ mod journal;
 mod machine;
 mod net;
 mod rehearsal;
+mod rollback;
 mod sources;
 mod trace;
 mod vendor;
@@ -46,7 +47,9 @@ use crate::history::History;
 use crate::oracle::{self, Figures};
 use journal::Journal;
 use machine::Machine;
+use net::Addresses;
 pub use rehearsal::{Syncs, rehearse};
+pub use rollback::LiveSnapshot;
 use sources::{Seed, SimClock};
 use trace::Trace;
 pub use vendor::PRODUCT;
@@ -76,6 +79,7 @@ pub struct World {
 struct Inner {
     seed: Seed,
     machines: [Rc<Machine>; 3],
+    addresses: Addresses,
     vendor: RefCell<Vendor>,
     clients: Cell<u64>,
     orders: RefCell<Vec<Order>>,
@@ -91,6 +95,7 @@ enum Order {
     Crash(u64, Survives),
     Restart(u64),
     Start(Rc<Machine>),
+    Destroy(Rc<Machine>),
 }
 
 /// What a played story left to look at.
@@ -181,11 +186,13 @@ pub fn play_with(
 impl World {
     fn new(seed: u64, snapshots: Snapshots) -> Self {
         let seed = Seed::new(seed);
-        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed, snapshots)));
+        let addresses = Addresses::default();
+        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed, snapshots, &addresses)));
         let vendor = Vendor::new(&seed);
         machines.iter().for_each(|machine| machine.trust(vendor.root()));
         let inner = Inner {
             machines,
+            addresses,
             vendor: RefCell::new(vendor),
             clients: Cell::new(0),
             orders: RefCell::default(),
@@ -214,6 +221,7 @@ impl World {
                     machine.lose_power(survives);
                 }
                 Order::Restart(node) => sim.bounce(self.machine(node).name()),
+                Order::Destroy(machine) => sim.crash(machine.name()),
                 Order::Start(machine) => {
                     sim.host(machine.name().to_owned(), move || {
                         let machine = machine.clone();
@@ -259,10 +267,24 @@ impl World {
 
     /// Starts a crashed node that will stop by itself, and says why it did.
     pub async fn restart_until_it_stops(&self, node: u64) -> String {
-        let machine = self.machine(node);
-        machine.let_stop();
+        self.let_stop(node);
         self.restart(node).await;
-        self.until("the node stops by itself", async || machine.stopped()).await
+        self.until_stopped(node).await
+    }
+
+    /// From now on a node may stop by itself.
+    pub fn let_stop(&self, node: u64) {
+        self.machine(node).let_stop();
+    }
+
+    /// Why a node stopped by itself, if it did.
+    pub fn stopped(&self, node: u64) -> Option<String> {
+        self.machine(node).stopped()
+    }
+
+    /// Why a node stopped by itself, once it has.
+    pub async fn until_stopped(&self, node: u64) -> String {
+        self.until("the node stops by itself", async || self.stopped(node)).await
     }
 
     /// Starts a second process of a node, with a copy of its disk as it is now,
@@ -319,12 +341,15 @@ impl World {
         let number = self.inner.clients.replace(self.inner.clients.get() + 1);
         let identity = Identity::new(role, name).expect("a valid name");
         let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
-        let options = Options::new(endpoints, Arc::new(net::Caller::new(identity)))
-            .clock(Arc::new(SimClock))
-            .random(Arc::new(self.inner.seed.random("client", number)))
-            .observer(self.inner.trace.observer(name, &self.inner.history))
-            .patience(patience)
-            .holder(name);
+        let options = Options::new(
+            endpoints,
+            Arc::new(net::Caller::new(identity, self.inner.addresses.clone())),
+        )
+        .clock(Arc::new(SimClock))
+        .random(Arc::new(self.inner.seed.random("client", number)))
+        .observer(self.inner.trace.observer(name, &self.inner.history))
+        .patience(patience)
+        .holder(name);
         // Nothing in `connect` waits.
         futures_util::FutureExt::now_or_never(Client::connect(options))
             .expect("connecting does not wait")

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use chaos_tests::world::{NODES, PRODUCT, Platter, Survives, World, play};
+use chaos_tests::world::{NODES, PRODUCT, Platter, Snapshots, Survives, World, play, play_with};
 use tokio::time::sleep;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
 use wire::peer::hello_reply::Verdict;
-use wire::peer::{HelloRequest, PresentRequest};
+use wire::peer::{HelloRequest, NodePromise, Packed, PresentReply, PresentRequest, Promise};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -21,6 +21,26 @@ async fn follower(world: &World) -> u64 {
 
 fn third(one: u64, other: u64) -> u64 {
     NODES.into_iter().find(|node| *node != one && *node != other).expect("three nodes")
+}
+
+/// A call that shows this incarnation.
+fn by<T>(incarnation: &[u8], message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let shown = MetadataValue::from_bytes(incarnation);
+    request.metadata_mut().insert_bin("trine-incarnation-bin", shown);
+    request
+}
+
+/// A message of Raft with one promise and nothing else in it.
+fn promising(node: u64, promise: Promise) -> Packed {
+    let promises = vec![NodePromise { node, promise: Some(promise) }];
+    Packed { promises, ..Packed::default() }
+}
+
+/// What a node says of itself.
+async fn presence(world: &World, node: u64) -> PresentReply {
+    let mut line = world.peer(node, node % 3 + 1).await;
+    line.present(PresentRequest {}).await.expect("the node is up").into_inner()
 }
 
 /// The cluster grants and takes back a few seats.
@@ -143,7 +163,7 @@ fn a_node_that_nobody_has_answered_does_nothing() {
         world.restart(node).await;
         sleep(secs(3)).await;
         let mut line = world.peer(node, third(node, node % 3 + 1)).await;
-        let packed = wire::peer::Packed::default;
+        let packed = Packed::default;
         for answer in [
             line.vote(packed()).await,
             line.pre_vote(packed()).await,
@@ -243,16 +263,11 @@ fn an_older_process_is_not_heard_once_a_newer_one_is() {
         world.serve_license(2).await;
         let (asked, node) = (world.leader().await, follower(&world).await);
         let mut line = world.peer(asked, node).await;
-        let older = |mut request: Request<HelloRequest>| {
-            let older = MetadataValue::from_bytes(&[7; 16]);
-            request.metadata_mut().insert_bin("trine-incarnation-bin", older);
-            request
-        };
-        let reply = line.hello(older(Request::new(HelloRequest {}))).await?.into_inner();
+        let reply = line.hello(by(&[7; 16], HelloRequest {})).await?.into_inner();
         assert_eq!(reply.verdict(), Verdict::RunsElsewhere);
         assert!(reply.detail.starts_with(&format!("node-{node}:")), "{}", reply.detail);
 
-        let nameless = line.vote(wire::peer::Packed::default()).await.unwrap_err();
+        let nameless = line.vote(Packed::default()).await.unwrap_err();
         assert_eq!(nameless.code(), tonic::Code::Unauthenticated, "{nameless}");
 
         // What stands there says so itself, and what the leader remembers of it.
@@ -260,5 +275,112 @@ fn an_older_process_is_not_heard_once_a_newer_one_is() {
         assert_eq!(there.incarnation.len(), 16);
         assert!(there.remembered.is_some_and(|remembered| remembered.term > 0));
         work(&world).await
+    });
+}
+
+/// A machine is put back to a snapshot of its memory and disk: the same process
+/// goes on, cleared and known to all, and has forgotten what it acknowledged
+/// since. It stops before it votes or acknowledges, and the two others serve on.
+#[test]
+fn a_follower_rolled_back_while_it_runs_is_refused() {
+    play(41, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        let snapshot = world.take_live_snapshot(node).await;
+        world.until_same().await;
+        work(&world).await?;
+        world.until_same().await;
+        world.roll_back(snapshot).await;
+        says_lost(&world.until_stopped(node).await, node);
+        work(&world).await
+    });
+}
+
+/// The same of a machine whose node led when the snapshot was taken: it goes on
+/// leading a term that is over.
+#[test]
+fn a_leader_rolled_back_while_it_runs_is_refused() {
+    play(42, async |world| {
+        world.serve_license(2).await;
+        let node = world.leader().await;
+        let snapshot = world.take_live_snapshot(node).await;
+        world.until_same().await;
+        work(&world).await?;
+        world.until_same().await;
+        world.roll_back(snapshot).await;
+        says_lost(&world.until_stopped(node).await, node);
+        work(&world).await
+    });
+}
+
+/// A leader that was put back within its own term would write other entries in
+/// the place of those that its followers hold. What it promised is less than it
+/// told them, so they do not even read what it sends; the leader that forgot
+/// nothing is met again and goes on.
+#[test]
+fn a_message_of_a_leader_that_forgot_is_not_read() {
+    play(43, async |world| {
+        world.serve_license(2).await;
+        let (leader, node) = (world.leader().await, follower(&world).await);
+        work(&world).await?;
+        let PresentReply { incarnation, promise, .. } = presence(&world, leader).await;
+        let whole = promise.expect("it has voted");
+        let forgotten = Promise { held: whole.held.map(|held| held / 2), ..whole };
+        let mut line = world.peer(node, leader).await;
+        let sent = by(&incarnation, promising(leader, forgotten));
+        let refused = line.append_entries(sent).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{refused}");
+        assert!(refused.message().contains("it is to be met again"), "{refused}");
+
+        let sent = by(&incarnation, promising(leader, Promise { held: Some(u64::MAX), ..whole }));
+        let refused = line.append_entries(sent).await.unwrap_err();
+        assert!(refused.message().contains("format"), "it is met, and read: {refused}");
+        work(&world).await?;
+        world.until_same().await;
+        Ok(())
+    });
+}
+
+/// A leader hears in a message of Raft that it promised more than it keeps. It
+/// takes no part from that moment on, and the others have another leader.
+#[test]
+fn a_leader_that_is_told_it_forgot_leads_no_more() {
+    play(44, async |world| {
+        world.serve_license(1).await;
+        let (leader, teller) = (world.leader().await, follower(&world).await);
+        world.let_stop(leader);
+        let PresentReply { incarnation, .. } = presence(&world, teller).await;
+        let more = Promise { term: 1_000, held: None };
+        let sent = by(&incarnation, promising(leader, more));
+        let refused = world.peer(leader, teller).await.append_entries(sent).await.unwrap_err();
+        assert!(refused.message().contains("takes no part"), "{refused}");
+        says_lost(&world.until_stopped(leader).await, leader);
+        assert_ne!(world.leader().await, leader);
+        work(&world).await
+    });
+}
+
+/// A node that was away is sent a snapshot, and its power goes again and again
+/// while it takes it in: whatever it acknowledged by then is on its disk, and
+/// nobody takes it for one that lost data.
+#[test]
+fn a_node_that_takes_in_a_snapshot_is_always_welcome() {
+    const OFTEN: Snapshots = Snapshots { every: 100, log_kept: 10 };
+    play_with(45, OFTEN, async |world| {
+        world.serve_license(2).await;
+        let node = follower(&world).await;
+        world.set_sync_time(node, Duration::from_millis(5));
+        world.crash(node, Survives::Nothing).await;
+        for _ in 0..30 {
+            work(&world).await?;
+        }
+        for round in 0..12 {
+            world.restart(node).await;
+            sleep(Duration::from_millis(20 + 15 * round)).await;
+            world.crash(node, Survives::Nothing).await;
+        }
+        world.restart(node).await;
+        world.until_same().await;
+        Ok(())
     });
 }

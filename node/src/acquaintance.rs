@@ -12,24 +12,37 @@
 //! acknowledge, and this node acknowledges nothing to anybody who remembers
 //! more of it than it does itself. That is more than S21 asks: every node that
 //! is talked to is a witness, not the first alone.
+//!
+//! A machine that is put back to a snapshot of its memory and disk goes on as
+//! the process that was met. So every message of Raft and every answer is a
+//! meeting in small ([`Acquaintances::compare`]): each carries what its sender
+//! promised and what it remembers of the receiver, and both sides compare
+//! before the message is acted on or the answer counts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use license::product::NodeId;
+use openraft::vote::RaftLeaderId as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tonic::Status;
 use wire::peer::{self, HelloReply, PresentReply, PresentRequest, hello_reply};
 
 use crate::clearance::{Clearance, Denial};
 use crate::peers::{Incarnation, Peers};
+use crate::raft::Vote;
 use crate::store::log::Log;
 use crate::store::memory::Memory;
 use crate::store::promise::Promise;
 
 /// A node that stands at its address answers within a fraction of this.
 const MEET_MAX: Duration = Duration::from_secs(1);
+
+/// Another process that is found at this node's address may be on its way out.
+/// One that is still there after so long is there to stay.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// The other nodes as this one has met them. Clones share it.
 #[derive(Clone)]
@@ -59,6 +72,8 @@ struct Known {
     meeting: Arc<tokio::sync::Mutex<()>>,
     /// Whether it has answered this process's hello.
     answered: bool,
+    /// Since when it says that another process stands at this node's address.
+    objects: Option<Instant>,
 }
 
 /// Why a process is not heard.
@@ -87,6 +102,20 @@ pub(crate) enum Unmet {
         /// Where.
         address: String,
     },
+    /// Another process answers there, and has lost data: it displaces nobody.
+    #[error(
+        "the process that answers as {node} at {address} acknowledged {remembered} and keeps {kept}"
+    )]
+    Displaced {
+        /// Who.
+        node: NodeId,
+        /// Where.
+        address: String,
+        /// What this node saw it acknowledge.
+        remembered: Promise,
+        /// What the process there says it keeps.
+        kept: Promise,
+    },
     /// It has lost data.
     #[error("{node} acknowledged {remembered} and keeps {kept}")]
     LostData {
@@ -97,6 +126,20 @@ pub(crate) enum Unmet {
         /// What it says it keeps.
         kept: Promise,
     },
+    /// What came from it shows less than it promised. A message that was
+    /// overtaken does too, so this is a reason to look and no more.
+    #[error("{node} shows {shown} and promised {remembered}; it is to be met again")]
+    ShowsLess {
+        /// Who.
+        node: NodeId,
+        /// What this node saw it acknowledge.
+        remembered: Promise,
+        /// What came with its message or answer.
+        shown: Promise,
+    },
+    /// It was not cleared, or no longer is.
+    #[error("this node takes no part")]
+    NotCleared,
 }
 
 impl From<Unmet> for Status {
@@ -146,15 +189,10 @@ impl Acquaintances {
         let remembered = self.inner.memory.of(node);
         let (address, there) = self.look(node).await?;
         self.hear(node, promise(there.remembered));
-        let found = Incarnation::from_wire(&there.incarnation);
-        if found != Some(claimed) {
-            return Err(Unmet::Elsewhere { node: NodeId(node), address });
-        }
         let kept = promise(there.promise);
-        if kept < remembered {
-            return Err(Unmet::LostData { node: NodeId(node), remembered, kept });
-        }
-        self.known().entry(node).or_default().met = found;
+        let is_claimed = Incarnation::from_wire(&there.incarnation) == Some(claimed);
+        judge(NodeId(node), is_claimed, &address, remembered, kept)?;
+        self.known().entry(node).or_default().met = Some(claimed);
         tracing::debug!(node, %address, %kept, "met a node");
         Ok(())
     }
@@ -211,7 +249,10 @@ impl Acquaintances {
         };
         let verdict = match self.meet(node, claimed).await {
             Ok(()) => Verdict::Welcome,
-            Err(Unmet::LostData { .. }) => Verdict::LostData,
+            Err(lost @ Unmet::LostData { .. }) => {
+                tracing::warn!(%lost, "a node has lost data and is told to stop");
+                Verdict::LostData
+            }
             Err(Unmet::Elsewhere { address, .. }) => {
                 reply.detail = address;
                 Verdict::RunsElsewhere
@@ -231,20 +272,28 @@ impl Acquaintances {
         use hello_reply::Verdict;
         let (node, by) = (self.inner.node, NodeId(witness));
         let remembered = promise(reply.remembered);
+        if reply.verdict() != Verdict::RunsElsewhere {
+            self.objects_no_more(witness);
+        }
         match reply.verdict() {
             Verdict::Welcome => {
                 self.hear(witness, remembered);
                 self.known().entry(witness).or_default().answered = true;
-                if self.inner.clearance.give() {
-                    let kept = self.inner.log.promise();
-                    tracing::info!(%by, %remembered, %kept, "a peer knows this node; it takes part");
-                }
+                self.give_clearance();
                 Ok(())
             }
             Verdict::RunsElsewhere => {
                 let address = reply.detail;
-                self.inner.clearance.deny(Denial::RunsElsewhere { node, witness: by, address });
-                Ok(())
+                let now = Instant::now();
+                let since = *self.known().entry(witness).or_default().objects.get_or_insert(now);
+                if since == now {
+                    tracing::warn!(%by, %address, "another process answers as this node; it is looked for once more");
+                }
+                let told = format!("another process runs as {node} at {address}");
+                if since.elapsed() >= SECOND_LOOK {
+                    self.inner.clearance.deny(Denial::RunsElsewhere { node, witness: by, address });
+                }
+                Err(told)
             }
             Verdict::LostData => {
                 // Its own word weighs, even if ours should have told us already.
@@ -255,6 +304,28 @@ impl Acquaintances {
             }
             Verdict::Unreached => Err(reply.detail),
             Verdict::Unspecified => Err("its answer is not understood".to_owned()),
+        }
+    }
+
+    /// `witness` found no other process at this node's address when it looked
+    /// last, or looks no more.
+    pub(crate) fn objects_no_more(&self, witness: u64) {
+        let objected = self.known().entry(witness).or_default().objects.take().is_some();
+        if objected {
+            self.give_clearance();
+        }
+    }
+
+    /// One welcome is enough, while nobody sees another process in this one's place.
+    fn give_clearance(&self) {
+        let (is_welcome, is_disputed) = {
+            let known = self.known();
+            let is = |what: fn(&Known) -> bool| known.values().any(what);
+            (is(|known| known.answered), is(|known| known.objects.is_some()))
+        };
+        if is_welcome && !is_disputed && self.inner.clearance.give() {
+            let kept = self.inner.log.promise();
+            tracing::info!(%kept, "a peer knows this node; it takes part");
         }
     }
 
@@ -277,20 +348,87 @@ impl Acquaintances {
     /// What goes with every message of Raft: how far this node's own disk has
     /// promised, and what it remembers of the others.
     ///
-    /// The first is how followers know what their leader promised; the second
-    /// lets a third node stand witness when the one that saw it is gone.
+    /// The first is how followers know what their leader promised. The second
+    /// tells the receiver what is remembered of itself, and lets a third node
+    /// stand witness when the one that saw it is gone.
     pub(crate) fn promises(&self) -> Vec<peer::NodePromise> {
         let own = (self.inner.node.0, self.inner.log.promise());
-        std::iter::once(own)
-            .chain(self.inner.memory.all())
-            .map(|(node, promise)| peer::NodePromise { node, promise: Some(to_wire(promise)) })
-            .collect()
+        std::iter::once(own).chain(self.inner.memory.all()).map(told).collect()
     }
 
-    /// Takes in what came with a message of Raft, of the nodes this one knows.
-    pub(crate) fn note_all(&self, promises: &[peer::NodePromise]) {
+    /// What goes with an answer to `caller`, as of the moment its message came:
+    /// what is promised by answering would hide what was lost before.
+    pub(crate) fn promises_to(&self, caller: u64) -> Vec<peer::NodePromise> {
+        let own = (self.inner.node.0, self.inner.log.promise());
+        [own, (caller, self.inner.memory.of(caller))].map(told).into()
+    }
+
+    /// What this node remembers of `node`'s promises now.
+    pub(crate) fn remembered(&self, node: u64) -> Promise {
+        self.inner.memory.of(node)
+    }
+
+    /// Compares what came with a message or an answer of `node` as a meeting
+    /// would, and refuses it when either side has lost what the other remembers.
+    ///
+    /// `remembered` is what this node remembered of it when the message came, or
+    /// before it sent what is answered. What it shows is then newer than what is
+    /// remembered, whatever other answers came first. A message may still have
+    /// been overtaken by a later one; then the meeting clears it.
+    pub(crate) fn compare(
+        &self,
+        node: u64,
+        promises: &[peer::NodePromise],
+        remembered: Promise,
+    ) -> Result<(), Unmet> {
+        let of = |of: u64| {
+            let found = promises.iter().find(|told| told.node == of);
+            promise(found.and_then(|told| told.promise))
+        };
+        self.hear(node, of(self.inner.node.0));
+        self.require_cleared()?;
+        let shown = of(node);
+        if shown < remembered {
+            self.known().entry(node).or_default().met = None;
+            let unmet = Unmet::ShowsLess { node: NodeId(node), remembered, shown };
+            tracing::debug!(%unmet, "a message does not count");
+            return Err(unmet);
+        }
+        Ok(())
+    }
+
+    /// Whether this node takes part now; a message that was begun before a
+    /// denial ends with it.
+    pub(crate) fn require_cleared(&self) -> Result<(), Unmet> {
+        if self.inner.clearance.is_given() { Ok(()) } else { Err(Unmet::NotCleared) }
+    }
+
+    /// Takes in what came with a message of Raft from `teller`, which shows
+    /// `vote`: of the nodes this one knows.
+    ///
+    /// What a node says of itself is its own affair. What it says of others is
+    /// believed within bounds, or one that is broken or hostile could shut out
+    /// another for ever by a promise that was never made. A leader is believed
+    /// what is of its own term or an earlier one: it was there. Anybody else
+    /// only that another voted, in a term that this node has been in itself; of
+    /// a later one its leader will tell with its first append.
+    pub(crate) fn note_all(&self, teller: u64, vote: &Vote, promises: &[peer::NodePromise]) {
+        let term = vote.leader_id().term;
+        let own = self.inner.log.vote();
+        let own_term = own.map_or(0, |own| own.leader_id().term);
+        // Of one term there is one leader, and this node may know another.
+        let is_possible = own.is_none_or(|own| {
+            term > own_term
+                || (term == own_term && own.leader_id().node_id() == vote.leader_id().node_id())
+        });
+        let leads = vote.is_committed() && is_possible;
         for told in promises.iter().filter(|told| self.inner.peers.calls(told.node).is_some()) {
-            self.note(told.node, promise(told.promise));
+            let promise = promise(told.promise);
+            if told.node == teller || (leads && promise.term <= term) {
+                self.note(told.node, promise);
+            } else if promise.term <= own_term {
+                self.note(told.node, Promise { held: None, ..promise });
+            }
         }
     }
 
@@ -304,10 +442,39 @@ impl Acquaintances {
     }
 }
 
+/// Whether the process that claims to be `node` is heard, after a look at the
+/// node's address: is it the one that is there, and what does that one keep of
+/// what is remembered?
+///
+/// A process that is there and has lost data takes nobody's place: it is to
+/// stop itself, and which of the two is the copy is not in doubt.
+fn judge(
+    node: NodeId,
+    is_claimed: bool,
+    address: &str,
+    remembered: Promise,
+    kept: Promise,
+) -> Result<(), Unmet> {
+    let address = address.to_owned();
+    match (is_claimed, kept < remembered) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Unmet::LostData { node, remembered, kept }),
+        (false, false) => Err(Unmet::Elsewhere { node, address }),
+        (false, true) => Err(Unmet::Displaced { node, address, remembered, kept }),
+    }
+}
+
 fn promise(told: Option<peer::Promise>) -> Promise {
     told.map_or_else(Promise::default, |told| Promise { term: told.term, held: told.held })
+}
+
+fn told((node, promise): (u64, Promise)) -> peer::NodePromise {
+    peer::NodePromise { node, promise: Some(to_wire(promise)) }
 }
 
 fn to_wire(promise: Promise) -> peer::Promise {
     peer::Promise { term: promise.term, held: promise.held }
 }
+
+#[cfg(test)]
+mod tests;

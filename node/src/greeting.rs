@@ -57,10 +57,14 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
                 Err(why) => why,
             },
             Ok(Err(status)) => {
+                acquaintances.objects_no_more(peer);
                 peers.heed(&status);
                 status.message().to_owned()
             }
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => {
+                acquaintances.objects_no_more(peer);
+                "no answer in time".to_owned()
+            }
         };
         // While nobody has answered this is why the node does not take part.
         if unwelcome != said && pause > RETRY_MIN && !clearance.is_given() {

@@ -331,13 +331,15 @@ where
     service.start_draining();
     if ended.is_ok() {
         hand_over(&raft, &service).await;
+    } else {
+        // Who may not go on neither votes nor leads nor acknowledges while its
+        // callers are shown out.
+        stop_raft(&raft).await;
     }
     closer.drain();
     drop(serving_clients.await);
     peer_closer.drain();
-    if let Err(error) = raft.shutdown().await {
-        tracing::debug!(%error, "raft ended before it was asked to");
-    }
+    stop_raft(&raft).await;
     drop(serving_peers.await);
     drop(serving_health.await);
     background.shutdown().await;
@@ -408,6 +410,14 @@ async fn ask_clients_to_move(raft: &Raft, closer: &crate::serve::Closer) {
         if metrics.changed().await.is_err() {
             return std::future::pending().await;
         }
+    }
+}
+
+/// Ends Raft, once what it is writing is written.
+async fn stop_raft(raft: &Raft) {
+    raft.runtime_config().elect(false);
+    if let Err(error) = raft.shutdown().await {
+        tracing::debug!(%error, "raft ended before it was asked to");
     }
 }
 

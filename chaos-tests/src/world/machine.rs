@@ -19,7 +19,7 @@ use pki::Identity;
 use rand::Rng as _;
 
 use super::enrolled::{Chain, authority, certify};
-use super::net::{CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
+use super::net::{Addresses, CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
 use super::sources::{NodeClock, Secrets, Seed};
 use super::{Ending, NODES};
 
@@ -38,10 +38,13 @@ pub(super) struct Machine {
     /// Whether the node may stop by itself; if not, that fails the story.
     may_stop: Cell<bool>,
     stopped: RefCell<Option<String>>,
+    /// The start that it goes on with, as that same process.
+    goes_on: Option<u64>,
+    addresses: Addresses,
 }
 
 impl Machine {
-    pub(super) fn new(id: u64, seed: &Seed, snapshots: Snapshots) -> Self {
+    pub(super) fn new(id: u64, seed: &Seed, snapshots: Snapshots, addresses: &Addresses) -> Self {
         let container = Container::create(ActId(7), &mut seed.stream("container", id));
         Self {
             id,
@@ -55,6 +58,8 @@ impl Machine {
             starts: Rc::default(),
             may_stop: Cell::new(false),
             stopped: RefCell::default(),
+            goes_on: None,
+            addresses: addresses.clone(),
         }
     }
 
@@ -72,7 +77,16 @@ impl Machine {
             starts: self.starts.clone(),
             may_stop: Cell::new(true),
             stopped: RefCell::default(),
+            goes_on: None,
+            addresses: self.addresses.clone(),
         }
+    }
+
+    /// The same machine once more, with the process that runs here now: it draws
+    /// the same incarnation and the same boot.
+    pub(super) fn later_self(&self, name: &str, platter: Platter) -> Self {
+        let goes_on = self.starts.get().checked_sub(1);
+        Self { may_stop: Cell::new(false), goes_on, ..self.clone_to(name, platter) }
     }
 
     /// From now on the node may stop by itself.
@@ -108,7 +122,8 @@ impl Machine {
 
     /// The node, from its start to its crash.
     pub(super) async fn run(&self) -> Ending {
-        let start = self.starts.replace(self.starts.get() + 1);
+        let next = || self.starts.replace(self.starts.get() + 1);
+        let start = self.goes_on.unwrap_or_else(next);
         // Each start draws from streams of its own, as an operating system gives it.
         let number = self.id << 32 | start;
         let secrets: Arc<dyn Entropy> = Arc::new(Secrets::new(self.seed.stream("secrets", number)));
@@ -122,7 +137,7 @@ impl Machine {
             disk: self.platter.open(),
             container: Container::decode(&self.container)?,
             enrolled: Arc::new(Chain(self.chain.clone())),
-            dial: Arc::new(PeerDial(identity)),
+            dial: Arc::new(PeerDial(identity, self.addresses.clone())),
             clients: Listener::bind(CLIENT_PORT).await?,
             peers: Listener::bind(PEER_PORT).await?,
             health: Listener::bind(HEALTH_PORT).await?,

@@ -3,8 +3,10 @@
 //! Who connects writes the length and the text of its identity, and is
 //! believed: what certificates prove is tested with real ones elsewhere.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -29,6 +31,24 @@ pub(super) const HEALTH_PORT: u16 = 22_452;
 
 /// Connecting takes a fraction of this; a host without power never answers.
 const DIAL_MAX: Duration = Duration::from_secs(1);
+
+/// On which machine a name is found when it is not the one of that name.
+/// Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Addresses(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Addresses {
+    /// From now on `name` is found on `machine`.
+    pub(super) fn set(&self, name: &str, machine: &str) {
+        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.insert(name.to_owned(), machine.to_owned());
+    }
+
+    fn machine(&self, name: &str) -> String {
+        let moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.get(name).map_or(name, String::as_str).to_owned()
+    }
+}
 
 /// A simulated listener.
 pub(super) struct Listener {
@@ -91,32 +111,33 @@ async fn call(host: &str, port: u16, identity: &Identity) -> io::Result<TcpStrea
 }
 
 /// How one node reaches the others.
-pub(super) struct PeerDial(pub(super) Identity);
+pub(super) struct PeerDial(pub(super) Identity, pub(super) Addresses);
 
 impl Dial for PeerDial {
     fn dial(&self, _: u64, address: &str) -> Dialing {
-        let (identity, address) = (self.0.clone(), address.to_owned());
+        let identity = self.0.clone();
+        let machine = self.1.machine(address.split(':').next().unwrap_or_default());
         Box::pin(async move {
-            let host = address.split(':').next().unwrap_or_default();
-            let stream = call(host, PEER_PORT, &identity).await?;
+            let stream = call(&machine, PEER_PORT, &identity).await?;
             Ok(Box::new(stream) as Box<dyn node::peers::Stream>)
         })
     }
 }
 
 /// How a client reaches the nodes.
-pub(super) struct Caller(Identity);
+pub(super) struct Caller(Identity, Addresses);
 
 impl Caller {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self(identity)
+    pub(super) fn new(identity: Identity, addresses: Addresses) -> Self {
+        Self(identity, addresses)
     }
 }
 
 impl Connector for Caller {
     fn connect<'a>(&'a self, endpoint: &'a trine_client::Endpoint) -> Connecting<'a> {
         Box::pin(async move {
-            let stream = call(endpoint.host(), endpoint.port(), &self.0).await?;
+            let machine = self.1.machine(endpoint.host());
+            let stream = call(&machine, endpoint.port(), &self.0).await?;
             Ok(Box::new(stream) as Box<dyn trine_client::connect::Stream>)
         })
     }

@@ -1,11 +1,12 @@
 //! Raft's messages on their way out.
 //!
 //! Every call has its own deadline: a partition may eat bytes and leave the
-//! connection open.
+//! connection open. An answer counts only if who gives it still keeps what this
+//! node remembered of it before it asked (S21).
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -77,7 +78,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// The way there, for a node that takes part.
     fn client(&self) -> Result<Client, Status> {
+        self.acquaintances.require_cleared()?;
         self.client.clone().ok_or_else(|| {
             Status::failed_precondition(format!("{} is this node itself", self.target))
         })
@@ -90,7 +93,7 @@ impl Network {
         if is_unknown {
             self.acquaintances.is_unknown_to(self.id);
         }
-        if never_sent(status) || is_unknown || self.client.is_none() {
+        if never_sent(status) || is_unknown || self.client().is_err() {
             // Backs off before the next try; a dead peer is not dialled in a hot loop.
             return Unreachable::from_string(what).into();
         }
@@ -102,6 +105,17 @@ impl Network {
     fn pack(&self, message: &impl Serialize) -> Result<Packed, Status> {
         let (promises, level) = (self.acquaintances.promises(), self.level().number().into());
         Ok(Packed { promises, level, ..pack(message)? })
+    }
+
+    /// What an answer says, if it counts: `remembered` is what this node knew of
+    /// the peer before it asked.
+    fn counted<A: DeserializeOwned>(
+        &self,
+        answer: &Packed,
+        remembered: Promise,
+    ) -> Result<A, Status> {
+        self.acquaintances.compare(self.id, &answer.promises, remembered)?;
+        unpack(answer)
     }
 
     fn level(&self) -> Level {
@@ -124,9 +138,10 @@ impl Network {
         A: DeserializeOwned,
         F: Future<Output = Result<tonic::Response<Packed>, Status>>,
     {
+        let remembered = self.acquaintances.remembered(self.id);
         let answer = async {
             let answer = send(self.client()?, request?).await?;
-            unpack(answer.get_ref())
+            self.counted(answer.get_ref(), remembered)
         };
         match tokio::time::timeout(within, answer).await {
             Ok(answer) => answer.map_err(|status| self.failed(&status)),
@@ -176,18 +191,20 @@ impl RaftNetworkV2<TypeConfig> for Network {
             };
             // A stream is one leader's, and so of one term.
             let term = first.vote.leader_id().term;
-            let unanswered = Arc::new(AtomicI64::new(0));
-            let sent = unanswered.clone();
+            let unanswered = Unanswered::default();
+            let (sent, id) = (unanswered.clone(), self.id);
             let acquaintances = self.acquaintances.clone();
             // As of now: entries of a later level say so themselves.
             let level = self.level();
             let outbound = stream::iter([first])
                 .chain(input)
                 .map(move |request| {
-                    sent.fetch_add(1, Ordering::Relaxed);
+                    // A stream outlives the moment at which this node is denied.
+                    acquaintances.require_cleared()?;
+                    sent.all().push_back(acquaintances.remembered(id));
                     pack_entries(level, acquaintances.promises(), &request)
                 })
-                // A request that does not encode ends the stream; Raft then starts another.
+                // A request that is not sent ends the stream; Raft then starts another.
                 .take_while(|message| std::future::ready(message.is_ok()))
                 .filter_map(|message| std::future::ready(message.ok()));
 
@@ -206,6 +223,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 async move {
                     let mut inbound = inbound?;
                     let answer = next_answer(&mut inbound, &unanswered, within).await?;
+                    let answer = answer.and_then(|(answer, remembered)| {
+                        network.counted::<StreamAppendResult<TypeConfig>>(&answer, remembered)
+                    });
                     match answer {
                         Ok(answer) => {
                             if let Ok(last) = &answer {
@@ -256,7 +276,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let bytes = snapshot.snapshot.0;
-        let (term, last) = (vote.leader_id().term, snapshot.meta.last_log_id);
+        let term = vote.leader_id().term;
         let header = SnapshotHeader { vote, meta: snapshot.meta, bytes: bytes.len() as u64 };
         let send = async {
             let header = self.pack(&header)?;
@@ -266,10 +286,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 .map(|chunk| Packed { format, body: chunk.to_vec(), promises: Vec::new(), level })
                 .collect::<Vec<_>>();
             let messages = stream::iter(std::iter::once(header).chain(chunks));
+            let remembered = self.acquaintances.remembered(self.id);
             let answer = self.client()?.install_snapshot(messages).await?;
-            let answer = unpack::<SnapshotResponse<TypeConfig>>(answer.get_ref())?;
+            let answer: SnapshotResponse<TypeConfig> =
+                self.counted(answer.get_ref(), remembered)?;
             if answer.vote == vote {
-                self.acknowledged(term, last);
+                // How far its log reaches it says itself, once that is so: it may
+                // have refused the snapshot, and purges behind it later.
+                self.acknowledged(term, None);
             }
             Ok::<_, Status>(answer)
         };
@@ -301,22 +325,35 @@ fn reach(request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
     request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }
 
-/// The next answer of an append stream; an error if one is owed and does not come.
+/// What was remembered of the peer before each request that it has not answered.
+/// Clones share it.
+#[derive(Clone, Default)]
+struct Unanswered(Arc<Mutex<VecDeque<Promise>>>);
+
+impl Unanswered {
+    fn all(&self) -> MutexGuard<'_, VecDeque<Promise>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next answer of an append stream, with what was remembered before its
+/// request; an error if one is owed and does not come.
 async fn next_answer(
     inbound: &mut tonic::Streaming<Packed>,
-    unanswered: &AtomicI64,
+    unanswered: &Unanswered,
     within: Duration,
-) -> Option<Result<StreamAppendResult<TypeConfig>, Status>> {
+) -> Option<Result<(Packed, Promise), Status>> {
     loop {
-        let message = match tokio::time::timeout(within, inbound.message()).await {
-            Ok(Ok(Some(message))) => message,
+        let answer = match tokio::time::timeout(within, inbound.message()).await {
+            Ok(Ok(Some(answer))) => answer,
             Ok(Ok(None)) => return None,
             Ok(Err(status)) => return Some(Err(status)),
             // An idle stream owes nothing; keep-alive watches its connection.
-            Err(_) if unanswered.load(Ordering::Relaxed) <= 0 => continue,
+            Err(_) if unanswered.all().is_empty() => continue,
             Err(_) => return Some(Err(Status::deadline_exceeded("no answer to an append"))),
         };
-        unanswered.fetch_sub(1, Ordering::Relaxed);
-        return Some(unpack(&message));
+        let unasked = || Status::internal("an answer came that nobody asked for");
+        let remembered = unanswered.all().pop_front().ok_or_else(unasked);
+        return Some(remembered.map(|remembered| (answer, remembered)));
     }
 }

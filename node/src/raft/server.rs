@@ -11,13 +11,14 @@ use openraft::vote::RaftLeaderId as _;
 use pki::Fingerprint;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
-    ForwardReply, ForwardRequest, HelloReply, HelloRequest, HistoryReply, HistoryRequest, Packed,
-    PresentReply, PresentRequest, RepairHalfReply, RepairHalfRequest, RepairReply, RepairRequest,
-    RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
+    ForwardReply, ForwardRequest, HelloReply, HelloRequest, HistoryReply, HistoryRequest,
+    NodePromise, Packed, PresentReply, PresentRequest, RepairHalfReply, RepairHalfRequest,
+    RepairReply, RepairRequest, RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
 };
 
 use super::forward::may_be_forwarded;
@@ -92,14 +93,44 @@ impl PeerDoor {
         Ok((Heard { node, incarnation, certificate, service, acquaintances, reach }, message))
     }
 
-    /// One message of Raft, whose vote must be the caller's own.
+    /// One message of Raft, whose vote must be the caller's own, and what goes
+    /// with its answer.
     async fn message<T: DeserializeOwned>(
         &self,
         request: Request<Packed>,
         vote: impl FnOnce(&T) -> &Vote,
-    ) -> Result<T, Status> {
+    ) -> Result<(T, Promises), Status> {
         let (caller, packed) = self.hear(request).await?;
         caller.message(&packed, vote)
+    }
+
+    /// The answer to a message of Raft, of a node that still takes part.
+    ///
+    /// Only a stopped Raft fails here; the process is about to end and says why
+    /// itself.
+    fn answer<A: Serialize>(
+        &self,
+        result: Result<A, impl std::fmt::Display>,
+        promises: Promises,
+    ) -> Result<Response<Packed>, Status> {
+        answer(&self.acquaintances, result, promises).map(Response::new)
+    }
+}
+
+/// What goes with the answer to a message of Raft: see
+/// [`Acquaintances::promises_to`].
+type Promises = Vec<NodePromise>;
+
+fn answer<A: Serialize>(
+    acquaintances: &Acquaintances,
+    result: Result<A, impl std::fmt::Display>,
+    promises: Promises,
+) -> Result<Packed, Status> {
+    // A message may have come before this node was denied.
+    acquaintances.require_cleared()?;
+    match result {
+        Ok(answer) => Ok(Packed { promises, ..pack(&answer)? }),
+        Err(stopped) => Err(Status::unavailable(stopped.to_string())),
     }
 }
 
@@ -119,22 +150,27 @@ impl Heard {
         require_unrevoked(&self.service, self.certificate)
     }
 
-    /// What `packed` says, if its vote is the caller's own and the caller is
-    /// still the process that is heard; and notes the promises that came with it.
+    /// What `packed` says, if its vote is the caller's own, the caller is still
+    /// the process that is heard, and neither has lost what the other remembers
+    /// of it; and what goes with the answer. Notes the promises that came with it.
     fn message<T: DeserializeOwned>(
         &self,
         packed: &Packed,
         vote: impl FnOnce(&T) -> &Vote,
-    ) -> Result<T, Status> {
-        if !self.acquaintances.has_met(self.node, self.incarnation) {
+    ) -> Result<(T, Promises), Status> {
+        let Self { node, acquaintances, .. } = self;
+        if !acquaintances.has_met(*node, self.incarnation) {
             return Err(Status::unauthenticated("a newer process runs as this node"));
         }
         self.require_unrevoked()?;
+        acquaintances.compare(*node, &packed.promises, acquaintances.remembered(*node))?;
         self.reach.admit(packed.level)?;
         let message = unpack(packed)?;
-        require_own(vote(&message), self.node)?;
-        self.acquaintances.note_all(&packed.promises);
-        Ok(message)
+        let vote = vote(&message);
+        require_own(vote, *node)?;
+        let promises = acquaintances.promises_to(*node);
+        acquaintances.note_all(*node, vote, &packed.promises);
+        Ok((message, promises))
     }
 }
 
@@ -154,16 +190,6 @@ fn require_own(vote: &Vote, caller: u64) -> Result<(), Status> {
     Err(Status::permission_denied(format!("node-{caller} shows the vote of another node")))
 }
 
-/// Only a stopped Raft fails here; the process is about to end and says why itself.
-fn answer<A: Serialize>(
-    result: Result<A, impl std::fmt::Display>,
-) -> Result<Response<Packed>, Status> {
-    match result {
-        Ok(answer) => pack(&answer).map(Response::new),
-        Err(stopped) => Err(Status::unavailable(stopped.to_string())),
-    }
-}
-
 #[tonic::async_trait]
 impl Peer for PeerDoor {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
@@ -181,9 +207,9 @@ impl Peer for PeerDoor {
     }
 
     async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message =
+        let (message, promises) =
             self.message(request, |append: &AppendEntriesRequest<TypeConfig>| &append.vote).await?;
-        answer(self.raft.append_entries(message).await)
+        self.answer(self.raft.append_entries(message).await, promises)
     }
 
     type StreamAppendStream = Pin<Box<dyn Stream<Item = Result<Packed, Status>> + Send>>;
@@ -195,34 +221,42 @@ impl Peer for PeerDoor {
         // A message that does not decode, or shows another's vote, ends the
         // stream as a broken connection would.
         let (caller, messages) = self.hear(request).await?;
+        // Answers come in the order of the messages, one for each.
+        let (tell, mut told) = mpsc::unbounded_channel();
         let requests = messages
             .map(move |message| {
-                caller.message(&message?, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)
+                let (message, promises) = caller
+                    .message(&message?, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)?;
+                // Who hears no more answers sends no more messages either.
+                let _ = tell.send(promises);
+                Ok::<_, Status>(message)
             })
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
-        let answers = self.raft.stream_append(requests).map(|answer| match answer {
-            // Conflict and higher vote are answers, not failures of the call.
-            Ok(answer) => pack(&answer),
-            Err(stopped) => Err(Status::unavailable(stopped.to_string())),
+        let acquaintances = self.acquaintances.clone();
+        // Conflict and higher vote are answers, not failures of the call.
+        let answers = self.raft.stream_append(requests).map(move |answered| {
+            answer(&acquaintances, answered, told.try_recv().unwrap_or_default())
         });
         Ok(Response::new(Box::pin(answers)))
     }
 
     async fn vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
-        answer(self.raft.vote(message).await)
+        let (message, promises) =
+            self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
+        self.answer(self.raft.vote(message).await, promises)
     }
 
     async fn pre_vote(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let message = self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
-        answer(self.raft.pre_vote(message).await)
+        let (message, promises) =
+            self.message(request, |asked: &VoteRequest<TypeConfig>| &asked.vote).await?;
+        self.answer(self.raft.pre_vote(message).await, promises)
     }
 
     async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         let from = TransferLeaderRequest::<TypeConfig>::from_leader;
-        let message = self.message(request, from).await?;
-        answer(self.raft.handle_transfer_leader(message).await)
+        let (message, promises) = self.message(request, from).await?;
+        self.answer(self.raft.handle_transfer_leader(message).await, promises)
     }
 
     async fn install_snapshot(
@@ -234,7 +268,7 @@ impl Peer for PeerDoor {
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
-        let header = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
+        let (header, promises) = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
         if header.bytes > SNAPSHOT_BYTES_MAX {
             return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
         }
@@ -251,7 +285,7 @@ impl Peer for PeerDoor {
         // Minutes may have passed since it began.
         caller.require_unrevoked()?;
         let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };
-        answer(self.raft.install_full_snapshot(header.vote, snapshot).await)
+        self.answer(self.raft.install_full_snapshot(header.vote, snapshot).await, promises)
     }
 
     async fn forward(

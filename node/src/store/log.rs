@@ -128,6 +128,11 @@ impl Log {
         Promise::new(term, last)
     }
 
+    /// The vote on the disk.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.0.state().vote
+    }
+
     /// What this node remembers of the others' promises. Its notes reach the
     /// disk behind whatever the log writes next.
     pub fn memory(&self) -> Memory {

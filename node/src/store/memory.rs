@@ -1,11 +1,12 @@
 //! What this node remembers of the others' promises (S21).
 //!
-//! Kept in memory and written behind whatever the log writes next: a note asks
-//! for no write and no sync of its own. So what is on the disk lags behind what
-//! is remembered by one flush, and an idle cluster logs a sign of life of every
-//! node each second. A note that a crash takes with it costs something only if
-//! the node it was about loses its data in the same moment and nobody else took
-//! the same note; the nodes tell one another theirs with every append.
+//! Kept in memory and written behind whatever the log writes next, so that a
+//! note costs nothing; a note that waited a second is written and synced by
+//! itself ([`super::log`]). So what is on the disk lags behind what is
+//! remembered by a flush or a second. A note that a crash takes with it costs
+//! something only if the node it was about loses its data before it has spoken
+//! to this one again, and nobody else took the same note; a leader tells its
+//! followers its notes with every append.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -64,6 +65,11 @@ impl Memory {
             *known = promise;
             notes.unwritten.insert(node);
         }
+    }
+
+    /// Whether there is something that is not on the disk yet.
+    pub(super) fn has_unwritten(&self) -> bool {
+        !self.notes().unwritten.is_empty()
     }
 
     /// Adds what is not on the disk yet to `writes`, which are about to be made.

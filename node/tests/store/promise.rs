@@ -243,6 +243,20 @@ async fn what_is_remembered_rides_on_the_next_sync() {
     assert_eq!(after.memory().all(), [(2, promise)]);
 }
 
+/// In a cluster that writes nothing, a note waits a second and no longer.
+#[tokio::test(start_paused = true)]
+async fn what_nothing_else_carries_is_written_after_a_second() {
+    let platter = Platter::new();
+    let promise = Promise { term: 4, held: Some(17) };
+    let before = log(&platter.open()).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(platter.durable_keys(), Vec::<Vec<u8>>::new(), "nothing to write");
+    before.memory().note(2, promise);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    platter.crash(Survives::Nothing);
+    assert_eq!(log(&platter.open()).await.memory().of(2), promise);
+}
+
 /// Purging what a snapshot covers forgets no note, and promises nothing less.
 #[tokio::test]
 async fn a_purge_keeps_the_promise_and_the_memory() {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +15,10 @@ use crate::store::{Disk, DiskError, Writes};
 
 /// Changes that share one sync at most, so that the first does not wait for a flood.
 const MERGED_MAX: usize = 1_024;
+
+/// Notes about the others' promises that nothing else carries to the disk are
+/// taken there after so long.
+const NOTES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A change on its way to the disk.
 pub(super) struct Pending {
@@ -89,7 +94,13 @@ pub(super) async fn run(
     observe: Box<dyn Fn(Flush) + Send + Sync>,
 ) {
     let mut pending = Vec::new();
-    while queue.recv_many(&mut pending, MERGED_MAX).await > 0 {
+    loop {
+        let arrived = queue.recv_many(&mut pending, MERGED_MAX);
+        match tokio::time::timeout(NOTES_WAIT_MAX, arrived).await {
+            Ok(0) => return,
+            Err(_) if !memory.has_unwritten() => continue,
+            Ok(_) | Err(_) => {}
+        }
         let result = match progress.check() {
             Ok(()) => flush(&*disk, &mut pending, &memory, &*observe).await,
             failed => failed,
@@ -121,10 +132,11 @@ async fn flush(
     for change in pending.iter_mut() {
         writes.append(std::mem::take(&mut change.writes));
     }
-    memory.write_behind(&mut writes);
-    if !pending.iter().any(|change| change.sync) {
+    // Without changes it is the notes that are to be kept.
+    if !pending.is_empty() && !pending.iter().any(|change| change.sync) {
         return disk.write(writes).await;
     }
+    memory.write_behind(&mut writes);
     let begun = Instant::now();
     disk.commit(writes).await?;
     observe(Flush { changes: pending.len(), took: begun.elapsed() });
