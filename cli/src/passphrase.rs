@@ -69,8 +69,9 @@ fn prompt(terminal: &File, question: &str) -> Result<Zeroizing<String>, Failure>
     let wrong =
         |error: io::Error| Failure::failed(format!("cannot read from the terminal: {error}"));
     let mut output = terminal;
-    output.write_all(question.as_bytes()).map_err(wrong)?;
+    // Silent before it asks: what is typed at once would be shown, and lost.
     let silence = Silence::begin(terminal).map_err(wrong)?;
+    output.write_all(question.as_bytes()).map_err(wrong)?;
     let mut line = Zeroizing::new(String::new());
     let read = BufReader::new(terminal).read_line(&mut line);
     drop(silence);

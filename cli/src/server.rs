@@ -3,11 +3,13 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
 use crate::console::Page;
@@ -134,6 +136,21 @@ impl Ending {
             () = stdin_closed => ("stdin closed", 1),
         }
     }
+}
+
+/// Told of every SIGHUP, by which operators and service managers ask a server
+/// to read again what it reads. It ends no server: without this it would.
+pub fn reload_wishes() -> Result<Arc<Notify>, Failure> {
+    let mut hangups = signal(SignalKind::hangup())
+        .map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
+    let wishes = Arc::new(Notify::new());
+    let told = wishes.clone();
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            told.notify_one();
+        }
+    });
+    Ok(wishes)
 }
 
 /// Resolves at the end of stdin. A thread of its own reads it: the runtime

@@ -1,4 +1,5 @@
-//! Keeps a node's handshakes up with the ledger's revoked certificates.
+//! Keeps a node's handshakes up with the ledger: its revoked certificates, and
+//! its date.
 //!
 //! Calls are checked against the ledger itself, at the gate and at the peer
 //! door. What is told on here refuses new connections, and ends those that this
@@ -9,16 +10,21 @@ use std::collections::BTreeSet;
 use ledger::Ledger;
 use pki::Fingerprint;
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, unix};
 use crate::store::machine::View;
 
 /// Tells the node's trust of every change. Never ends.
+///
+/// The date moves on with cluster time, which entries carry: at least one a second.
 pub(crate) async fn run(view: View, certificates: Certificates) {
     let mut progress = view.progress();
     let mut told = view.look(Ledger::revoked_mark);
     let mut own_told = BTreeSet::new();
     certificates.trust.refuse(view.look(fingerprints));
     loop {
+        if let Some(date) = view.look(Ledger::wall) {
+            certificates.trust.date_is(unix(date));
+        }
         for one in certificates.in_use() {
             if certificates.trust.is_revoked(&one.fingerprint) && own_told.insert(one) {
                 tracing::error!(

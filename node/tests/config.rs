@@ -33,6 +33,9 @@ fn the_example_is_taken_as_it_stands() {
     assert_eq!(config.own().endpoints.peer, "10.0.0.11:22451");
     assert_eq!(config.tls.ca, Path::new("/etc/trine/tls/ca.pem"));
     assert_eq!(config.data, Path::new("/var/lib/trine/node"));
+    assert_eq!((config.act, &config.container.key_file), (None, &None), "neither is for everybody");
+    let joins = EXAMPLE.replace("# act = ", "act = ");
+    let config = Config::parse(&joins, Path::new("/etc/trine/node.toml")).expect("it holds");
     assert_eq!(config.act, Some(license::product::ActId(1_234_567_890)));
 }
 
@@ -79,7 +82,7 @@ fn each_value_has_a_rule() {
         &["limits.connections_per_address", "limits.connections = 4096"],
     );
     refused(r#"tolerance = "medium""#, r#"tolerance = "some""#, &["container.tolerance", "loose"]);
-    refused(r#"key_file = "container.key""#, r#"key_file = """#, &["container.key_file", "path"]);
+    refused(r#"# key_file = "container.key""#, r#"key_file = """#, &["container.key_file", "path"]);
     refused(r#"level = "info""#, r#"level = "loud""#, &["log.level", "\"debug\""]);
     refused(r#"format = "text""#, r#"format = "xml""#, &["log.format", "\"json\""]);
     refused(r#"ca = "tls/ca.pem""#, r#"ca = """#, &["tls.ca", "name a path"]);
@@ -220,13 +223,14 @@ fn a_key_that_anyone_can_read_is_refused() {
 #[test]
 fn a_key_file_to_seal_to_is_secret_and_long_enough() {
     let folder = Folder::new();
+    let sealed = |text: String| text.replace("# key_file = ", "key_file = ");
     let key = folder.folder.path().join("container.key");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("permissions");
-    says(&folder.wrong(|text| text), &["container.key_file", "every user", "chmod o="]);
+    says(&folder.wrong(sealed), &["container.key_file", "every user", "chmod o="]);
     folder.write("container.key", b"short");
-    says(&folder.wrong(|text| text), &["container.key_file", "16 random bytes", "urandom"]);
+    says(&folder.wrong(sealed), &["container.key_file", "16 random bytes", "urandom"]);
     fs::remove_file(&key).expect("it is there");
-    says(&folder.wrong(|text| text), &["container.key_file", "cannot read"]);
+    says(&folder.wrong(sealed), &["container.key_file", "cannot read"]);
 }
 
 #[test]
@@ -300,7 +304,8 @@ async fn a_node_does_not_start_with_what_check_refuses() {
     let config = folder.config(|text| text);
     let data = config.data.clone();
     let wrong = config.check(NOW).expect_err("the key is open to all");
-    let machine = Machine { clock: Arc::new(Still(NOW)), entropy: Arc::new(Loaded) };
+    let machine =
+        Machine { clock: Arc::new(Still(NOW)), entropy: Arc::new(Loaded), reload: Arc::default() };
     let ended = host::run(config, machine, std::future::pending()).await;
     let said = ended.expect_err("it does not start").to_string();
     assert_eq!(said, wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));

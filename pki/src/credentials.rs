@@ -286,6 +286,14 @@ impl Credentials {
         Ok(())
     }
 
+    /// The first moment at which the certificate and its CA's were both in
+    /// date: to check all but whether they still are.
+    pub fn first_moment(&self) -> Result<UnixTime, CredentialError> {
+        let begins = self.chain.iter().chain([self.ca.der()]).map(dates);
+        let begins = begins.map(|dates| dates.map(|(from, _)| from)).max().flatten();
+        begins.ok_or_else(|| unreadable(&self.certificate_file))
+    }
+
     /// Whom the certificate speaks for.
     pub fn identity(&self) -> &Identity {
         &self.identity

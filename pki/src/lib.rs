@@ -33,4 +33,4 @@ pub use tls::{
     ALPN, ClientAuth, NotAPeer, SERVER_NAME, caller_of, client_config, node_server_name, peer_of,
     server_config, server_name,
 };
-pub use trust::{Fingerprint, Trust};
+pub use trust::{Fingerprint, OutOfDate, Trust};

@@ -1,10 +1,12 @@
 //! Whom a process believes, as of now: the cluster CAs, less the certificates
-//! that were revoked. Replaced while the process runs; every handshake asks anew.
+//! that were revoked, and what the date is. Replaced while the
+//! process runs; every handshake asks anew.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -43,6 +45,29 @@ struct Shared {
     current: RwLock<Arc<Believed>>,
     /// Rises with every change.
     version: AtomicU64,
+    /// Another date than the machine's clock, in seconds since 1970; 0 before
+    /// there is one.
+    date: AtomicU64,
+}
+
+/// A refusal that may be about dates alone.
+pub trait OutOfDate {
+    /// Whether at another time the answer might be another.
+    fn is_out_of_date(&self) -> bool;
+}
+
+impl OutOfDate for Error {
+    fn is_out_of_date(&self) -> bool {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        let Self::InvalidCertificate(error) = self else { return false };
+        matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+    }
+}
+
+impl OutOfDate for CredentialError {
+    fn is_out_of_date(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYetValid { .. })
+    }
 }
 
 #[derive(Clone)]
@@ -75,7 +100,7 @@ impl Trust {
     pub fn nobody() -> Self {
         let believed = Believed { cas: Vec::new(), revoked: Arc::default(), judges: None };
         let current = RwLock::new(Arc::new(believed));
-        Self(Arc::new(Shared { current, version: AtomicU64::new(0) }))
+        Self(Arc::new(Shared { current, version: AtomicU64::new(0), date: AtomicU64::new(0) }))
     }
 
     /// Believes what these CAs signed, and no longer what others did.
@@ -99,6 +124,30 @@ impl Trust {
         if *self.current().revoked != revoked {
             self.change(|believed| believed.revoked = Arc::new(revoked));
         }
+    }
+
+    /// From now on certificates hold if they do at `date`, too, whatever the
+    /// machine's clock shows.
+    pub fn date_is(&self, date: UnixTime) {
+        self.0.date.store(date.as_secs(), Ordering::Release);
+    }
+
+    /// Whether a certificate holds, by whoever `verify` asks about one moment:
+    /// by the machine's clock, or by the date that this was told.
+    ///
+    /// Either may be wrong, the date too when wrong clocks carried it ahead, and
+    /// a node that believes nobody is worse than one that believes somebody for
+    /// longer: who must be kept out is revoked.
+    pub fn in_date<T, E: OutOfDate>(
+        &self,
+        clock: UnixTime,
+        verify: impl Fn(UnixTime) -> Result<T, E>,
+    ) -> Result<T, E> {
+        verify(clock).or_else(|error| match self.0.date.load(Ordering::Acquire) {
+            0 => Err(error),
+            _ if !error.is_out_of_date() => Err(error),
+            date => verify(UnixTime::since_unix_epoch(Duration::from_secs(date))),
+        })
     }
 
     /// The CAs that are believed.
@@ -157,6 +206,35 @@ impl Judges {
     }
 }
 
+/// How either judge has a handshake's signature checked: as TLS always does.
+macro_rules! tls_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = provider().signature_verification_algorithms;
+            rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = provider().signature_verification_algorithms;
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            provider().signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+
 /// A listener's judge of its callers' certificates.
 #[derive(Debug)]
 pub(crate) struct Callers {
@@ -181,30 +259,11 @@ impl ClientCertVerifier for Callers {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let judges = self.trust.judges_of(certificate)?;
-        judges.clients.verify_client_cert(certificate, intermediates, now)
+        let verify = |at| judges.clients.verify_client_cert(certificate, intermediates, at);
+        self.trust.in_date(now, verify)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes()
-    }
+    tls_signatures!();
 }
 
 /// A dialer's judge of the certificate it is shown.
@@ -221,50 +280,10 @@ impl ServerCertVerifier for Servers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let judges = self.0.judges_of(certificate)?;
-        judges.servers.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        let verify =
+            |at| judges.servers.verify_server_cert(certificate, intermediates, name, ocsp, at);
+        self.0.in_date(now, verify)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes()
-    }
-}
-
-fn verify_tls12(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = provider().signature_verification_algorithms;
-    rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-}
-
-fn verify_tls13(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = provider().signature_verification_algorithms;
-    rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-}
-
-fn schemes() -> Vec<SignatureScheme> {
-    provider().signature_verification_algorithms.supported_schemes()
+    tls_signatures!();
 }

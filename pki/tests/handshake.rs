@@ -16,6 +16,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const ALWAYS: Validity = Validity { not_before: at(0), not_after: at(4_102_444_800) };
 const LONG_AGO: Validity = Validity { not_before: at(0), not_after: at(86_400) };
 
+const FAR_AHEAD: Validity =
+    Validity { not_before: at(4_102_358_400), not_after: at(4_102_444_800) };
+
 const fn at(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
@@ -187,6 +190,40 @@ async fn an_expired_caller_is_refused() {
     let server = serving(&node(&ca, 1), ClientAuth::Optional);
     let old = credentials(&ca, ca.issue_application("cad", LONG_AGO).expect("issued"));
     refused(server, dialing(&ca, Some(&old)), server_name(), "certificate expired").await;
+}
+
+/// A machine whose clock runs years ahead, or is far behind, takes everybody
+/// for expired or too early; the date that the cluster knows says otherwise.
+#[tokio::test]
+async fn a_wrong_clock_keeps_nobody_out_who_is_in_date_by_the_clusters_date() {
+    let ca = authority();
+    let node = node(&ca, 1);
+    let ages = [("expired", LONG_AGO), ("not valid yet", FAR_AHEAD)];
+    for (says, validity) in ages {
+        let caller = credentials(&ca, ca.issue_application("cad", validity).expect("issued"));
+        let believes = trust(ca.ca());
+        let server = server_config(&believes, &shown(&node), ClientAuth::Optional).expect("one");
+        refused(server.clone(), dialing(&ca, Some(&caller)), server_name(), says).await;
+        believes.date_is(validity.not_after);
+        let met = meet(server.clone(), dialing(&ca, Some(&caller)), server_name()).await;
+        assert!(met.is_ok(), "{:?}", met.err());
+        // A date at which it does not hold either changes nothing.
+        believes.date_is(at(validity.not_after.as_secs() + 1));
+        let met = meet(server.clone(), dialing(&ca, Some(&caller)), server_name()).await;
+        assert!(met.is_err(), "by neither");
+        // Nor does any date for who is refused for another reason.
+        believes.date_is(validity.not_after);
+        believes.refuse([caller.fingerprint()].into());
+        refused(server, dialing(&ca, Some(&caller)), server_name(), "Revoked").await;
+    }
+    // The dialing side asks the same.
+    let old = credentials(&ca, ca.issue_node(2, &[], LONG_AGO).expect("issued"));
+    let believes = trust(ca.ca());
+    let dialing = client_config(&believes, None).expect("one");
+    let server = serving(&old, ClientAuth::Optional);
+    refused(server.clone(), dialing.clone(), server_name(), "Expired").await;
+    believes.date_is(at(43_200));
+    assert!(meet(server, dialing, server_name()).await.is_ok());
 }
 
 /// The configuration stays; what is shown and who is believed changes under it.

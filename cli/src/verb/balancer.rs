@@ -30,7 +30,8 @@ use crate::server::{self, Checked, Ending, LogStyle, ServerArgs};
 /// A balancer takes connections from applications and operators and moves their
 /// bytes to the node that leads. TLS runs end to end, so it holds no keys and no
 /// state and can neither read nor forge a grant. It logs to stderr. SIGTERM or
-/// SIGINT lets connections finish; a second signal ends at once.
+/// SIGINT lets connections finish; a second signal ends at once. There is nothing
+/// to read again, so SIGHUP changes nothing.
 ///
 /// Two balancers share a virtual IP by keepalived: give both a [keepalived]
 /// table and make keepalived's own configuration from it.
@@ -83,6 +84,15 @@ fn serve(server: ServerArgs, call: &Call) -> Result<Exit, Failure> {
     let runtime = server::runtime()?;
     runtime.block_on(async {
         let ending = Ending::listen(server.while_stdin_open)?;
+        let wishes = server::reload_wishes()?;
+        tokio::spawn(async move {
+            loop {
+                wishes.notified().await;
+                tracing::info!(
+                    "a balancer reads nothing again: restart it to use a changed configuration"
+                );
+            }
+        });
         let clients = TcpIncoming(listen("listen", config.listen).await?);
         let health = TcpIncoming(listen("health", config.health).await?);
         let connector = TcpConnector { source: config.source };

@@ -26,7 +26,8 @@ pub use enroll::ask;
 /// Three nodes make a cluster. Each holds one share of every license and a copy
 /// of the ledger; any two are enough. It logs to stderr, as its configuration
 /// says. SIGTERM or SIGINT drains: leadership is handed over and what was begun
-/// is finished; a second signal ends at once.
+/// is finished; a second signal ends at once. SIGHUP has the certificate files
+/// read at once, which otherwise takes some seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -71,8 +72,11 @@ impl Node {
         let runtime = server::runtime()?;
         runtime.block_on(async {
             let ending = Ending::listen(server.while_stdin_open)?;
-            let machine =
-                Machine { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
+            let machine = Machine {
+                clock: Arc::new(SystemClock),
+                entropy: Arc::new(SystemEntropy),
+                reload: server::reload_wishes()?,
+            };
             node::host::run(config, machine, ending.wanted()).await.map_err(|error| match error {
                 // What --check would have said, with its exit code.
                 HostError::Config { .. } => Failure::usage(error),

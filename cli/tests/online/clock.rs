@@ -13,18 +13,18 @@ use trine_cli::vendor_dir::VendorDir;
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, word};
 
-const YEAR: i64 = 365 * 24 * 60 * 60 * 1_000;
+pub(crate) const YEAR: i64 = 365 * 24 * 60 * 60 * 1_000;
 
 /// A cluster whose vendor's clock may be wrong, so that its date is.
-struct Bench {
-    cluster: Cluster,
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
     vendor: Caller,
     files: TempDir,
     request: ClusterRequest,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let cluster = Cluster::alone();
         let files = tempfile::tempdir().expect("a directory");
         let vendor = Caller::new(&cluster.servers().layout().vendor())
@@ -36,7 +36,12 @@ impl Bench {
     }
 
     /// A license as a vendor makes it whose clock is `ahead` of the time.
-    fn license(&self, serial: u64, ahead: i64) -> String {
+    pub(crate) fn license(&self, serial: u64, ahead: i64) -> String {
+        self.license_until(serial, ahead, now().0 + YEAR)
+    }
+
+    /// The same, with this last moment.
+    pub(crate) fn license_until(&self, serial: u64, ahead: i64, last: i64) -> String {
         let dir = VendorDir::new(self.vendor.dir());
         let vendor = dir.open("development").expect("the firm key");
         let firm = vendor.certificate().firm();
@@ -50,7 +55,7 @@ impl Bench {
             seats: 1,
             counting: Counting::PerInstance,
             activation: None,
-            expiration: Some(WallTime(now().0 + YEAR)),
+            expiration: Some(WallTime(last)),
             version_max: None,
             feature: Feature { map: 0, text: String::new() },
             issued: WallTime(now().0 + ahead),
@@ -66,7 +71,7 @@ impl Bench {
         path.into_os_string().into_string().expect("UTF-8")
     }
 
-    fn reset(&self, name: &str, cluster: &str, more: &[&str]) -> String {
+    pub(crate) fn reset(&self, name: &str, cluster: &str, more: &[&str]) -> String {
         let path: PathBuf = self.files.path().join(name);
         let path = path.into_os_string().into_string().expect("UTF-8");
         let words = ["vendor", "clock-reset", "--dir", ".", "--cluster", cluster, "-o", &path];
@@ -74,13 +79,13 @@ impl Bench {
         path
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.cluster.caller().json(&["cluster", "status"])["cluster"].clone()
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is a process of its own and holds its clock")]
-fn now() -> WallTime {
+pub(crate) fn now() -> WallTime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     WallTime(i64::try_from(since.expect("after 1970").as_millis()).expect("before the end"))
 }

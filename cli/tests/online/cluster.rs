@@ -48,10 +48,15 @@ pub(crate) fn prepared(dir: &Path) -> DevCluster {
     prepared_on(None, dir)
 }
 
+/// The binary that users run.
+pub(crate) fn trine() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_trine"))
+}
+
 fn prepared_on(engine: Option<&str>, dir: &Path) -> DevCluster {
     let plan = Plan {
         dir: dir.to_owned(),
-        program: PathBuf::from(env!("CARGO_BIN_EXE_trine")),
+        program: trine(),
         ports: Some(Ports::free().expect("free ports")),
         engine: engine.map(str::to_owned),
     };
@@ -84,7 +89,7 @@ impl Cluster {
         Self::start(cluster, Some(dir))
     }
 
-    fn start(mut cluster: DevCluster, keep: Option<TempDir>) -> Self {
+    pub(crate) fn start(mut cluster: DevCluster, keep: Option<TempDir>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -113,6 +118,24 @@ impl Cluster {
     pub(crate) fn servers(&self) -> MutexGuard<'_, DevCluster> {
         // A story that failed holding it leaves it as it is.
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a server drain, and waits until it has ended.
+    pub(crate) fn stop(&self, server: Server) {
+        let mut servers = self.servers();
+        self.block_on(servers.stop(server)).expect("it drains");
+    }
+
+    /// Ends a server, if it runs, and starts it as `program` does, until it lives.
+    pub(crate) fn restart_as(&self, server: Server, program: PathBuf) {
+        let mut servers = self.servers();
+        self.block_on(async {
+            servers.stop(server).await.expect("it drains");
+            servers.use_program(program);
+            servers.start(server).expect("it starts");
+            servers.use_program(trine());
+            servers.until_healthy(&[server], "/livez", PATIENCE).await.expect("it lives");
+        });
     }
 
     /// Waits for what `future` does, with the servers at hand.

@@ -7,11 +7,14 @@ use trine_cli::devcluster::Server;
 
 use super::caller::{Caller, PATIENCE, eventually};
 use super::cluster::{Cluster, prepared, shared};
+use super::disk::SmallDisk;
 
 /// The exit code, and what was found: code and whose. A disk that a busy
 /// machine makes slow is no story.
-fn examined(caller: &Caller, more: &[&str]) -> (i32, Vec<(String, String)>) {
-    let output = caller.run(&[&["--json", "cluster", "doctor", "--disk-free", "1"], more].concat());
+pub(crate) fn examined(caller: &Caller, more: &[&str]) -> (i32, Vec<(String, String)>) {
+    // Whoever runs the tests may have little room.
+    let free: &[&str] = if more.contains(&"--disk-free") { &[] } else { &["--disk-free", "1"] };
+    let output = caller.run(&[&["--json", "cluster", "doctor"], free, more].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
@@ -31,7 +34,7 @@ fn examined(caller: &Caller, more: &[&str]) -> (i32, Vec<(String, String)>) {
 
 /// Until the doctor finds exactly this: nodes take a moment to be missed.
 #[track_caller]
-fn until_found(caller: &Caller, more: &[&str], exit: i32, expected: &[(&str, &str)]) {
+pub(crate) fn until_found(caller: &Caller, more: &[&str], exit: i32, expected: &[(&str, &str)]) {
     let mut last = None;
     let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         eventually("the doctor finds it", || {
@@ -127,6 +130,137 @@ fn a_balancer_that_is_wrongly_configured_is_told_why() {
     // A health listener that is none.
     let (exit, found) = examined(caller, &["--balancer", &door]);
     assert_eq!((exit, found[0].0.as_str()), (8, "BALANCER_DOWN"));
+}
+
+/// The balancer's table of nodes, wrong in every way that the doctor tells apart.
+#[test]
+fn a_balancer_with_a_wrong_table_of_nodes_is_told_what_is_wrong_in_it() {
+    let cluster = Cluster::alone();
+    let (config, health, clients, healths) = {
+        let servers = cluster.servers();
+        let (balancer, ports) = (Server::Balancer(2), servers.ports());
+        (
+            servers.layout().config(balancer),
+            format!("127.0.0.1:{}", ports.health(balancer)),
+            Server::NODES.map(|node| format!("client = \"127.0.0.1:{}\"", ports.client(node))),
+            Server::NODES.map(|node| format!("health = \"127.0.0.1:{}\"", ports.health(node))),
+        )
+    };
+    let written = fs::read_to_string(&config).expect("the configuration");
+    let about = format!("balancer {health}");
+    let found_with = |text: &str, expected: &[&str]| {
+        fs::write(&config, text).expect("the configuration");
+        cluster.restart_as(Server::Balancer(2), super::cluster::trine());
+        eventually("the doctor finds it", || {
+            let (exit, found) = examined(cluster.caller(), &["--balancer", &health]);
+            let is = |code: &&str| found.contains(&((*code).into(), about.clone()));
+            expected.iter().all(is).then_some(exit)
+        })
+    };
+    let stranger = written.replace("id = 3", "id = 9");
+    let expected = ["BALANCER_KNOWS_A_STRANGER", "BALANCER_LACKS_A_NODE"];
+    assert_eq!(found_with(&stranger, &expected), 8);
+
+    let swapped = |what: &[String; 3]| {
+        let between = written.replace(&what[0], "between").replace(&what[1], &what[0]);
+        between.replace("between", &what[1])
+    };
+    assert_eq!(found_with(&swapped(&clients), &["BALANCER_ADDRESS_DIFFERS"]), 7);
+
+    // A health listener says whose it is.
+    assert_eq!(found_with(&swapped(&healths), &["BALANCER_SEES_NO_NODE"]), 8);
+
+    let nowhere = healths.iter().zip(7..).fold(written.clone(), |text, (health, port)| {
+        text.replace(health, &format!("health = \"127.0.0.1:{port}\""))
+    });
+    assert_eq!(found_with(&nowhere, &["BALANCER_NOT_READY", "BALANCER_SEES_NO_NODE"]), 8);
+}
+
+/// A balancer that is gone; and one that leads to a cluster of the same CA that
+/// is another, as a test cluster beside the production one may be.
+#[test]
+fn a_way_in_that_is_closed_or_leads_to_another_cluster_is_named() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let door = {
+        let mut servers = cluster.servers();
+        let balancer = Server::Balancer(1);
+        cluster.block_on(servers.kill(balancer)).expect("it is gone");
+        format!("127.0.0.1:{}", servers.ports().client(balancer))
+    };
+    until_found(caller, &[], 8, &[("DOOR_CLOSED", &door)]);
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let second = dir.path().join("cluster");
+    fs::create_dir(&second).expect("a directory");
+    copy(&cluster.servers().layout().pki(), &second.join("pki"));
+    let other = Cluster::start(prepared(&second), None);
+    let theirs = {
+        let servers = other.servers();
+        format!("127.0.0.1:{}", servers.ports().client(Server::Balancer(1)))
+    };
+    let ours = Server::NODES
+        .map(|node| format!("127.0.0.1:{}", cluster.servers().ports().client(node)))
+        .join(",");
+    let both = caller.with("TRINE_HOST", format!("{ours},{theirs}"));
+    until_found(&both, &[], 8, &[("DOOR_TO_ANOTHER_CLUSTER", &theirs)]);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir(to).expect("a directory");
+    fs::set_permissions(to, fs::metadata(from).expect("it is there").permissions())
+        .expect("a mode");
+    for file in fs::read_dir(from).expect("a directory") {
+        let file = file.expect("a file");
+        let name = file.file_name();
+        // Its containers are its own.
+        let is_container = name.to_string_lossy().ends_with(".container.pem");
+        if file.file_type().expect("a kind").is_file() && !is_container {
+            fs::copy(file.path(), to.join(name)).expect("copied");
+        }
+    }
+}
+
+/// The vendor, or an operator, took one share away: two serve, and it is told.
+#[test]
+fn a_withdrawn_share_is_a_warning() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let license = cluster.license("shared-out", 1);
+    until_found(caller, &[], 0, &[]);
+    let withdraw = |node: &str| {
+        let words = ["license", "withdraw-share", &license.license, "--yes", "--node", node];
+        caller.json(&words);
+    };
+    withdraw("2");
+    let about = format!("shared-out ({})", license.license);
+    until_found(caller, &[], 7, &[("SHARE_MISSING", &about)]);
+    withdraw("3");
+    until_found(caller, &[], 8, &[("LICENSE_NOT_SERVING", &about)]);
+}
+
+/// One node on a small disk of its own: told before it is full, and when.
+#[test]
+fn a_disk_that_fills_is_told_of_before_it_is_full() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let servers = prepared(&dir.path().join("cluster"));
+    let data = servers.layout().home(Server::Node(2)).join("data");
+    let Some(_disk) = SmallDisk::mount(&data, "200M") else {
+        eprintln!("skipped: mounting a small disk needs root");
+        return;
+    };
+    let cluster = Cluster::start(servers, None);
+    let caller = cluster.caller();
+    until_found(caller, &["--disk-free", "64"], 0, &[]);
+    let ballast = |mebibytes: usize| {
+        fs::write(data.join("ballast"), vec![0; mebibytes << 20]).expect("room for it");
+    };
+    ballast(150);
+    until_found(caller, &["--disk-free", "64"], 7, &[("DISK_FILLING", "node-2")]);
+    ballast(188);
+    until_found(caller, &["--disk-free", "64"], 8, &[("DISK_FULL", "node-2")]);
+    fs::remove_file(data.join("ballast")).expect("it is there");
+    until_found(caller, &["--disk-free", "64"], 0, &[]);
 }
 
 /// Before there is a cluster: both say so at once, and how to make one.

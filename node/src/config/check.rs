@@ -35,6 +35,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, not only the first thing.
     pub fn check(&self, now: WallTime) -> Result<Checked, Vec<ConfigError>> {
+        self.check_at(Some(now))
+    }
+
+    /// The same, whatever the date is: for who knows only this machine's clock,
+    /// which may be wrong.
+    ///
+    /// # Errors
+    /// Everything else that is wrong.
+    pub fn check_undated(&self) -> Result<Checked, Vec<ConfigError>> {
+        self.check_at(None)
+    }
+
+    fn check_at(&self, now: Option<WallTime>) -> Result<Checked, Vec<ConfigError>> {
         let mut wrong = Vec::new();
         wrong.extend(self.data_folder().err());
         let pairs = self.check_certificates(now).map_err(|more| wrong.extend(more)).ok();
@@ -51,14 +64,14 @@ impl Config {
         }
     }
 
-    /// Reads the certificates alone and checks them at wall time `now`: the
-    /// client listener's and the peer listener's.
+    /// Reads the certificates alone and checks them at wall time `now`, or at
+    /// a time when they were in date: the client listener's and the peer listener's.
     ///
     /// # Errors
     /// Everything that is wrong, not only the first thing.
     pub fn check_certificates(
         &self,
-        now: WallTime,
+        now: Option<WallTime>,
     ) -> Result<(Credentials, Credentials), Vec<ConfigError>> {
         let mut wrong = Vec::new();
         let client = keep(&mut wrong, self.credentials("tls", &self.tls.client, now));
@@ -84,12 +97,13 @@ impl Config {
         Ok(Some(contents))
     }
 
-    /// One pair of the `[tls]` tables, with the CA; they are this node's and in date.
+    /// One pair of the `[tls]` tables, with the CA; they are this node's and in
+    /// date, or were at some time if there is no `now`.
     fn credentials(
         &self,
         table: &str,
         pair: &Pair,
-        now: WallTime,
+        now: Option<WallTime>,
     ) -> Result<Credentials, ConfigError> {
         let cert_key = format!("{table}.cert");
         let ca = self.read("tls.ca", &self.tls.ca)?;
@@ -106,7 +120,8 @@ impl Config {
             Pem::new(&names[2], &key),
         )
         .map_err(because)?;
-        credentials.check(unix(now)).map_err(because)?;
+        let at = now.map_or_else(|| credentials.first_moment(), |now| Ok(unix(now)));
+        at.and_then(|at| credentials.check(at)).map_err(because)?;
         if credentials.identity().node_id() != Some(self.id.0) {
             let rule = format!(
                 "the certificate is {}'s, and this is node {} (key `id`); name this node's \

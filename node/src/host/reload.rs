@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pki::{Credentials, Shown};
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 use crate::certificates::{Certificates, unix};
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub(super) struct Reload {
     pub(super) peer: Shown,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    /// Told when the files are to be judged at once.
+    pub(super) wished: Arc<Notify>,
 }
 
 /// Decides when changed files are to be judged: once, when they have settled.
@@ -58,9 +61,17 @@ impl Reload {
         let reload = Arc::new(self);
         let mut settling = Settling::new(reload.clone().off_the_runtime(Self::digest).await);
         loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            let is_wished = tokio::select! {
+                () = reload.wished.notified() => true,
+                () = tokio::time::sleep(LOOK_INTERVAL) => false,
+            };
             let files = reload.clone().off_the_runtime(Self::digest).await;
-            if settling.is_to_be_judged(files) {
+            if is_wished {
+                tracing::info!("the certificate files are read again, as asked for");
+                // Whoever asks says that they are in place.
+                settling = Settling::new(files);
+            }
+            if is_wished || settling.is_to_be_judged(files) {
                 reload.clone().off_the_runtime(Self::judge).await;
             }
         }
@@ -87,18 +98,20 @@ impl Reload {
 
     /// Takes the files if they hold, as a start would, and the cluster believes them.
     fn judge(&self) {
-        let now = self.clock.wall();
-        let (client, peer) = match self.config.check_certificates(now) {
+        let trust = &self.certificates.trust;
+        let now = unix(self.clock.wall());
+        let (client, peer) = match self.config.check_certificates(None) {
             Ok(pairs) => pairs,
             Err(wrong) => {
                 return self.refuse(wrong.iter().map(ToString::to_string).collect());
             }
         };
-        let believed = self.certificates.trust.cas();
+        let believed = trust.cas();
         let wrong: Vec<String> = [&client, &peer]
             .into_iter()
             .filter_map(|pair| {
-                let holds = pair.check_by(&believed, unix(now)).map_err(|error| error.to_string());
+                let holds = trust.in_date(now, |at| pair.check_by(&believed, at));
+                let holds = holds.map_err(|error| error.to_string());
                 holds.and_then(|()| self.not_revoked(pair)).err()
             })
             .collect();

@@ -38,36 +38,63 @@ pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
     findings
 }
 
-/// Clocks that no other bears out.
+/// Clocks that are wrong, and how that is known.
 fn disagreement(clocks: &[Clock], now: WallTime) -> Vec<Finding> {
+    // Where the date bears this machine's clock out, both are right: two nodes
+    // that agree with one another may share a bad time server.
+    let is_borne_out = clocks.iter().any(|clock| {
+        let floor = clock.floor.map(|floor| floor.abs_diff(now.0));
+        floor.is_some_and(|apart| apart <= WALL_AGREEMENT_MILLIS)
+    });
+    if is_borne_out {
+        let right = Clock { node: 0, shows: now.0, floor: None };
+        let wrong: Vec<Clock> =
+            clocks.iter().filter(|clock| !clock.agrees(right)).copied().collect();
+        let which = "this machine's and the cluster's date";
+        let named = |clock: &Clock| (*clock, clock.shows.saturating_sub(now.0), which);
+        return match wrong[..] {
+            [one] => vec![wrong_clock(Finding::warning, "CLOCK_WRONG", named(&one))],
+            // With the right one gone nobody would contradict them.
+            _ => {
+                let each = wrong.iter().map(named);
+                each.map(|clock| wrong_clock(Finding::error, "CLOCK_WRONG", clock)).collect()
+            }
+        };
+    }
     let alone = |clock: &&Clock| {
         let mut others = clocks.iter().filter(|other| other.node != clock.node);
         others.clone().next().is_some() && !others.any(|other| clock.agrees(*other))
     };
     let alone: Vec<Clock> = clocks.iter().filter(alone).copied().collect();
     let all = alone.len() == clocks.len();
-    let wrong = |clock: Clock| {
-        let (off, which) = match clocks.iter().find(|other| !all && other.node != clock.node) {
-            Some(right) => (clock.shows.saturating_sub(right.shows), "the other nodes'"),
-            // Nobody to go by but this machine.
-            None => (clock.shows.saturating_sub(now.0), "this machine's"),
-        };
-        let what = format!(
-            "its wall clock shows {}, {} {which}",
-            show_date(WallTime(clock.shows)),
-            apart(off)
-        );
-        let advice = format!(
-            "set the clock of {} right and run NTP there (timedatectl, chronyc tracking)",
-            name(clock.node)
-        );
-        if all {
-            Finding::error("CLOCKS_DISAGREE", name(clock.node), what, advice)
-        } else {
-            Finding::warning("CLOCK_WRONG", name(clock.node), what, advice)
+    let finding = |clock: Clock| match clocks.iter().find(|other| other.node != clock.node) {
+        Some(right) if !all => {
+            let off = clock.shows.saturating_sub(right.shows);
+            wrong_clock(Finding::warning, "CLOCK_WRONG", (clock, off, "the other nodes'"))
+        }
+        // Nobody to go by but this machine.
+        _ => {
+            let off = clock.shows.saturating_sub(now.0);
+            wrong_clock(Finding::error, "CLOCKS_DISAGREE", (clock, off, "this machine's"))
         }
     };
-    alone.into_iter().map(wrong).collect()
+    alone.into_iter().map(finding).collect()
+}
+
+type Make = fn(&'static str, String, String, String) -> Finding;
+
+/// Whose clock, how far it is off, and from what.
+fn wrong_clock(make: Make, code: &'static str, (clock, off, which): (Clock, i64, &str)) -> Finding {
+    let what = format!(
+        "its wall clock shows {}, {} {which}",
+        show_date(WallTime(clock.shows)),
+        apart(off)
+    );
+    let advice = format!(
+        "set the clock of {} right and run NTP there (timedatectl, chronyc tracking)",
+        name(clock.node)
+    );
+    make(code, name(clock.node), what, advice)
 }
 
 /// The date that licenses go by, where the clocks agree.

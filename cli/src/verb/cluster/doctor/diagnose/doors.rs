@@ -124,7 +124,7 @@ fn of_balancer(seen: &Observations, balancer: &Seen<BalancerStatus>) -> Vec<Find
             "BALANCER_OTHER_LEADER",
             &about,
             format!("it leads clients to {}, and {} leads", name(theirs), name(cluster.leader)),
-            "right after an election it follows within a second; if it stays, its health addresses are swapped",
+            "right after an election it follows within a second; if it stays, see that it reaches the health listener of the node that leads",
         ));
     }
     findings

@@ -222,9 +222,30 @@ fn clocks_of_which_no_two_agree_are_an_error_each() {
     let change = |seen: &mut Observations| {
         seen.checkup(2).wall_ms += 60 * MINUTE;
         seen.checkup(3).wall_ms -= 60 * MINUTE;
+        (1..=3).for_each(|id| seen.checkup(id).wall_floor_ms = None);
     };
     let all = ["node-1", "node-2", "node-3"].map(|node| error("CLOCKS_DISAGREE", node));
     assert_eq!(found(change), all);
+}
+
+/// A bad time server is believed by two: neither is right for that.
+#[test]
+fn two_wrong_clocks_that_agree_are_named_by_the_date_and_not_the_third() {
+    for off in [-10 * YEAR, -60 * MINUTE, 60 * MINUTE, 10 * YEAR] {
+        let change = |seen: &mut Observations| {
+            seen.checkup(1).wall_ms += off;
+            seen.checkup(2).wall_ms += off;
+        };
+        let expected = [error("CLOCK_WRONG", "node-1"), error("CLOCK_WRONG", "node-2")];
+        assert_eq!(found(change), expected, "{off}");
+        // This machine is the wrong one: the nodes and the date agree.
+        let mut seen = healthy();
+        for id in 1..=3 {
+            seen.checkup(id).wall_ms += off;
+            seen.checkup(id).wall_floor_ms = Some(NOW + off);
+        }
+        assert!(findings(&seen).iter().all(|f| f.code != "CLOCK_WRONG"), "{off}");
+    }
 }
 
 #[test]
