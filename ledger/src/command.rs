@@ -315,6 +315,8 @@ pub struct RevokeCertificate {
     pub fingerprint: [u8; 32],
     /// Whom it speaks for, shown to operators.
     pub subject: Subject,
+    /// When it began to hold.
+    pub from: WallTime,
     /// When it expires; the revocation is kept for longer than that.
     pub expires: WallTime,
     /// The operator.

@@ -181,6 +181,8 @@ pub(crate) struct Revoked {
     pub(crate) subject: Subject,
     pub(crate) expires: WallTime,
     pub(crate) by: Subject,
+    /// Cluster time before which it is not forgotten, whatever the date.
+    pub(crate) kept_until: ClusterTime,
 }
 
 impl State {

@@ -174,17 +174,24 @@ fn revoked_certificates_have_a_stated_number() {
         fingerprint[..8].copy_from_slice(&number.to_be_bytes());
         let subject = subject("app:cad");
         let by = support::subject("ops");
-        Command::RevokeCertificate(RevokeCertificate { fingerprint, subject, expires, by })
+        Command::RevokeCertificate(RevokeCertificate {
+            fingerprint,
+            subject,
+            from: expires,
+            expires,
+            by,
+        })
     };
     let past = WallTime(0);
     let first = vec![revoke(0, past)];
     assert_eq!(cluster.apply(0, first).last(), Some(&Outcome::Done));
     let more = (1..=REVOKED_CERTIFICATES_MAX).map(|number| revoke(number, ISSUED)).collect();
-    let answers = cluster.apply(0, more);
+    let later = 31 * 24 * 60 * 60 * 1_000;
+    let answers = cluster.apply(later, more);
     assert_eq!(answers.last(), Some(&Outcome::Done), "what expired long ago takes no room");
     let what = Bound::RevokedCertificates;
     let full = Refusal::LedgerFull { what, limit: REVOKED_CERTIFICATES_MAX };
-    let answers = cluster.apply(0, vec![revoke(0, ISSUED)]);
+    let answers = cluster.apply(later, vec![revoke(0, ISSUED)]);
     assert_eq!(answers.last(), Some(&Outcome::Refused(full)));
 }
 

@@ -6,7 +6,7 @@
 mod support;
 
 use ledger::Ledger;
-use ledger::command::Batch;
+use ledger::command::{Batch, Command, RevokeCertificate};
 use ledger::time::{ClusterTime, Stamp};
 use license::product::WallTime;
 use support::{FIRM, ISSUED, World, terms};
@@ -50,7 +50,7 @@ impl Stage {
         stage
     }
 
-    fn apply(&mut self, commands: Vec<ledger::command::Command>) {
+    fn apply(&mut self, commands: Vec<Command>) {
         self.index += 1;
         let stamp = Stamp { time: ClusterTime(self.time as u64), term: 1 };
         self.ledger.apply(self.index, 1, &Batch { stamp, commands });
@@ -238,6 +238,33 @@ fn a_new_cluster_waits_for_its_third_clock_too() {
     stage.clocks[2] = Some(0);
     stage.run(2 * MINUTE);
     assert_eq!(stage.ledger.wall(), Some(stage.date()));
+}
+
+/// By a date ten years on every certificate has expired; none has in fact.
+#[test]
+fn a_date_driven_ahead_forgets_no_revoked_certificate() {
+    let mut stage = Stage::new();
+    let revoke = |name: u8, days: i64| {
+        Command::RevokeCertificate(RevokeCertificate {
+            fingerprint: [name; 32],
+            subject: support::subject("op:eve"),
+            from: ISSUED,
+            expires: ISSUED.plus_millis(days * DAY),
+            by: support::subject("op:ana"),
+        })
+    };
+    stage.apply(vec![revoke(1, 365), revoke(2, 1)]);
+    stage.clocks = [Some(10 * YEAR), Some(10 * YEAR), None];
+    stage.run(SETTLING);
+    assert_eq!(stage.late(), -10 * YEAR, "the date was carried ahead");
+    stage.apply(vec![revoke(3, 365)]);
+    assert!(stage.ledger.is_revoked(&[1; 32]), "it holds for a year yet");
+    assert!(stage.ledger.is_revoked(&[2; 32]));
+    // What is over by cluster time too is forgotten.
+    stage.run(32 * DAY);
+    stage.apply(vec![revoke(4, 365)]);
+    assert!(stage.ledger.is_revoked(&[1; 32]));
+    assert!(!stage.ledger.is_revoked(&[2; 32]));
 }
 
 /// Its own clock is one clock: what a vendor dates wrongly is the vendor's alone.

@@ -91,6 +91,7 @@ fn batch() -> Batch {
         Command::RevokeCertificate(RevokeCertificate {
             fingerprint: [5; 32],
             subject: subject("op:ana"),
+            from: ISSUED,
             expires,
             by: ops(),
         }),

@@ -282,7 +282,7 @@ impl Teller {
                 let expires = ISSUED.plus_millis(millis(options["until"]) as i64);
                 let (fingerprint, subject) = (digest(name), subject(options["of"]));
                 let by = support::subject("ops");
-                let body = RevokeCertificate { fingerprint, subject, expires, by };
+                let body = RevokeCertificate { fingerprint, subject, from: ISSUED, expires, by };
                 self.apply(Command::RevokeCertificate(body))
             }
             "is-revoked" => {

@@ -22,13 +22,13 @@ pub(super) fn read(der: &[u8], by: Subject) -> Result<RevokeCertificate, String>
     let read = Summary::of(&CertificateDer::from(der)).map_err(|error| error.to_string())?;
     let identity = read.identity.map_err(|error| error.to_string())?;
     let subject = subject_of(&identity).map_err(|name| name.to_string())?;
-    let (fingerprint, expires) = (read.fingerprint.0, wall(read.expires));
-    Ok(RevokeCertificate { fingerprint, subject, expires, by })
+    let (from, expires) = (wall(read.from), wall(read.expires));
+    Ok(RevokeCertificate { fingerprint: read.fingerprint.0, subject, from, expires, by })
 }
 
 /// What operators see of it from now on.
 pub(super) fn seen(revoke: RevokeCertificate) -> RevokedView {
-    let RevokeCertificate { fingerprint, subject, expires, by } = revoke;
+    let RevokeCertificate { fingerprint, subject, expires, by, .. } = revoke;
     RevokedView { fingerprint, subject, expires, by }
 }
 
