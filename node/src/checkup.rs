@@ -44,7 +44,7 @@ pub(crate) async fn look(
 }
 
 /// How full the file system of a directory is; `None` when it does not say.
-fn disk(data: &Path) -> Option<v1::checkup::Disk> {
+pub(crate) fn disk(data: &Path) -> Option<v1::checkup::Disk> {
     let said = nix::sys::statvfs::statvfs(data).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(said.fragment_size());
     Some(v1::checkup::Disk {

@@ -9,6 +9,7 @@
 //!
 //! Nothing here is secret and nothing here changes anything.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use ledger::Ledger;
 use ledger::command::ShareState;
-use ledger::view::Service as LicenseService;
+use ledger::view::{Comparison, Service as LicenseService};
+use license::product::NodeId;
 use serde::Serialize;
 
+use crate::checkup;
 use crate::config::Limits;
 use crate::serve::Bounds;
 use crate::service::Service;
@@ -39,6 +42,8 @@ const STREAMS_MAX: u32 = 8;
 struct Health {
     service: Service,
     metrics: Arc<Metrics>,
+    /// The data directory, to tell how full its disk is.
+    data: Option<PathBuf>,
 }
 
 /// The body of `/leader`; balancers read it.
@@ -66,13 +71,13 @@ struct Live {
 }
 
 /// The routes of the health listener.
-pub(crate) fn routes(service: Service, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn routes(service: Service, metrics: Arc<Metrics>, data: Option<PathBuf>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/leader", get(leader))
         .route("/metrics", get(figures))
-        .with_state(Health { service, metrics })
+        .with_state(Health { service, metrics, data })
 }
 
 /// The bounds of the health listener's connections.
@@ -98,7 +103,10 @@ async fn leader(State(health): State<Health>) -> Json<Leader> {
 
 async fn figures(State(health): State<Health>) -> Response {
     let status = health.service.node_status();
-    health.metrics.set(&health.service.peek(|ledger| reading(ledger, &status)));
+    let disk = health.data.as_deref().and_then(checkup::disk);
+    let disk = disk.map(|disk| (disk.bytes_free, disk.bytes_total));
+    let reading = health.service.peek(|ledger| Reading { disk, ..reading(ledger, &status) });
+    health.metrics.set(&reading);
     ([(CONTENT_TYPE, OPEN_METRICS)], health.metrics.text()).into_response()
 }
 
@@ -133,6 +141,8 @@ fn reading(ledger: &Ledger, status: &NodeStatus) -> Reading {
             serving: license.service == LicenseService::Serving,
         }
     });
+    let differing = ledger.comparisons(NodeId(status.id));
+    let differing = differing.iter().filter(|(_, how)| matches!(how, Comparison::Differs { .. }));
     Reading {
         counts: Counts {
             granted: counters.granted,
@@ -153,6 +163,8 @@ fn reading(ledger: &Ledger, status: &NodeStatus) -> Reading {
         last_log_index: status.last_log_index,
         applied_index: status.applied_index,
         snapshot_index: status.snapshot_index,
+        ledgers_differing: differing.count() as u64,
+        disk: None,
     }
 }
 

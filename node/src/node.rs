@@ -308,7 +308,7 @@ where
         Bounds { streams: 256, ..bounds },
         closing_peers.clone(),
     ));
-    let health_routes = health::routes(service.clone(), metrics.clone());
+    let health_routes = health::routes(service.clone(), metrics.clone(), setup.data.clone());
     let serving_health =
         spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");

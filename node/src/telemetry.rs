@@ -41,6 +41,9 @@
 //! | `trine_commit_duration_seconds` | histogram | | node | proposal to applied, on the leader |
 //! | `trine_clock_alarms_total` | counter | kind | node | clock jumps, disagreements, and a date that the clock does not bear out |
 //! | `trine_certificate_expiry_timestamp_seconds` | gauge | which | node | when this node's `client` or `peer` certificate, or the `ca`'s, expires (s since 1970) |
+//! | `trine_disk_free_bytes` | gauge | | node | what may still be written on the disk of the data directory |
+//! | `trine_disk_size_bytes` | gauge | | node | how large that disk is |
+//! | `trine_ledgers_differing` | gauge | | node | nodes whose ledger is not this one's at the same entry |
 //! | `trine_certificate_reloads_total` | counter | result | node | changed certificate files that were `taken` or `refused` |
 
 mod labels;
@@ -145,6 +148,9 @@ pub struct Metrics {
     last_log: Gauge,
     applied: Gauge,
     snapshot: Gauge,
+    ledgers_differing: Gauge,
+    disk_free: Gauge,
+    disk_size: Gauge,
     batch: Histogram,
     sync: Histogram,
     recent_syncs: Recent,
@@ -195,6 +201,13 @@ impl Metrics {
             last_log: named(&mut r, "raft_last_log_index", "Last entry in the log"),
             applied: named(&mut r, "raft_applied_index", "Last entry applied"),
             snapshot: named(&mut r, "raft_snapshot_index", "Last entry in the snapshot"),
+            ledgers_differing: named(
+                &mut r,
+                "ledgers_differing",
+                "Nodes whose ledger is not this one's at the same entry",
+            ),
+            disk_free: bytes(&mut r, "disk_free", "What the data directory's disk has room for"),
+            disk_size: bytes(&mut r, "disk_size", "How large that disk is"),
             batch: with(
                 &mut r,
                 "batch_commands",
@@ -336,6 +349,12 @@ where
     M: prometheus_client::registry::Metric + Clone,
 {
     registry.register(name, help, metric.clone());
+    metric
+}
+
+fn bytes(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let metric = Gauge::default();
+    registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
     metric
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Reading {
     pub(crate) last_log_index: u64,
     pub(crate) applied_index: u64,
     pub(crate) snapshot_index: u64,
+    pub(crate) ledgers_differing: u64,
+    /// Free and in all, in bytes; a simulated node has no disk.
+    pub(crate) disk: Option<(u64, u64)>,
 }
 
 /// What happened since the cluster was formed.
@@ -94,6 +97,11 @@ impl Metrics {
         self.last_log.set(figure(reading.last_log_index));
         self.applied.set(figure(reading.applied_index));
         self.snapshot.set(figure(reading.snapshot_index));
+        self.ledgers_differing.set(figure(reading.ledgers_differing));
+        if let Some((free, size)) = reading.disk {
+            self.disk_free.set(figure(free));
+            self.disk_size.set(figure(size));
+        }
     }
 }
 
