@@ -86,3 +86,63 @@ fn the_exit_codes_are_in_the_help() {
         assert!(after.contains(&format!("\n  {code}  ")), "{code} is not explained");
     }
 }
+
+/// What the tests of this crate type, all white space taken out.
+fn typed_in_tests() -> String {
+    fn read(dir: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(dir).expect("the tests are there").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                read(&path, all);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                all.push_str(&std::fs::read_to_string(&path).expect("text"));
+            }
+        }
+    }
+    let mut all = String::new();
+    read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut all);
+    all.retain(|character| !character.is_whitespace());
+    all
+}
+
+/// A verb that no test runs as users do works by luck, and so does a flag. The
+/// list is of those that are tried elsewhere, each with where.
+#[test]
+fn every_verb_and_flag_is_used_by_some_test() {
+    const ELSEWHERE: [(&str, &str); 8] = [
+        ("trine balancer guard", "balancer/tests: the balancer starts it"),
+        ("trine balancer guard --track-file", "balancer/tests: as above"),
+        ("trine demo --keep", "by hand: it leaves a directory behind"),
+        ("trine demo --engine", "CI runs the demo on both engines"),
+        ("trine up --engine", "the tests' own clusters are prepared on both engines"),
+        (
+            "trine cluster restore --epoch",
+            "ledger/tests/backup.rs and node/src/formation/restore.rs",
+        ),
+        ("trine acquire --not-after", "client/tests"),
+        ("trine usage --window", "cli/src/usage/summary.rs"),
+    ];
+    let typed = typed_in_tests();
+    let mut unused = Vec::new();
+    for (words, command) in every_command() {
+        let name = words.join(" ");
+        let quoted: Vec<String> = words[1..].iter().map(|word| format!("\"{word}\"")).collect();
+        if !command.has_subcommands() && !typed.contains(&quoted.join(",")) {
+            unused.push(name.clone());
+        }
+        for argument in command.get_arguments() {
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            let Some(flag) = long.clone().or(short.clone()) else { continue };
+            let is_typed = |flag: &String| {
+                ["\"", "="].iter().any(|end| typed.contains(&format!("{flag}{end}")))
+            };
+            if !long.iter().chain(&short).any(is_typed) {
+                unused.push(format!("{name} {flag}"));
+            }
+        }
+    }
+    let is_elsewhere = |name: &String| ELSEWHERE.iter().any(|(known, _)| known == name);
+    unused.retain(|name| !is_elsewhere(name));
+    assert!(unused.is_empty(), "no test types {unused:#?}");
+}

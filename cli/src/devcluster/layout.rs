@@ -1,7 +1,11 @@
 //! Where a development cluster keeps what: directories, ports, config files.
 
+use std::fs::{File, TryLockError};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -81,22 +85,50 @@ impl Ports {
         Self { nodes: [node(10), node(20), node(30)], balancers: [balancer(0), balancer(1)] }
     }
 
-    /// Ports that are free now, for clusters that nobody dials by hand.
+    /// Ports for a cluster that nobody dials by hand: this process's until it
+    /// ends, so that no other that asks in this way is given them meanwhile.
+    ///
+    /// They lie below those that the kernel gives to outgoing connections,
+    /// which could otherwise take one between two starts of a server.
     pub fn free() -> Result<Self, Failure> {
-        // Held together, so that no port is given twice.
-        let held = (0..13)
-            .map(|_| TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| {
-                Failure::failed(format!("cannot find free loopback ports: {error}"))
-            })?;
-        let mut ports =
-            held.iter().filter_map(|listener| listener.local_addr().ok()).map(|at| at.port());
+        static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+        const FIRST: u16 = 10_240;
+        const BLOCK: u16 = 16;
+        const BLOCKS: u16 = 1_300;
+        let wrong =
+            |error: io::Error| Failure::failed(format!("cannot reserve loopback ports: {error}"));
+        // A directory of this user's own.
+        let uid = std::fs::metadata("/proc/self").map_err(wrong)?.uid();
+        let locks = std::env::temp_dir().join(format!("trine-ports-{uid}"));
+        files::private_dir("directory", &locks)?;
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not all from the same end: servers that just ended leave ports behind.
+        let start = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap_or(0);
+        for block in (0..BLOCKS).map(|step| (start + step) % BLOCKS) {
+            let lock = File::create(locks.join(block.to_string())).map_err(wrong)?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => return Err(wrong(error)),
+            }
+            let ports = Self::in_block(FIRST + block * BLOCK);
+            // Of somebody who does not ask here.
+            if ports.taken().is_none() {
+                held.push(lock);
+                return Ok(ports);
+            }
+        }
+        Err(Failure::failed("no thirteen loopback ports are free from 10240 to 31039"))
+    }
+
+    /// Thirteen ports in a row.
+    fn in_block(base: u16) -> Self {
+        let mut ports = base..;
         let mut next = || ports.next().unwrap_or_default();
         let mut node = || NodePorts { client: next(), peer: next(), health: next() };
         let nodes = [node(), node(), node()];
         let mut balancer = || BalancerPorts { client: next(), health: next() };
-        Ok(Self { nodes, balancers: [balancer(), balancer()] })
+        Self { nodes, balancers: [balancer(), balancer()] }
     }
 
     /// The port of a server's health listener.
@@ -350,7 +382,8 @@ mod tests {
         let ports = all(&Ports::from_base(base));
         assert_eq!(ports.len(), 13);
         assert!(ports.iter().all(|port| (base..base + Ports::SPAN).contains(port)));
-        assert_eq!(all(&Ports::free().expect("free ports")).len(), 13);
+        let two = [Ports::free(), Ports::free()].map(|ports| all(&ports.expect("free ports")));
+        assert_eq!(two[0].union(&two[1]).count(), 26, "the first are kept");
         Ports::from_base(u16::MAX - Ports::SPAN);
     }
 }

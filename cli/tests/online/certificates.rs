@@ -175,6 +175,48 @@ fn a_revoked_operator_is_refused_on_a_connection_that_stands() {
     alive(true);
 }
 
+/// The one in a file that was found somewhere; and, after a renewal, those it
+/// replaced, while the new one goes on.
+#[test]
+fn one_certificate_is_revoked_and_others_of_that_name_go_on() {
+    let cluster = Cluster::alone();
+    let operator = cluster.caller();
+    cluster.license("shut-out", 9);
+    let dir = pki(&cluster);
+    let place = dir.to_str().expect("a path in UTF-8");
+    let found = tempfile::tempdir().expect("a directory");
+    let keep = |stem: &str| {
+        for ending in ["pem", "key"] {
+            let name = format!("{stem}.{ending}");
+            fs::copy(dir.join(&name), found.path().join(&name)).expect("copied");
+        }
+        fs::copy(dir.join("ca.pem"), found.path().join("ca.pem")).expect("copied");
+    };
+    let may = |place: &Path| {
+        let caller = with_certificate(&cluster, place, "application-robot");
+        caller.run(&["acquire", "shut-out", "--ttl", "1s"]).status.code() == Some(0)
+    };
+    operator.json(&["pki", "issue", "application", "robot", "--dir", place]);
+    keep("application-robot");
+    assert!(may(found.path()));
+    operator.refused(2, &["pki", "revoke", "application-robot", "--superseded", "--dir", place]);
+    operator.json(&["pki", "renew", "application-robot", "--dir", place]);
+    let revoked =
+        operator.json(&["pki", "revoke", "application-robot", "--superseded", "--dir", place]);
+    assert_eq!(revoked["revoked"].as_array().map(Vec::len), Some(1), "{revoked}");
+    assert!(may(&dir), "the new one was not meant");
+    assert!(!may(found.path()), "the old one was");
+
+    keep("application-robot");
+    operator.json(&["pki", "issue", "application", "robot", "--force", "--dir", place]);
+    let file = found.path().join("application-robot.pem");
+    let revoked = operator.json(&["pki", "revoke", file.to_str().expect("UTF-8")]);
+    assert_eq!(revoked["revoked"][0]["subject"], "app:robot");
+    assert!(may(&dir) && !may(found.path()));
+    let key = found.path().join("application-robot.key");
+    operator.refused(2, &["pki", "revoke", key.to_str().expect("UTF-8")]);
+}
+
 /// At every node, on connections that stand.
 #[test]
 fn a_revoked_token_works_nowhere() {

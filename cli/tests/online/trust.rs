@@ -80,6 +80,34 @@ fn a_second_vendor_is_trusted_and_its_root_rotated() {
     operator.refused(3, &["trust", "remove", &old]).says(&["trine trust list"]);
 }
 
+/// Which of two roots is the old one only the operator knows, when the vendor's
+/// name changed with it.
+#[test]
+fn a_vendors_old_root_of_another_name_is_named() {
+    let cluster = Cluster::alone();
+    let operator = cluster.caller();
+    let dir = tempfile::tempdir().expect("a directory");
+    let vendor = Caller::new(dir.path()).with("TRINE_VENDOR_PASSPHRASE", "another vendor");
+    for name in ["Beta", "Gamma"] {
+        vendor.json(&["vendor", "init", "--dir", name, "--name", name, "--firm", "6000011"]);
+    }
+    let root = |name: &str| dir.path().join(name).join("vendor.root");
+    let old = word(&operator.json(&["trust", "add", text(&root("Beta"))]), "fingerprint");
+    let gamma = root("Gamma");
+    let rotate = ["trust", "rotate", text(&gamma)];
+    // Nothing of that name is there to go.
+    assert_eq!(operator.json(&rotate)["state"], "done");
+    assert_eq!(trusted(operator, "vendor").len(), 3);
+    let named = [&rotate[..], &["--old", &old]].concat();
+    let ready = operator.json(&named);
+    assert_eq!(ready["state"], "ready", "{ready}");
+    assert_eq!(ready["old"][0]["fingerprint"], old);
+    assert_eq!(operator.json(&[&named[..], &["--finish"]].concat())["state"], "done");
+    let left = trusted(operator, "vendor");
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|vendor| vendor["fingerprint"] != old), "{left:?}");
+}
+
 /// Renews a seat again and again until told to stop; or the first error that an
 /// application would have seen.
 async fn hold(
