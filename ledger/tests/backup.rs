@@ -10,7 +10,7 @@ use ledger::backup::{Backup, Front, Header};
 use ledger::command::{
     Acquire, Batch, Command, LeaseId, Outcome, Refusal, Restore, RestoreFinish, RestoreRefusal,
 };
-use ledger::limits::{RESTORE_BYTES_MAX, RESTORE_PART_BYTES};
+use ledger::limits::{CA_BYTES_MAX, RESTORE_BYTES_MAX, RESTORE_PART_BYTES};
 use ledger::name::HolderName;
 use ledger::time::{ClusterTime, Stamp, Ttl};
 use ledger::view::Comparison;
@@ -176,6 +176,19 @@ fn a_restore_has_a_stated_size() {
         panic!("a part that is too long is taken")
     };
     assert!(refusal.to_string().contains("part 0"), "{refusal}");
+}
+
+#[test]
+fn a_restore_names_a_ca_of_a_stated_length() {
+    let (world, _) = large();
+    let begin = |length: usize| {
+        let mut plan = world.plan(&[7], 1_000, 0);
+        plan.ca = vec![7; length];
+        take(&mut Ledger::new(), 1, Restore::Begin(plan))
+    };
+    assert_eq!(begin(CA_BYTES_MAX), Outcome::Done);
+    let Outcome::Refused(refusal) = begin(CA_BYTES_MAX + 1) else { panic!("it is taken") };
+    assert!(refusal.to_string().contains("4097 bytes and the limit is 4096"), "{refusal}");
 }
 
 /// A backup that hides a wrong state behind right checksums restores nothing.

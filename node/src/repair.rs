@@ -44,7 +44,7 @@ pub(crate) struct Repairs {
     node: NodeId,
     shares: Shares,
     peers: Peers,
-    kept: Arc<Mutex<BTreeMap<Session, Kept>>>,
+    kept: Arc<Mutex<Drawer>>,
 }
 
 /// The second helper's contribution, until it is fetched.
@@ -52,6 +52,35 @@ struct Kept {
     whose: NodeId,
     contribution: Contribution,
     dropped_at: Instant,
+}
+
+/// Contributions that wait to be fetched, for a while and not too many.
+#[derive(Default)]
+struct Drawer(BTreeMap<Session, Kept>);
+
+impl Drawer {
+    fn put(
+        &mut self,
+        session: Session,
+        whose: NodeId,
+        contribution: Contribution,
+        now: Instant,
+    ) -> Result<(), Status> {
+        self.0.retain(|_, kept| kept.dropped_at > now);
+        if self.0.len() >= CONTRIBUTIONS_MAX {
+            return Err(Status::resource_exhausted("too many repairs under way"));
+        }
+        let dropped_at = now + CONTRIBUTION_LIFE;
+        self.0.insert(session, Kept { whose, contribution, dropped_at });
+        Ok(())
+    }
+
+    /// Taken out before anything else: it is given once.
+    fn take(&mut self, session: &Session, whose: NodeId, now: Instant) -> Option<Contribution> {
+        let kept = self.0.remove(session);
+        let kept = kept.filter(|kept| kept.whose == whose && kept.dropped_at > now)?;
+        Some(kept.contribution)
+    }
 }
 
 impl Repairs {
@@ -101,14 +130,7 @@ impl Repairs {
         let (ours, given) = self.halve(&need, partner)?;
         let contribution = contribute(ours, &half(&request.half)?).map_err(refuse)?;
 
-        let now = Instant::now();
-        let mut kept = self.kept();
-        kept.retain(|_, kept| kept.dropped_at > now);
-        if kept.len() >= CONTRIBUTIONS_MAX {
-            return Err(Status::resource_exhausted("too many repairs under way"));
-        }
-        let dropped_at = now + CONTRIBUTION_LIFE;
-        kept.insert(session, Kept { whose, contribution, dropped_at });
+        self.kept().put(session, whose, contribution, Instant::now())?;
         Ok(RepairHalfReply { half: given.to_bytes().to_vec() })
     }
 
@@ -119,12 +141,10 @@ impl Repairs {
         request: &RepairRestRequest,
     ) -> Result<RepairReply, Status> {
         let session = session(&request.session)?;
-        // Taken out before anything else: it is given once.
-        let kept = self.kept().remove(&session);
-        let kept = kept
-            .filter(|kept| kept.whose == NodeId(caller) && kept.dropped_at > Instant::now())
-            .ok_or_else(|| Status::not_found("no such repair, or it was dropped after 2 s"))?;
-        Ok(RepairReply { contribution: kept.contribution.to_bytes().to_vec() })
+        let kept = self.kept().take(&session, NodeId(caller), Instant::now());
+        let contribution =
+            kept.ok_or_else(|| Status::not_found("no such repair, or it was dropped after 2 s"))?;
+        Ok(RepairReply { contribution: contribution.to_bytes().to_vec() })
     }
 
     /// The order of an operator that this node may help to carry out.
@@ -187,7 +207,7 @@ impl Repairs {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<Session, Kept>> {
+    fn kept(&self) -> MutexGuard<'_, Drawer> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -233,4 +253,30 @@ fn unavailable(helper: NodeId) -> Status {
 
 fn refuse(error: impl std::fmt::Display) -> Status {
     Status::failed_precondition(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contribution() -> Contribution {
+        Contribution::from_bytes(&[7; 32]).expect("32 bytes")
+    }
+
+    #[tokio::test]
+    async fn contributions_wait_for_two_seconds_and_are_not_too_many() {
+        let (mut drawer, now) = (Drawer::default(), Instant::now());
+        let name = |number: usize| [number as u8; 16];
+        for number in 0..CONTRIBUTIONS_MAX {
+            assert!(drawer.put(name(number), NodeId(4), contribution(), now).is_ok(), "{number}");
+        }
+        let full = drawer.put(name(99), NodeId(4), contribution(), now);
+        assert!(full.is_err_and(|status| status.message().contains("too many")));
+        // Once, to its owner, in time.
+        assert!(drawer.take(&name(0), NodeId(4), now).is_some());
+        assert!(drawer.take(&name(0), NodeId(4), now).is_none());
+        assert!(drawer.take(&name(1), NodeId(3), now).is_none());
+        assert!(drawer.take(&name(2), NodeId(4), now + CONTRIBUTION_LIFE).is_none());
+        assert!(drawer.put(name(99), NodeId(4), contribution(), now + CONTRIBUTION_LIFE).is_ok());
+    }
 }

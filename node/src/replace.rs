@@ -18,7 +18,7 @@ use ledger::command::{
 use ledger::name::{Address, Subject};
 use license::product::NodeId;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::{ChangeMembers, ServerState};
+use openraft::{ChangeMembers, Instant as _, ServerState};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +27,9 @@ use crate::answer::NotAnswered;
 use crate::formation::{Formation, FormationError};
 use crate::raft::Endpoints;
 use crate::roster;
+
+/// A node whose last answer to the leader is older does not answer.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(3);
 
 /// How often a leader looks for a replacement that nobody goes on with.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -157,6 +160,11 @@ fn see_raft(formation: &Formation, sight: &mut Sight) {
     sight.membership_index = index(*membership.log_id());
     sight.committed_index = index(metrics.cluster_committed);
     sight.last_index = metrics.last_log_index.unwrap_or(0);
+    let answers = metrics.heartbeat.iter().flatten();
+    let answering = answers
+        .filter(|(_, last)| last.as_ref().is_some_and(|at| at.elapsed() <= ANSWER_AGE_MAX))
+        .map(|(node, _)| *node);
+    sight.answering = answering.collect();
     let matched = metrics.replication.iter().flatten();
     sight.matched = matched.map(|(node, log_id)| (*node, index(*log_id))).collect();
 }
@@ -189,6 +197,10 @@ async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progre
         Step::Wait { node, behind } => {
             under_way("catching-up", format!("node-{node} is {behind} entries behind"))
         }
+        Step::NeedNewcomer => under_way(
+            "catching-up",
+            format!("{new} does not answer; start it, or give it up with --undo"),
+        ),
         Step::Switch { voters } => {
             change(formation.raft.change_membership(voters, false)).await;
             under_way("switching", format!("the vote of {old} goes to {new}"))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trine_cli::devcluster::Server;
+use trine_cli::devcluster::layout::Layout;
 
 use super::caller::{Caller, PATIENCE, eventually};
 use super::cluster::{Cluster, word};
@@ -15,14 +16,14 @@ fn text(path: &Path) -> &str {
 
 /// Somebody who asks the nodes themselves: balancers lead to a leader, and a
 /// cluster that is to be restored has none.
-fn hosts(cluster: &Cluster) -> String {
+pub(crate) fn hosts(cluster: &Cluster) -> String {
     let servers = cluster.servers();
     let ports = Server::NODES.map(|node| servers.ports().client(node));
     ports.map(|port| format!("127.0.0.1:{port}")).join(",")
 }
 
-/// All three nodes lose everything; with `containers` each finds its own again.
-fn lose_everything(cluster: &Cluster, containers: bool) {
+/// All three nodes lose everything; those of `containers` find their own again.
+pub(crate) fn lose_everything(cluster: &Cluster, containers: &[u8]) {
     let mut servers = cluster.servers();
     let data = |node| servers.layout().home(node).join("data");
     let dirs: Vec<PathBuf> = Server::NODES.into_iter().map(data).collect();
@@ -30,10 +31,10 @@ fn lose_everything(cluster: &Cluster, containers: bool) {
         for node in Server::NODES {
             servers.kill(node).await.expect("a dead node");
         }
-        for dir in dirs {
+        for (dir, node) in dirs.into_iter().zip(1..) {
             let container = fs::read(dir.join("container")).expect("a container");
             fs::remove_dir_all(&dir).expect("a data directory");
-            if containers {
+            if containers.contains(&node) {
                 fs::create_dir(&dir).expect("an empty one");
                 fs::write(dir.join("container"), container).expect("the container");
             }
@@ -45,17 +46,19 @@ fn lose_everything(cluster: &Cluster, containers: bool) {
     });
 }
 
-/// The CA vouches for the containers that the nodes have made anew.
-fn enroll(cluster: &Cluster, dir: &Path) {
-    let user = cluster.caller();
-    let (pki, configs) = {
-        let servers = cluster.servers();
-        let layout = servers.layout();
-        (layout.pki(), Server::NODES.map(|node| layout.config(node)))
-    };
-    for (config, name) in configs.iter().zip(["1.enroll", "2.enroll", "3.enroll"]) {
-        let request = dir.join(name);
-        user.json(&["node", "enroll", "--config", text(config), "-o", text(&request)]);
+/// The CA vouches for the containers that these nodes have made anew.
+pub(crate) fn enroll(cluster: &Cluster, dir: &Path, nodes: &[u8]) {
+    let layout = cluster.servers().layout().clone();
+    enroll_nodes(cluster.caller(), &layout, dir, nodes);
+}
+
+/// The same of nodes that are no cluster yet.
+pub(crate) fn enroll_nodes(user: &Caller, layout: &Layout, dir: &Path, nodes: &[u8]) {
+    let pki = layout.pki();
+    for node in nodes {
+        let config = layout.config(Server::Node(*node));
+        let request = dir.join(format!("{node}.enroll"));
+        user.json(&["node", "enroll", "--config", text(&config), "-o", text(&request)]);
         user.json(&["pki", "enroll", "--dir", text(&pki), text(&request), "--force"]);
     }
 }
@@ -137,7 +140,7 @@ fn a_cluster_comes_back_from_its_backup() {
 
     // A seat that the backup does not know; then all is lost but the containers.
     let lost = user.json(&["acquire", "cad", "--ttl", "2s"]);
-    lose_everything(&cluster, true);
+    lose_everything(&cluster, &[1, 2, 3]);
     let begun = user.json(&words);
     assert_eq!(begun["licenses"], Value::from(vec![installed.license.clone()]), "{begun}");
     assert_eq!(begun["to_reissue"], Value::Array(Vec::new()));
@@ -163,14 +166,14 @@ fn a_cluster_comes_back_from_its_backup() {
     assert_eq!(quiet(&user), Some(0));
 
     // Nothing at all is left: the same cluster, whose license waits for the vendor.
-    lose_everything(&cluster, false);
+    lose_everything(&cluster, &[]);
     let refusal = user.refused(3, &words);
     refusal.says(&["enroll"]);
-    enroll(&cluster, dir.path());
+    enroll(&cluster, dir.path(), &[1, 2, 3]);
     let words = restore("0s");
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let again = user.json(&words);
-    assert!(again["epoch"].as_u64() > Some(epoch), "{again}");
+    assert!(again["epoch"].as_u64() > Some(epoch), "{again} after {begun}");
     assert_eq!(again["to_reissue"], Value::from(vec![installed.license]), "{again}");
     let refusal = user.refused(3, &["acquire", "cad"]);
     assert_eq!(refusal.reason, "SHARES_MISSING");

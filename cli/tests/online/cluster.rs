@@ -182,6 +182,23 @@ impl Cluster {
     }
 }
 
+/// The next issue of a license: requested, and issued by the cluster's vendor, by
+/// hand as a customer does it.
+pub(crate) fn issued_anew(cluster: &Cluster, product: &str, license: &str) -> PathBuf {
+    let (caller, dir) = (cluster.caller(), cluster.servers().layout().dir().to_owned());
+    let vendor = Caller::new(&dir.join("vendor")).with("TRINE_VENDOR_PASSPHRASE", "development");
+    let (request, package) = (dir.join("again.request"), dir.join("again.license"));
+    let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+    let requested = caller.json(&["license", "request", "-o", &text(&request), "--force"]);
+    let product_code = license.split(':').nth(1).expect("FIRM:PRODUCT:TMR");
+    let ca = word(&requested, "ca_fingerprint");
+    let (request, to) = (text(&request), text(&package));
+    let by_hand = ["vendor", "issue", "--dir", ".", "--request", &request, "--product", product];
+    let terms = ["--seats", "4", "--serial", "9", "--product-code", product_code];
+    vendor.json(&[&by_hand[..], &terms, &["--ca-fingerprint", &ca, "-o", &to]].concat());
+    package
+}
+
 /// The text under `key`.
 #[track_caller]
 pub(crate) fn word(value: &Value, key: &str) -> String {

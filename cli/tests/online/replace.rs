@@ -1,9 +1,6 @@
 //! A node that is lost, and a new one in its place.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,143 +12,20 @@ use trine_cli::online::Connection;
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, word};
+use super::newcomer::{Newcomer, hold};
 
-/// A fourth node beside a cluster of three.
-struct Newcomer {
-    id: u64,
-    home: PathBuf,
-    peer: String,
-    process: Option<Child>,
-}
-
-impl Newcomer {
-    /// Gives a new node a certificate and a configuration that names itself and
-    /// the nodes that stay, and starts it.
-    fn start(cluster: &Cluster, id: u64, instead_of: u8) -> Self {
-        let (dir, stay, engine) = {
-            let servers = cluster.servers();
-            let stay: Vec<u8> = (1..=3).filter(|node| *node != instead_of).collect();
-            (servers.layout().dir().to_owned(), stay, servers.engine().to_owned())
-        };
-        let caller = cluster.caller();
-        let own = id.to_string();
-        caller.json(&["pki", "issue", "node", &own, "--dir", "pki", "--san", "127.0.0.1"]);
-        let act = &caller.json(&["cluster", "status"])["cluster"]["activation_id"];
-        let [client, peer, health] = [(); 3].map(|()| free_port());
-        let mut members = member(id, client, peer);
-        for node in stay {
-            let config = fs::read_to_string(dir.join(format!("node-{node}/node.toml")));
-            let config: toml::Table =
-                config.expect("its configuration").parse().expect("a configuration");
-            let tables = config["members"].as_array().expect("members");
-            let found = tables.iter().find(|table| table["id"].as_integer() == Some(node.into()));
-            let port = |key: &str| {
-                let address = found.expect("itself")[key].as_str().expect("an address");
-                address.rsplit_once(':').expect("a port").1.parse::<u16>().expect("a port")
-            };
-            members += &member(node.into(), port("client"), port("peer"));
-        }
-        let home = dir.join(format!("node-{id}"));
-        fs::create_dir_all(&home).expect("its directory");
-        let config = format!(
-            "id = {id}\nact = {act}\ndata = \"data\"\n\n[listen]\nclient = \"127.0.0.1:{client}\"\n\
-             peer = \"127.0.0.1:{peer}\"\nhealth = \"127.0.0.1:{health}\"\n{members}\n\
-             [tls]\nca = \"../pki/ca.pem\"\ncert = \"../pki/node-{id}.pem\"\n\
-             key = \"../pki/node-{id}.key\"\n\
-             container = \"../pki/node-{id}.container.pem\"\n\n[storage]\nengine = \"{engine}\"\n\n\
-             [trust]\nvendor_roots = [\"../vendor/vendor.root\"]\n"
-        );
-        fs::write(home.join("node.toml"), config).expect("its configuration");
-        let config = home.join("node.toml");
-        let (config, request) = (config.to_str().expect("UTF-8"), format!("node-{id}.enroll"));
-        caller.json(&["node", "enroll", "--config", config, "-o", &request]);
-        caller.json(&["pki", "enroll", "--dir", "pki", &request]);
-        let mut node = Self { id, home, peer: format!("127.0.0.1:{peer}"), process: None };
-        node.run();
-        eventually("the new node is up", || node.log().contains("node is up").then_some(()));
-        node
-    }
-
-    fn run(&mut self) {
-        let log = File::create(self.home.join("node.log")).expect("its log");
-        let process = Command::new(env!("CARGO_BIN_EXE_trine"))
-            .args(["node", "--config"])
-            .arg(self.home.join("node.toml"))
-            .arg("--while-stdin-open")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the node starts");
-        self.process = Some(process);
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.home.join("node.log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Newcomer {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            // It may have ended, which is as good.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("node-{} said:\n{}", self.id, self.log());
-        }
-    }
-}
-
-fn member(id: u64, client: u16, peer: u16) -> String {
-    format!(
-        "\n[[members]]\nid = {id}\npeer = \"127.0.0.1:{peer}\"\nclient = \"127.0.0.1:{client}\"\n"
-    )
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
-
-/// Holds every seat and renews it, until told to stop; the first loss is an error.
-async fn hold(
-    connection: Connection,
-    seats: u32,
-    stop: Arc<AtomicBool>,
-    held: Arc<AtomicU32>,
-) -> Result<(), String> {
-    let mut kept = Vec::new();
-    for _ in 0..seats {
-        let seat = connection.client.acquire("press").ttl(Duration::from_secs(10)).send().await;
-        kept.push(seat.map_err(|error| format!("acquire: {error}"))?);
-    }
-    held.store(seats, Ordering::Relaxed);
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(lost) = kept.iter().find(|seat| !seat.standing().is_usable()) {
-            return Err(format!("a seat was lost: {:?}", lost.standing()));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for seat in kept {
-        seat.release().await.map_err(|error| format!("release: {error}"))?;
-    }
-    Ok(())
-}
-
-fn shares(caller: &Caller, license: &str) -> Vec<(u64, String)> {
+pub(crate) fn shares(caller: &Caller, license: &str) -> Vec<(u64, String)> {
     let shown = caller.json(&["license", "show", license])["licenses"][0].clone();
     let shares = shown["shares"].as_array().expect("three shares").iter();
     shares.map(|share| (share["node"].as_u64().expect("a node"), word(share, "state"))).collect()
 }
 
-fn until_live(caller: &Caller, license: &str, nodes: [u64; 3]) {
+pub(crate) fn until_live(caller: &Caller, license: &str, nodes: [u64; 3]) {
     let wanted: Vec<(u64, String)> = nodes.map(|node| (node, "live".to_owned())).into();
     eventually("three shares are live", || (shares(caller, license) == wanted).then_some(()));
 }
 
-fn members(status: &Value) -> Vec<u64> {
+pub(crate) fn members(status: &Value) -> Vec<u64> {
     let nodes = status["nodes"].as_array().expect("nodes").iter();
     nodes.filter_map(|node| node["id"].as_u64()).collect()
 }
@@ -168,7 +42,8 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let target = cluster.servers().target(Purpose::Application);
     let connection = cluster.block_on(Connection::to(target)).expect("a connection");
-    let holding = cluster.spawn(hold(connection, 3, stop.clone(), held.clone()));
+    let holding =
+        cluster.spawn(hold(connection, 3, Duration::from_secs(10), stop.clone(), held.clone()));
     eventually("the pool is full", || {
         (holding.is_finished() || held.load(Ordering::Relaxed) == 3).then_some(())
     });
@@ -270,7 +145,8 @@ fn a_replacement_is_given_up_and_another_made() {
     let refused = Newcomer::start(&cluster, 4, old);
     let first = ["cluster", "replace", &old_word, "4"];
     let mut cut_off = caller.start(&[&first[..], &["--at", &refused.peer]].concat());
-    cut_off.until_said("begun");
+    // The new node is sent the log already.
+    cut_off.until_said("joining");
     drop(cut_off);
     let undone = caller.json(&[&first[..], &["--undo"]].concat());
     assert_eq!(undone["stage"], "undone", "{undone}");

@@ -204,10 +204,12 @@ impl World {
         self.containers.entry(node).or_insert(fresh);
     }
 
-    /// The node's container is lost: it makes another.
+    /// The node's container is lost: it makes another. The lost one may still
+    /// be found: it is kept under 100 and the node.
     pub(crate) fn lose_container(&mut self, node: u64) {
         let mut rng = ChaCha20Rng::seed_from_u64(2_000 + node);
-        self.containers.insert(node, Container::create(ACT, &mut rng));
+        let lost = self.containers.insert(node, Container::create(ACT, &mut rng));
+        self.containers.extend(lost.map(|lost| (100 + node, lost)));
     }
 
     /// A replacement of `old` by `new`, whose container is made for it the
@@ -289,7 +291,7 @@ impl World {
         let containers =
             fresh.iter().chain(self.containers.values().skip(new)).map(Container::identity);
         containers
-            .zip(1..)
+            .zip(1..=3)
             .map(|(container, node)| Member { node: NodeId(node), container })
             .collect()
     }

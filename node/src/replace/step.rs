@@ -32,6 +32,8 @@ pub(super) struct Sight {
     /// The leader's last entry, and the last each other node holds.
     pub(super) last_index: u64,
     pub(super) matched: BTreeMap<u64, u64>,
+    /// Who answered the leader within three seconds.
+    pub(super) answering: BTreeSet<u64>,
 }
 
 /// The next step.
@@ -49,6 +51,8 @@ pub(super) enum Step {
     Teach,
     /// A node has not caught up: the new one, or one that stays.
     Wait { node: u64, behind: u64 },
+    /// The new node holds what it needs, and does not answer.
+    NeedNewcomer,
     /// Give the new node the old one's vote.
     Switch { voters: BTreeSet<u64> },
     /// The new voters stand in the log, and not yet on a quorum's disks.
@@ -100,6 +104,9 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     let behind = sight.last_index.saturating_sub(held(new));
     if !is_joint && (held(new) < sight.membership_index || behind > LAG_MAX) {
         return Step::Wait { node: new, behind: behind.max(1) };
+    }
+    if !is_joint && !sight.answering.contains(&new) {
+        return Step::NeedNewcomer;
     }
     // A node that stays must know of the new one, or it would refuse its call.
     if let Some(node) = survivors().find(|node| held(*node) < sight.membership_index) {
@@ -157,6 +164,7 @@ mod tests {
         sight.nodes.insert(4);
         sight.membership_index = 990;
         sight.matched.insert(4, held);
+        sight.answering = BTreeSet::from([2, 4]);
         sight
     }
 
@@ -174,6 +182,13 @@ mod tests {
         assert_eq!(forward(&switched, 3, 4), Step::Finish);
         let departed = [Some(Departure::ReplacedBy(NodeId(4))), None];
         assert_eq!(forward(&Sight { departed, ..switched }, 3, 4), Step::Done);
+    }
+
+    #[test]
+    fn a_new_node_votes_when_it_is_almost_there() {
+        let behind = |entries: u64| Sight { membership_index: 1, ..learning(1_000 - entries) };
+        assert_eq!(forward(&behind(65), 3, 4), Step::Wait { node: 4, behind: 65 });
+        assert_eq!(forward(&behind(64), 3, 4), Step::Switch { voters: SWITCHED.into() });
     }
 
     #[test]
@@ -215,6 +230,15 @@ mod tests {
         let mut behind = learning(1_000);
         behind.matched.insert(2, 989);
         assert_eq!(forward(&behind, 3, 4), Step::Wait { node: 2, behind: 11 });
+    }
+
+    /// It caught up and died: with a vote it would be the dead node's successor in that too.
+    #[test]
+    fn a_new_node_that_does_not_answer_gets_no_vote() {
+        let mut silent = learning(1_000);
+        silent.answering.remove(&4);
+        assert_eq!(forward(&silent, 3, 4), Step::NeedNewcomer);
+        assert_eq!(back(&silent, 3, 4), Step::Dismiss);
     }
 
     #[test]

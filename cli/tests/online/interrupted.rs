@@ -1,0 +1,140 @@
+//! A replacement that is cut off at every step, and goes on.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use trine_cli::context::Purpose;
+use trine_cli::devcluster::Server;
+use trine_cli::online::Connection;
+
+use super::caller::{Caller, eventually};
+use super::cluster::{Cluster, issued_anew};
+use super::newcomer::{Newcomer, hold};
+use super::replace::{members, shares, until_live};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+fn status(caller: &Caller) -> Option<Value> {
+    let output = caller.run(&["--json", "cluster", "status"]);
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// Kills the leader and starts it again: an outage, because one node is dead already.
+fn leader_dies_and_comes_back(cluster: &Cluster) {
+    let leader = Server::Node(cluster.leader());
+    let mut servers = cluster.servers();
+    cluster.block_on(async {
+        servers.kill(leader).await.expect("it is gone");
+        servers.start(leader).expect("it starts");
+    });
+}
+
+/// Node 3 is dead and the pool full. The command line is killed at every step,
+/// and with it the leader, the new node, and the leader again. From the vote on
+/// nobody asks any more. Then the lost share comes from the vendor, because the
+/// old disk is in others' hands; and the balancers learn where the new node is.
+#[test]
+fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
+    let cluster = Cluster::alone();
+    let license = cluster.license("press", 3).license;
+    let caller = cluster.caller();
+    let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let target = cluster.servers().target(Purpose::Application);
+    let connection = cluster.block_on(Connection::to(target)).expect("a connection");
+    // Longer than the outages of this story.
+    let ttl = Duration::from_secs(60);
+    let holding = cluster.spawn(hold(connection, 3, ttl, stop.clone(), held.clone()));
+    eventually("the pool is full", || (held.load(Ordering::Relaxed) == 3).then_some(()));
+    eventually("all are heard", || {
+        let status = status(caller)?;
+        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
+    });
+    {
+        let mut servers = cluster.servers();
+        cluster.block_on(servers.kill(Server::Node(3))).expect("it is gone");
+    }
+    cluster.leader();
+    let mut newcomer = Newcomer::start(&cluster, 4, 3);
+    let replace = ["cluster", "replace", "3", "4"];
+
+    let mut cut_off = caller.start(&[&replace[..], &["--at", &newcomer.peer]].concat());
+    cut_off.until_said("begun");
+    drop(cut_off);
+    leader_dies_and_comes_back(&cluster);
+
+    let mut cut_off = until_started(caller, &replace);
+    cut_off.until_said("joining");
+    drop(cut_off);
+    // A node that died on its way in gets no vote before it is back.
+    newcomer.kill();
+    let mut waiting = caller.start(&replace);
+    waiting.until_said("catching-up");
+    leader_dies_and_comes_back(&cluster);
+    newcomer.run();
+    waiting.until_said("switching");
+    drop(waiting);
+
+    // Nobody asks any more, and the leader that was asked dies too.
+    leader_dies_and_comes_back(&cluster);
+    eventually("it ends unasked", || {
+        status(caller).filter(|status| members(status) == [1, 2, 4]).map(drop)
+    });
+    assert!(!holding.is_finished(), "a seat was lost");
+    assert_eq!(caller.json(&replace)["stage"], "done");
+
+    // The share on the old disk is not to be made again by anybody.
+    caller.json(&["license", "withdraw-share", &license, "--node", "3", "--yes"]);
+    caller.refused(3, &["license", "repair", &license]).says(&["withdrawn", "license request"]);
+    assert!(shares(caller, &license).contains(&(4, "without a share".to_owned())));
+    let package = issued_anew(&cluster, "press", &license);
+    caller.json(&["license", "install", text(&package)]);
+    until_live(caller, &license, [1, 2, 4]);
+
+    balancers_learn(&cluster, &newcomer);
+    stop.store(true, Ordering::Relaxed);
+    cluster.block_on(holding).expect("the task ends").expect("no seat was lost");
+    caller.json(&["acquire", "press"]);
+}
+
+/// The command, once there is a leader to take its steps.
+fn until_started(caller: &Caller, words: &[&str]) -> super::caller::Running {
+    eventually("somebody leads", || {
+        status(caller).filter(|status| status["cluster"]["leader"].is_u64())
+    });
+    caller.start(words)
+}
+
+/// Runbook: the new node for the old one in both balancers, one after the other.
+fn balancers_learn(cluster: &Cluster, newcomer: &Newcomer) {
+    for balancer in Server::BALANCERS {
+        let mut servers = cluster.servers();
+        let config = servers.layout().config(balancer);
+        let written = fs::read_to_string(&config).expect("its configuration");
+        let old = Server::Node(3);
+        let (client, health) = (servers.ports().client(old), servers.ports().health(old));
+        let told = written
+            .replace("id = 3\n", "id = 4\n")
+            .replace(&format!("127.0.0.1:{client}"), &newcomer.client)
+            .replace(&format!("127.0.0.1:{health}"), &newcomer.health);
+        assert_ne!(told, written);
+        fs::write(&config, told).expect("its configuration");
+        let port = servers.ports().health(balancer);
+        cluster.block_on(async {
+            servers.stop(balancer).await.expect("it drains");
+            servers.start(balancer).expect("it starts");
+        });
+        drop(servers);
+        eventually("it sees the new node", || {
+            let answer = cluster.block_on(trine_cli::devcluster::health::get(port, "/status"))?;
+            let status: Value = serde_json::from_str(&answer.body).ok()?;
+            let nodes = status["nodes"].as_array()?;
+            nodes.iter().find(|node| node["id"] == 4 && !node["report"].is_null()).map(drop)
+        });
+    }
+}

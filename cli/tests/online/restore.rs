@@ -1,0 +1,147 @@
+//! Restores that are not as smooth: a container lost, a command line that died,
+//! an epoch chosen too low, and one backup restored twice.
+
+use std::fs;
+use std::path::Path;
+
+use ledger::backup::Backup;
+use serde_json::Value;
+use trine_cli::devcluster::Server;
+use trine_cli::online::Connection;
+use trine_cli::sealed::Key;
+use wire::v1::BeginRestoreRequest;
+
+use super::backup::{enroll, enroll_nodes, hosts, lose_everything};
+use super::caller::{Caller, PATIENCE, eventually};
+use super::cluster::{Cluster, issued_anew, prepared, shared, word};
+use super::replace::until_live;
+
+const PASSPHRASE: &str = "correct horse";
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// A restore by passphrase, of nodes that are named.
+fn restore<'a>(nodes: &'a str, backup: &'a Path, secret: &'a Path) -> Vec<&'a str> {
+    let words = ["--host", nodes, "cluster", "restore", text(backup)];
+    [&words[..], &["--passphrase-file", text(secret)]].concat()
+}
+
+/// The command line dies right after its first step.
+fn begin_and_die(cluster: &Cluster, backup: &Path, quiet_ms: u64) {
+    let key = Key::Passphrase(PASSPHRASE.to_owned().into());
+    let opened = key.open(backup, 1 << 24).expect("its passphrase");
+    let front = Backup::decode(opened).expect("a backup").header.encode();
+    let request = BeginRestoreRequest { front, quiet_ms, epoch: None };
+    let (target, node) = {
+        let servers = cluster.servers();
+        let target = servers.target(trine_cli::context::Purpose::Operator);
+        let port = servers.ports().client(Server::NODES[0]);
+        (target, trine_client::Endpoint::new("127.0.0.1", port))
+    };
+    cluster.block_on(async {
+        let connection = Connection::to(target).await.expect("a connection");
+        connection.operator().at(node).begin_restore(request).await.expect("it begins");
+    });
+}
+
+/// Two disks come back and the third is gone for good, with its container. The
+/// license serves with the two, and its third share is made again.
+#[test]
+fn a_cluster_comes_back_with_one_container_lost() {
+    let cluster = Cluster::alone();
+    let user = cluster.caller().clone();
+    let license = cluster.license("cad", 2).license;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, PASSPHRASE).expect("the passphrase");
+    let held = user.json(&["acquire", "cad", "--ttl", "10m"]);
+    user.json(&["cluster", "backup", text(&backup), "--passphrase-file", text(&secret)]);
+
+    lose_everything(&cluster, &[1, 2]);
+    let nodes = hosts(&cluster);
+    let words = restore(&nodes, &backup, &secret);
+    user.refused(3, &words).says(&["node-3", "enroll"]);
+    enroll(&cluster, dir.path(), &[3]);
+    let wrong = file("wrong.txt");
+    fs::write(&wrong, "wrong horse").expect("a passphrase");
+    assert_eq!(user.refused(3, &restore(&nodes, &backup, &wrong)).reason, "WRONG_KEY");
+    let quiet = [&words[..], &["--quiet", "5s"]].concat();
+    let low = user.refused(2, &[&quiet[..], &["--epoch", "7"]].concat());
+    low.says(&["epoch 7 is too low", "1048576"]);
+    user.refused(2, &[&words[..], &["--quiet", "25h"]].concat()).says(&["24h"]);
+
+    // Begun and cut off: nothing is formed, nothing else can be, and it goes on.
+    begin_and_die(&cluster, &backup, 5_000);
+    user.refused(3, &["--host", &nodes, "cluster", "init"]).says(&["being restored"]);
+    let restored = user.json(&quiet);
+    assert_eq!(restored["licenses"], Value::from(vec![license.clone()]), "{restored}");
+    assert_eq!(restored["with_two_shares"], Value::from(vec![license.clone()]), "{restored}");
+    assert_eq!(restored["to_reissue"], Value::Array(Vec::new()));
+    assert_eq!(restored["quiet_ms"].as_u64().map(|ms| ms > 0), Some(true), "{restored}");
+    user.refused(3, &quiet).says(&["it is formed"]);
+
+    let renew = ["renew", &word(&held, "lease"), "--token", &word(&held, "token")];
+    eventually("two shares serve", || user.run(&renew).status.success().then_some(()));
+    user.json(&["license", "repair", &license]);
+    until_live(&user, &license, [1, 2, 3]);
+    let waited = user.json(&["acquire", "cad", "--wait", "30s"]);
+    assert!(waited["token"].as_u64() > held["token"].as_u64(), "{waited}");
+    user.refused(3, &["acquire", "cad"]).says(&["taken"]);
+}
+
+/// Whoever has a backup has no second cluster: without its containers no license
+/// serves. And a license goes into the cluster that it was issued for alone.
+#[test]
+fn one_backup_and_one_license_make_one_cluster() {
+    let cluster = Cluster::alone();
+    let user = cluster.caller();
+    let license = cluster.license("cad", 2).license;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, PASSPHRASE).expect("the passphrase");
+    user.json(&["cluster", "backup", text(&backup), "--passphrase-file", text(&secret)]);
+    let package = issued_anew(&cluster, "cad", &license);
+
+    // Three other nodes, with a CA of their own.
+    let mut second = prepared(&dir.path().join("second"));
+    cluster.block_on(async {
+        for node in Server::NODES {
+            second.start(node).expect("a node");
+        }
+        second.until_healthy(&Server::NODES, "/livez", PATIENCE).await.expect("live nodes");
+    });
+    let context = second.save_context().expect("a context");
+    let thief = Caller::new(second.layout().dir()).with("TRINE_CONTEXT", context);
+    let ports = Server::NODES.map(|node| second.ports().client(node));
+    let nodes = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let at = |words: &[&'static str]| [&["--host", nodes.as_str()][..], words].concat();
+    enroll_nodes(&thief, second.layout(), dir.path(), &[1, 2, 3]);
+    let restored =
+        thief.json(&[&restore(&nodes, &backup, &secret)[..], &["--quiet", "0s"]].concat());
+    assert_eq!(restored["to_reissue"], Value::from(vec![license]), "{restored}");
+    let refusal = thief.refused(3, &at(&["acquire", "cad"]));
+    assert_eq!(refusal.reason, "SHARES_MISSING");
+    refusal.says(&["0 of 3 shares", "without a share"]);
+    // Nor does the vendor's package help: it is sealed to the first one's containers.
+    let install = [&at(&["license", "install"])[..], &[text(&package)]].concat();
+    let refusal = thief.refused(3, &install);
+    assert_eq!(refusal.reason, "PACKAGE_REFUSED");
+    refusal.says(&["sealed to container", "not in this cluster"]);
+
+    // Another customer of the same vendor.
+    let other = shared().caller();
+    let root = cluster.servers().layout().vendor().join("vendor.root");
+    let refusal = other.refused(3, &["license", "install", text(&package)]);
+    refusal.says(&["does not trust"]);
+    other.json(&["trust", "add", text(&root)]);
+    let refusal = other.refused(3, &["license", "install", text(&package)]);
+    assert_eq!(refusal.reason, "PACKAGE_REFUSED");
+    let here = word(&user.json(&["cluster", "status"])["cluster"], "id");
+    refusal.says(&["is for cluster", &here]);
+    user.json(&["license", "install", text(&package)]);
+    cluster.block_on(second.stop_all()).expect("they drain");
+}
