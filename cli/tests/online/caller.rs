@@ -22,12 +22,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Caller {
     dir: PathBuf,
     variables: Vec<(OsString, OsString)>,
+    /// What runs their commands, if anything does.
+    through: Vec<OsString>,
 }
 
 impl Caller {
     /// Somebody in `dir`, which is their home too.
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), variables: Vec::new() }
+        Self { dir: dir.to_owned(), variables: Vec::new(), through: Vec::new() }
+    }
+
+    /// The same with these words before every command.
+    pub(crate) fn through(&self, words: impl IntoIterator<Item = OsString>) -> Self {
+        Self { through: words.into_iter().collect(), ..self.clone() }
     }
 
     /// The same with a variable set.
@@ -43,8 +50,11 @@ impl Caller {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
+        let trine = env!("CARGO_BIN_EXE_trine");
+        let mut line = self.through.iter().map(OsString::as_os_str).chain([OsStr::new(trine)]);
+        let mut command = Command::new(line.next().expect("trine at least"));
         command
+            .args(line)
             .args(words)
             .current_dir(&self.dir)
             .env_clear()

@@ -19,6 +19,7 @@ mod identity;
 mod interrupted;
 mod licenses;
 mod newcomer;
+mod otherhost;
 mod outage;
 mod program;
 mod replace;
