@@ -61,6 +61,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Demo(verb::demo::Demo),
+    Drill(verb::drill::Drill),
     Up(verb::up::Up),
     Node(verb::node::Node),
     Balancer(verb::balancer::Balancer),

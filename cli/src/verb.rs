@@ -5,6 +5,7 @@ pub mod balancer;
 pub mod cluster;
 pub mod completions;
 pub mod demo;
+pub mod drill;
 pub mod license;
 pub mod node;
 pub mod pki;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli, console: Console, world: World) -> Result<Exit, Failure> {
     let call = Call { global: cli.global, console, world };
     match cli.verb {
         Verb::Demo(demo) => demo.run(&call),
+        Verb::Drill(drill) => drill.run(&call),
         Verb::Up(up) => up.run(&call),
         Verb::Node(node) => node.run(&call),
         Verb::Balancer(balancer) => balancer.run(&call),

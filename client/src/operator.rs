@@ -67,6 +67,18 @@ impl Operator {
         self.ask(|mut cluster| async move { cluster.upgrade(request).await }).await
     }
 
+    /// Has node `to` lead, or the follower that is furthest.
+    ///
+    /// # Errors
+    /// Not done, or not known.
+    pub async fn transfer_leader(
+        &self,
+        to: Option<u64>,
+    ) -> Result<v1::TransferLeaderReply, CallError> {
+        let request = v1::TransferLeaderRequest { to: to.unwrap_or_default() };
+        self.ask(|mut cluster| async move { cluster.transfer_leader(request).await }).await
+    }
+
     /// Who holds and who awaits seats of `product`, or of all products.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod expiry;
 pub mod formation;
 mod greeting;
 mod guarded;
+mod handover;
 pub mod health;
 mod heartbeat;
 pub mod host;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ledger::Event;
 use ledger::level::Level;
@@ -37,17 +36,14 @@ use crate::roster::{Roster, follow_membership};
 use crate::serve::{Bounds, closing, serve};
 use crate::service::Service;
 use crate::shares::Shares;
-use crate::status::RaftRole;
 use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
 use crate::{
-    api, cas, expiry, greeting, health, heartbeat, recall, revocation, signing, walls, watch,
+    api, cas, expiry, greeting, handover, health, heartbeat, recall, revocation, signing, walls,
+    watch,
 };
-
-/// How long a drain waits for another node to take the lead.
-const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What a node is: from its configuration, the same at every start.
 #[derive(Debug, Clone)]
@@ -330,7 +326,7 @@ where
     tracing::info!(node = %setup.id, "draining");
     service.start_draining();
     if ended.is_ok() {
-        hand_over(&raft, &service).await;
+        handover::hand_over(&raft, &service, None).await;
     } else {
         // Who may not go on neither votes nor leads nor acknowledges while its
         // callers are shown out.
@@ -418,33 +414,6 @@ async fn stop_raft(raft: &Raft) {
     raft.runtime_config().elect(false);
     if let Err(error) = raft.shutdown().await {
         tracing::debug!(%error, "raft ended before it was asked to");
-    }
-}
-
-/// If this node leads, lets the follower that is furthest lead instead.
-async fn hand_over(raft: &Raft, service: &Service) {
-    let status = service.node_status();
-    if status.role != RaftRole::Leader {
-        return;
-    }
-    let furthest = status.matched.iter().filter(|(node, _)| **node != status.id);
-    let Some((next, _)) = furthest.max_by_key(|(_, index)| **index) else { return };
-    tracing::info!(to = next, "handing leadership over");
-    if raft.trigger().transfer_leader(*next).await.is_err() {
-        return;
-    }
-    let mut metrics = raft.server_metrics();
-    let handed_over = async {
-        loop {
-            let led_by = metrics.borrow_watched().current_leader;
-            if led_by.is_some_and(|leader| leader != status.id) || metrics.changed().await.is_err()
-            {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(HANDOVER_WAIT_MAX, handed_over).await.is_err() {
-        tracing::info!("nobody took the lead in time; the others will elect one");
     }
 }
 

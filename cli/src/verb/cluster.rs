@@ -7,6 +7,7 @@ mod doctor;
 mod replace;
 mod restore;
 mod status;
+mod transfer_leader;
 mod upgrade;
 
 use std::time::Duration;
@@ -43,6 +44,7 @@ enum Action {
     Status(status::Status),
     ClockReset(clock_reset::ClockReset),
     Doctor(doctor::Doctor),
+    TransferLeader(transfer_leader::TransferLeader),
     Upgrade(upgrade::Upgrade),
     Replace(replace::Replace),
     Backup(backup::Backup),
@@ -86,6 +88,7 @@ impl Cluster {
                 Action::Restore(restore) => restore.run(call, target()?).await,
                 Action::ClockReset(reset) => reset.run(call, target()?).await,
                 Action::Doctor(doctor) => doctor.run(call, target()?).await,
+                Action::TransferLeader(transfer) => transfer.run(call).await,
                 Action::Upgrade(upgrade) => upgrade.run(call, target()?).await,
                 Action::Replace(replace) => {
                     replace.run(call, &Connection::to(target()?).await?).await

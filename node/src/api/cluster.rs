@@ -28,6 +28,7 @@ use super::{Answers, convert, error};
 use crate::certificates::Certificates;
 use crate::checkup;
 use crate::formation::Formation;
+use crate::handover;
 use crate::identity::{application, token_digest};
 use crate::replace::{Order, Replacer};
 use crate::service::Service;
@@ -221,6 +222,27 @@ impl cluster_server::Cluster for Cluster {
         let reply = self.command(Command::WithdrawShare(withdraw)).await?;
         tracing::info!(%by, %license, %node, "share withdrawn");
         Ok(Response::new(v1::WithdrawShareReply { envelope: envelope(&reply) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderReply>, Status> {
+        let by = self.operator(&request)?;
+        // Only who leads, with a quorum, can hand leadership over.
+        let members = |ledger: &Ledger| -> Vec<NodeId> {
+            ledger.members().into_iter().map(|member| member.node).collect()
+        };
+        let (_, members) = self.read(members).await?;
+        let to = match request.get_ref().to {
+            0 => None,
+            to if members.contains(&NodeId(to)) => Some(to),
+            to => return Err(self.invalid(format!("node-{to} is not a member of this cluster"))),
+        };
+        let from = self.service.node_status().id;
+        let leader = handover::hand_over(&self.formation.raft, &self.service, to).await;
+        tracing::info!(%by, from, leader, "leadership was to be handed over");
+        Ok(Response::new(v1::TransferLeaderReply { from, leader }))
     }
 
     async fn replace_node(

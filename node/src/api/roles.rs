@@ -42,6 +42,7 @@ pub const CALLS: &[Call] = &[
     call(CLUSTER, "InstallLicense", OPERATORS),
     call(CLUSTER, "ListLicenses", OPERATORS),
     call(CLUSTER, "WithdrawShare", OPERATORS),
+    call(CLUSTER, "TransferLeader", OPERATORS),
     call(CLUSTER, "ReplaceNode", OPERATORS),
     call(CLUSTER, "RepairLicense", OPERATORS),
     call(CLUSTER, "IssueToken", OPERATORS),
