@@ -126,7 +126,7 @@ impl Drill {
         }
         // Ctrl-C reaches the inner command too, which ends by itself.
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-        let mut drilling = std::pin::pin!(self.from_client_host(&lab, &script, &program));
+        let mut drilling = std::pin::pin!(self.on_client_host(&lab, &script, &program));
         let drilled = tokio::select! {
             drilled = &mut drilling => drilled,
             _ = &mut interrupt => drilling.await,
@@ -138,7 +138,7 @@ impl Drill {
     }
 
     /// This very command again, on the lab's client host.
-    async fn from_client_host(
+    async fn on_client_host(
         &self,
         lab: &Lab,
         script: &Script,
