@@ -117,10 +117,11 @@ impl Drill {
     /// Sees to it that a lab is up, and drills it from its client host.
     async fn with_lab(&self) -> Result<Exit, Failure> {
         let script = Script::unpack()?;
-        let lab = Lab::of(script.path().to_owned());
+        let lab = Lab::of(script.path());
         let was_up = lab.is_up().await;
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format!("cannot find this program's file: {error}")))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::failed(format!("cannot find this program's file: {error}"))
+        })?;
         if !was_up {
             lab.run_as(&["up"], &program).await?;
         }
@@ -144,7 +145,8 @@ impl Drill {
         script: &Script,
         program: &std::path::Path,
     ) -> Result<Exit, Failure> {
-        let failed = |error: std::io::Error| Failure::failed(format!("the lab's client host: {error}"));
+        let failed =
+            |error: std::io::Error| Failure::failed(format!("the lab's client host: {error}"));
         let mut command = lab.command(&["exec", "client"]);
         command.arg(program).args(std::env::args_os().skip(1));
         command.arg("--inside").arg(script.path());
@@ -289,8 +291,7 @@ fn progress(call: &Call, steps: usize) -> ProgressBar {
     if call.console.json() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    if let Ok(style) =
-        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}")
+    if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}")
     {
         bar.set_style(style);
     }

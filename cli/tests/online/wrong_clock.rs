@@ -2,7 +2,7 @@
 //!
 //! The binary has no switch for it: a C library that the tests compile shifts
 //! what the process is told of `CLOCK_REALTIME`, as a dead battery or a bad time
-//! server would. `wrongclock.c` is all of it.
+//! server would. `deploy/lab/wrongclock.c`, which the lab uses too, is all of it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ impl WrongClock {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let library = dir.path().join("wrongclock.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/online/wrongclock.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/lab/wrongclock.c");
         let mut compile = Command::new("cc");
         compile.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
         let output = compile.output().expect("a C compiler, as README asks for");

@@ -140,9 +140,8 @@ impl Round<'_> {
             let host = node.client_address.rsplit_once(':').map_or("", |(host, _)| host);
             match &self.drill.restart {
                 Some(template) => {
-                    let command = template
-                        .replace("{host}", host)
-                        .replace("{node}", &node.id.to_string());
+                    let command =
+                        template.replace("{host}", host).replace("{node}", &node.id.to_string());
                     self.consent(&format!("node-{} is restarted: {command}", node.id))?;
                     self.mark(format_args!("node-{} is restarted", node.id));
                     run(&command).await?;
@@ -181,8 +180,7 @@ impl Round<'_> {
         loop {
             let missing = match connection.operator().status().await {
                 Ok(status) => {
-                    let furthest =
-                        status.nodes.iter().filter_map(|node| node.applied_index).max();
+                    let furthest = status.nodes.iter().filter_map(|node| node.applied_index).max();
                     let behind = |node: &wire::v1::Node| {
                         furthest.unwrap_or(0).saturating_sub(node.applied_index.unwrap_or(0))
                     };

@@ -1,7 +1,6 @@
 //! The lab, `deploy/lab/lab`: how a drill breaks it, and what it sees of it.
 
 use std::fmt;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,8 +11,9 @@ use tokio::process::Command;
 use crate::devcluster::health;
 use crate::failure::Failure;
 
-/// The script, so that an installed `trine` has it too.
+/// The lab's files, so that an installed `trine` has them too.
 const SCRIPT: &str = include_str!("../../../../deploy/lab/lab");
+const WRONG_CLOCK: &str = include_str!("../../../../deploy/lab/wrongclock.c");
 
 /// The product its license is for, and the seats of it.
 pub(super) const PRODUCT: &str = "lab";
@@ -48,10 +48,10 @@ impl fmt::Display for Host {
     }
 }
 
-/// The script in a file of its own, for as long as this lives.
+/// The script in a directory of its own, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Script {
-    file: tempfile::TempPath,
+    dir: tempfile::TempDir,
 }
 
 impl Script {
@@ -60,17 +60,17 @@ impl Script {
         let failed = |error: std::io::Error| {
             Failure::failed(format!("cannot write the lab's script: {error}"))
         };
-        let mut file =
-            tempfile::Builder::new().prefix("trine-lab-").tempfile().map_err(failed)?;
-        file.write_all(SCRIPT.as_bytes()).map_err(failed)?;
-        let file = file.into_temp_path();
+        let dir = tempfile::Builder::new().prefix("trine-lab-").tempdir().map_err(failed)?;
+        let script = Self { dir };
+        std::fs::write(script.dir.path().join("wrongclock.c"), WRONG_CLOCK).map_err(failed)?;
+        std::fs::write(script.path(), SCRIPT).map_err(failed)?;
         let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(&file, mode).map_err(failed)?;
-        Ok(Self { file })
+        std::fs::set_permissions(script.path(), mode).map_err(failed)?;
+        Ok(script)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.file
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.path().join("lab")
     }
 }
 

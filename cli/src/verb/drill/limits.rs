@@ -120,9 +120,6 @@ mod tests {
             ..Outcome::default()
         };
         assert!(limit.broken_by(&of(1_000)).is_empty());
-        assert_eq!(
-            limit.broken_by(&of(1_001)),
-            ["gap of new grants 1001 ms at p99, 1000 allowed"]
-        );
+        assert_eq!(limit.broken_by(&of(1_001)), ["gap of new grants 1001 ms at p99, 1000 allowed"]);
     }
 }

@@ -205,7 +205,9 @@ impl<'a> Play<'a> {
 
     async fn move_clock(&mut self) -> Result<(), Failure> {
         let node = Host::NODES[self.round % Host::NODES.len()].to_string();
-        for (seconds, how) in [("3600", "an hour ahead"), ("-3600", "an hour behind"), ("0", "right")] {
+        for (seconds, how) in
+            [("3600", "an hour ahead"), ("-3600", "an hour behind"), ("0", "right")]
+        {
             self.mark(format_args!("{node}'s clock is {how}"));
             self.lab.run(&["clock", &node, seconds]).await?;
             tokio::time::sleep(FAULT).await;
@@ -237,8 +239,7 @@ impl<'a> Play<'a> {
 
     async fn follower(&self) -> Result<Host, Failure> {
         let leader = self.leader().await?;
-        let followers: Vec<Host> =
-            Host::NODES.into_iter().filter(|node| *node != leader).collect();
+        let followers: Vec<Host> = Host::NODES.into_iter().filter(|node| *node != leader).collect();
         Ok(followers[self.round % followers.len()])
     }
 
