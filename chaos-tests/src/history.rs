@@ -327,6 +327,12 @@ impl History {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).events.clone()
     }
 
+    /// What happened after the first `seen` events.
+    pub fn since(&self, seen: usize) -> Vec<Event> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.events.get(seen..).unwrap_or_default().to_vec()
+    }
+
     fn add<T>(&self, what: impl FnOnce(&mut Inner) -> (What, T)) -> T {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that the times are in the order of the events.

@@ -6,10 +6,12 @@
 pub mod crash;
 pub mod disk;
 pub mod history;
+pub mod laws;
 pub mod model;
 pub mod oracle;
 pub mod record;
 pub mod rig;
+pub mod sets;
 pub mod workload;
 pub mod world;
 

@@ -88,9 +88,15 @@ pub struct Figures {
 
 /// Checks a whole history of one pool of `seats` seats that was empty at its beginning.
 pub fn check(events: &[Event], seats: usize) -> Verdict {
+    check_after_jumps(events, seats, 0)
+}
+
+/// The same, of a run in which clocks jumped, each jump adding to cluster time
+/// what it may: so much in all, in milliseconds.
+pub fn check_after_jumps(events: &[Event], seats: usize, jumped_ms: u64) -> Verdict {
     let attempts = attempt::pair(events);
     let mut violations = Vec::new();
-    order::check(&attempts, &mut violations);
+    order::check(&attempts, jumped_ms, &mut violations);
     let grants = grants::check(&attempts, &mut violations);
     one_mind(&attempts, &mut violations);
 

@@ -1,27 +1,122 @@
 //! Applications that take, hold, renew and give back seats without pause.
 //!
-//! They want half as many seats again as there are, so that the pool is
-//! saturated, and hold some of them for long, so that a crash finds seats to
-//! lose (laws.md, How to check).
+//! They want more seats than there are, so that the pool is saturated, and
+//! hold some of them for long, so that a crash finds seats to lose (laws.md,
+//! How to check). What they do and how often are their [`Habits`].
 
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trine_client::{Client, Seat};
+use trine_client::clock::Clock;
+use trine_client::{Client, Seat, Standing};
 
 /// The product they want.
 pub const PRODUCT: &str = "crash";
 /// The longest that a seat stays taken after its holder vanished.
 pub const TTL_MAX: Duration = Duration::from_secs(6);
-const TTL_MIN: Duration = Duration::from_secs(2);
-/// Long holds span several crashes.
-const LONG_HOLD: Duration = Duration::from_secs(12);
-const SHORT_HOLD: Duration = Duration::from_millis(400);
-const WAIT_MAX: Duration = Duration::from_secs(5);
-const PAUSE_MAX: Duration = Duration::from_millis(150);
+
+/// What applications do, and how often, relative to the rest.
+#[derive(Debug, Clone)]
+pub struct Habits {
+    /// Take a seat if there is one, use it, give it back.
+    pub take: u32,
+    /// Join the queue and hold what they get.
+    pub queue: u32,
+    /// Join the queue and go away.
+    pub give_up: u32,
+    /// Ask again with the same request while they hold its seat.
+    pub ask_twice: u32,
+    /// Ask again with the same request when its seat is given back.
+    pub ask_late: u32,
+    /// Take a seat and never be heard of again.
+    pub vanish: u32,
+    /// TTLs they ask for.
+    pub ttl: Range<Duration>,
+    /// A long hold, at most. It should span several faults.
+    pub long_hold: Duration,
+    /// How many holds are long, 0 to 1.
+    pub long_holds: f64,
+    /// A short hold, at most.
+    pub short_hold: Duration,
+    /// How long they queue, at most.
+    pub wait_max: Duration,
+    /// From one thing to the next, at most.
+    pub pause_max: Duration,
+    /// Where it is noted that a seat is in use.
+    pub in_use: Option<Arc<InUse>>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            take: 4,
+            queue: 3,
+            give_up: 1,
+            ask_twice: 1,
+            ask_late: 0,
+            vanish: 1,
+            ttl: Duration::from_secs(2)..TTL_MAX,
+            long_hold: Duration::from_secs(12),
+            long_holds: 0.4,
+            short_hold: Duration::from_millis(400),
+            wait_max: Duration::from_secs(5),
+            pause_max: Duration::from_millis(150),
+            in_use: None,
+        }
+    }
+}
+
+/// The seats that applications on one machine use at a moment, each as its
+/// own client library tells it.
+pub struct InUse {
+    clock: Arc<dyn Clock>,
+    seats: Mutex<Vec<(u64, watch::Receiver<Standing>)>>,
+}
+
+impl std::fmt::Debug for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InUse(..)")
+    }
+}
+
+impl InUse {
+    /// Nothing is in use; times are told on this clock, the applications' own.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, seats: Mutex::default() }
+    }
+
+    /// The tokens of the seats that may be used now.
+    pub fn now(&self) -> Vec<u64> {
+        let now = self.clock.now();
+        let usable = |standing: &watch::Receiver<Standing>| match &*standing.borrow() {
+            Standing::Held { until } | Standing::AtRisk { until, .. } => now < *until,
+            Standing::Overdue { .. } | Standing::Lost(_) => false,
+        };
+        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.iter().filter(|(_, standing)| usable(standing)).map(|(token, _)| *token).collect()
+    }
+
+    /// Everybody has died.
+    pub fn clear(&self) {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn begin(&self, seat: &Seat) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.push((seat.token(), seat.watch()));
+    }
+
+    fn end(&self, token: u64) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.retain(|(used, _)| *used != token);
+    }
+}
 
 /// Running applications.
 pub struct Workload {
@@ -32,12 +127,23 @@ pub struct Workload {
 impl Workload {
     /// Starts `per_client` applications on each client.
     pub fn start(clients: &[Client], per_client: usize, random: &mut StdRng) -> Self {
+        Self::with_habits(clients, per_client, &Habits::default(), random)
+    }
+
+    /// The same, with other habits.
+    pub fn with_habits(
+        clients: &[Client],
+        per_client: usize,
+        habits: &Habits,
+        random: &mut StdRng,
+    ) -> Self {
         let stop = CancellationToken::new();
         let mut applications = JoinSet::new();
         for client in clients {
             for _ in 0..per_client {
                 let application = Application {
                     client: client.clone(),
+                    habits: habits.clone(),
                     random: StdRng::seed_from_u64(random.random()),
                     stop: stop.clone(),
                 };
@@ -59,8 +165,20 @@ impl Workload {
     }
 }
 
+/// One thing that an application does.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Take,
+    Queue,
+    GiveUp,
+    AskTwice,
+    AskLate,
+    Vanish,
+}
+
 struct Application {
     client: Client,
+    habits: Habits,
     random: StdRng,
     stop: CancellationToken,
 }
@@ -68,16 +186,38 @@ struct Application {
 impl Application {
     async fn run(mut self) {
         while !self.stop.is_cancelled() {
-            let pause = self.up_to(PAUSE_MAX);
+            let pause = self.up_to(self.habits.pause_max);
             tokio::time::sleep(pause).await;
-            match self.random.random_range(0..10) {
-                0..4 => self.take_and_hold().await,
-                4..7 => self.wait_in_line().await,
-                7 => self.give_up_waiting().await,
-                8 => self.ask_twice().await,
-                _ => self.vanish().await,
+            match self.next() {
+                Deed::Take => self.take_and_hold().await,
+                Deed::Queue => self.wait_in_line().await,
+                Deed::GiveUp => self.give_up_waiting().await,
+                Deed::AskTwice => self.ask_twice(false).await,
+                Deed::AskLate => self.ask_twice(true).await,
+                Deed::Vanish => self.vanish().await,
             }
         }
+    }
+
+    fn next(&mut self) -> Deed {
+        let Habits { take, queue, give_up, ask_twice, ask_late, vanish, .. } = self.habits;
+        let deeds = [
+            (Deed::Take, take),
+            (Deed::Queue, queue),
+            (Deed::GiveUp, give_up),
+            (Deed::AskTwice, ask_twice),
+            (Deed::AskLate, ask_late),
+            (Deed::Vanish, vanish),
+        ];
+        let all: u32 = deeds.iter().map(|(_, often)| often).sum();
+        let mut drawn = self.random.random_range(0..all.max(1));
+        for (deed, often) in deeds {
+            if drawn < often {
+                return deed;
+            }
+            drawn -= often;
+        }
+        Deed::Take
     }
 
     /// Takes a seat if there is one, uses it, gives it back.
@@ -90,7 +230,7 @@ impl Application {
 
     /// Joins the queue and holds what it gets.
     async fn wait_in_line(&mut self) {
-        let (ttl, wait) = (self.ttl(), self.up_to(WAIT_MAX));
+        let (ttl, wait) = (self.ttl(), self.up_to(self.habits.wait_max));
         if let Ok(seat) = self.client.acquire(PRODUCT).ttl(ttl).wait(wait).send().await {
             self.hold(seat).await;
         }
@@ -98,21 +238,26 @@ impl Application {
 
     /// Joins the queue and goes away, at a moment when it may just have been served.
     async fn give_up_waiting(&mut self) {
-        let (ttl, patience) = (self.ttl(), self.up_to(SHORT_HOLD));
-        let asked = self.client.acquire(PRODUCT).ttl(ttl).wait(WAIT_MAX).send();
+        let (ttl, patience) = (self.ttl(), self.up_to(self.habits.short_hold));
+        let asked = self.client.acquire(PRODUCT).ttl(ttl).wait(self.habits.wait_max).send();
         if let Ok(Ok(seat)) = tokio::time::timeout(patience, asked).await {
             self.hold(seat).await;
         }
     }
 
     /// Asks again with the same request, as one that lost its memory of the answer would.
-    async fn ask_twice(&mut self) {
+    async fn ask_twice(&mut self, late: bool) {
         let Ok(clock) = self.client.whoami().await else { return };
         let (ttl, lease) = (self.ttl(), self.client.mint());
         let not_after_ms = clock.cluster_time_ms + 30_000;
-        let ask =
-            || self.client.acquire(PRODUCT).ttl(ttl).id(lease).not_after_ms(not_after_ms).send();
+        let client = self.client.clone();
+        let ask = || client.acquire(PRODUCT).ttl(ttl).id(lease).not_after_ms(not_after_ms).send();
         let Ok(first) = ask().await else { return };
+        if late {
+            self.hold(first).await;
+            let _ = ask().await;
+            return;
+        }
         if let Ok(second) = ask().await {
             // Both are the same seat; one of them keeps it.
             let _ = second.detach();
@@ -129,13 +274,16 @@ impl Application {
     }
 
     async fn hold(&mut self, seat: Seat) {
-        let long = self.random.random_bool(0.4);
-        let time = self.up_to(if long { LONG_HOLD } else { SHORT_HOLD });
+        let long = self.random.random_bool(self.habits.long_holds);
+        let time = self.up_to(if long { self.habits.long_hold } else { self.habits.short_hold });
+        let (in_use, token) = (self.habits.in_use.clone(), seat.token());
+        in_use.iter().for_each(|in_use| in_use.begin(&seat));
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             _ = seat.must_stop() => {}
             () = self.stop.cancelled() => {}
         }
+        in_use.iter().for_each(|in_use| in_use.end(token));
         if self.random.random_bool(0.7) {
             // Failing that the library goes on in the background.
             let _ = seat.release().await;
@@ -143,7 +291,7 @@ impl Application {
     }
 
     fn ttl(&mut self) -> Duration {
-        self.random.random_range(TTL_MIN..TTL_MAX)
+        self.random.random_range(self.habits.ttl.clone())
     }
 
     fn up_to(&mut self, longest: Duration) -> Duration {

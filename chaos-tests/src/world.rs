@@ -19,17 +19,27 @@
 //! Nothing here is a switch in production code: a node is handed its disk,
 //! clock, entropy and listeners here as it is by `main`.
 
+mod clocks;
 mod enrolled;
+mod faults;
+mod floor;
+mod inspector;
 mod journal;
 mod machine;
 mod net;
 mod rehearsal;
 mod rollback;
+mod sometimes;
 mod sources;
+mod swarm;
 mod trace;
+mod traps;
 mod vendor;
+mod weather;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -44,16 +54,23 @@ use trine_client::{Client, Endpoint, Options};
 use wire::peer::peer_client::PeerClient;
 
 use crate::history::History;
+use crate::laws::s15_time_is_not_ahead::JUMP;
 use crate::oracle::{self, Figures};
+use clocks::HostClock;
+use floor::{FLOORS, Floor, floor_name};
+use inspector::Inspector;
 use journal::Journal;
 use machine::Machine;
 use net::Addresses;
 pub use rehearsal::{Syncs, rehearse};
 pub use rollback::LiveSnapshot;
-use sources::{Seed, SimClock};
+pub use sometimes::{Sometimes, Tally};
+use sources::{Now, Seed};
+pub use swarm::{Fault, Options as Weather};
 use trace::Trace;
 pub use vendor::PRODUCT;
 use vendor::Vendor;
+pub use weather::{Ended, brave};
 
 /// What a story ends with.
 pub type Ending = Result<(), Box<dyn std::error::Error>>;
@@ -66,6 +83,9 @@ const DESK: &str = "desk";
 
 /// When every world begins, in seconds since 1970.
 const EPOCH: u64 = 1_800_000_000;
+
+/// How long a message is on its way at most, in a story.
+const LATENCY_MAX: Duration = Duration::from_millis(4);
 
 /// The nodes of a cluster.
 pub const NODES: [u64; 3] = [1, 2, 3];
@@ -88,6 +108,19 @@ struct Inner {
     /// Seats of the one license that was installed, if it was a good one.
     sold: Cell<Option<u32>>,
     journal: Journal,
+    now: Now,
+    /// The clock of the desk, which is never wrong.
+    clock: HostClock,
+    floors: RefCell<Vec<Rc<Floor>>>,
+    /// Lines that are cut, from and to, and how many faults cut each.
+    cuts: RefCell<BTreeMap<(String, String), u32>>,
+    /// Whether two nodes were parted for ever.
+    halved: Cell<bool>,
+    latency_max: Duration,
+    /// Whether a node that stops over its disk is started again.
+    supervised: Cell<bool>,
+    /// Holds the laws against every step, where they are.
+    inspector: RefCell<Option<Inspector>>,
 }
 
 /// What only the world outside the simulation can do, between two steps.
@@ -96,6 +129,10 @@ enum Order {
     Restart(u64),
     Start(Rc<Machine>),
     Destroy(Rc<Machine>),
+    Open(Rc<Floor>, World),
+    Kill(Rc<Floor>),
+    Revive(Rc<Floor>),
+    Latency(String, String, Duration),
 }
 
 /// What a played story left to look at.
@@ -151,43 +188,22 @@ pub fn play_with(
     snapshots: Snapshots,
     story: impl AsyncFnOnce(World) -> Ending + 'static,
 ) -> Played {
-    let world = World::new(seed, snapshots);
+    let world = World::new(seed, snapshots, LATENCY_MAX, true);
     let _kept = world.inner.journal.keep();
     let _epitaph = Epitaph { seed, journal: world.inner.journal.clone() };
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH))
-        .simulation_duration(STORY_MAX)
-        .tick_duration(Duration::from_millis(1))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(4))
-        .tcp_capacity(65_536)
-        .build();
-    for machine in &world.inner.machines {
-        let started = machine.clone();
-        sim.host(machine.name(), move || {
-            let machine = started.clone();
-            async move { machine.run().await }
-        });
-    }
-    let told = world.clone();
-    sim.client(DESK, async move { story(told).await });
-    loop {
-        match sim.step() {
-            Ok(true) => break,
-            Ok(false) => world.obey(&mut sim),
-            Err(error) => panic!("the world ended after {:?}: {error}", sim.elapsed()),
-        }
+    if let Err(why) = world.run(story) {
+        panic!("{why}");
     }
     let verdict = world.inner.sold.get().map(|seats| world.judge(seats));
     Played { trace: world.inner.trace.clone(), figures: verdict.unwrap_or_default() }
 }
 
 impl World {
-    fn new(seed: u64, snapshots: Snapshots) -> Self {
+    fn new(seed: u64, snapshots: Snapshots, latency_max: Duration, traced: bool) -> Self {
         let seed = Seed::new(seed);
-        let addresses = Addresses::default();
-        let machines = NODES.map(|id| Rc::new(Machine::new(id, &seed, snapshots, &addresses)));
+        let (now, addresses) = (Now::default(), Addresses::default());
+        let machines =
+            NODES.map(|id| Rc::new(Machine::new(id, &seed, snapshots, &addresses, &now)));
         let vendor = Vendor::new(&seed);
         machines.iter().for_each(|machine| machine.trust(vendor.root()));
         let inner = Inner {
@@ -196,32 +212,133 @@ impl World {
             vendor: RefCell::new(vendor),
             clients: Cell::new(0),
             orders: RefCell::default(),
-            trace: Arc::new(Trace::default()),
+            trace: Arc::new(Trace::new(traced)),
             history: Arc::new(History::new(|| turmoil::sim_elapsed().unwrap_or_default())),
             sold: Cell::new(None),
             journal: Journal::default(),
+            clock: HostClock::new(now.clone(), Duration::ZERO, EPOCH),
+            now,
+            floors: RefCell::default(),
+            cuts: RefCell::default(),
+            halved: Cell::new(false),
+            latency_max,
+            supervised: Cell::new(false),
+            inspector: RefCell::default(),
             seed,
         };
         Self { inner: Rc::new(inner) }
     }
 
+    /// Plays `story` to its end; why it did not get there, if it did not.
+    fn run(&self, story: impl AsyncFnOnce(Self) -> Ending + 'static) -> Result<(), String> {
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(self.inner.seed.number())
+            .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH))
+            .simulation_duration(STORY_MAX)
+            .tick_duration(Duration::from_millis(1))
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(self.inner.latency_max)
+            .tcp_capacity(65_536)
+            .build();
+        for machine in &self.inner.machines {
+            let started = machine.clone();
+            sim.host(machine.name(), move || {
+                let machine = started.clone();
+                async move { machine.run().await }
+            });
+        }
+        let told = self.clone();
+        sim.client(DESK, async move { story(told).await });
+        loop {
+            // A panic of a node or of the story is one of its host's runtime.
+            let stepped = catch_unwind(AssertUnwindSafe(|| sim.step()));
+            let at = sim.elapsed();
+            self.inner.now.stepped(at);
+            let ended = stepped
+                .map_err(|panic| format!("a panic after {at:?}: {}", panicked(&*panic)))?
+                .map_err(|error| format!("the world ended after {at:?}: {error}"))?;
+            self.inspect(at)?;
+            if ended {
+                return Ok(());
+            }
+            if self.inner.supervised.get() {
+                self.supervise(&mut sim)?;
+            }
+            self.obey(&mut sim);
+        }
+    }
+
+    fn inspect(&self, at: Duration) -> Result<(), String> {
+        match &mut *self.inner.inspector.borrow_mut() {
+            Some(inspector) => inspector.look(&self.inner, at),
+            None => Ok(()),
+        }
+    }
+
     fn judge(&self, seats: u32) -> Figures {
-        let verdict = oracle::check(&self.inner.history.events(), seats as usize);
+        let verdict = self.verdict(seats);
         let broken: Vec<_> = verdict.violations.iter().map(ToString::to_string).collect();
         assert!(broken.is_empty(), "laws were broken:\n{}", broken.join("\n"));
         verdict.figures
     }
 
+    /// Whether this node was the last that was seen to lead.
+    fn led(&self, node: u64) -> bool {
+        let inspector = self.inner.inspector.borrow();
+        inspector.as_ref().is_some_and(|inspector| inspector.watcher.leader == Some(node))
+    }
+
+    /// Counts what must happen now and then.
+    fn saw(&self, what: impl IntoIterator<Item = Sometimes>) {
+        if let Some(inspector) = &mut *self.inner.inspector.borrow_mut() {
+            what.into_iter().for_each(|what| inspector.watcher.count(what));
+        }
+    }
+
+    fn verdict(&self, seats: u32) -> oracle::Verdict {
+        let jumped = JUMP * u32::try_from(self.jumps()).unwrap_or(u32::MAX);
+        let jumped_ms = u64::try_from(jumped.as_millis()).unwrap_or(u64::MAX);
+        oracle::check_after_jumps(&self.inner.history.events(), seats as usize, jumped_ms)
+    }
+
+    /// How often a node's boot clock jumped.
+    fn jumps(&self) -> u64 {
+        self.inner.machines.iter().map(|machine| machine.clock().jumps()).sum()
+    }
+
     fn obey(&self, sim: &mut turmoil::Sim<'_>) {
+        for machine in &self.inner.machines {
+            if let Some((subject, point, survives)) = machine.traps().sprung() {
+                self.note(format_args!("{} crashes at {subject:?} {point:?}", machine.name()));
+                self.saw(sometimes::of_trap(subject, point, survives));
+                sim.crash(machine.name());
+                machine.lose_power(survives);
+            }
+        }
         for order in self.inner.orders.take() {
             match order {
                 Order::Crash(node, survives) => {
                     let machine = self.machine(node);
+                    self.saw(sometimes::of_crash(machine.platter().unsynced(), survives));
                     sim.crash(machine.name());
                     machine.lose_power(survives);
                 }
-                Order::Restart(node) => sim.bounce(self.machine(node).name()),
                 Order::Destroy(machine) => sim.crash(machine.name()),
+                Order::Restart(node) => {
+                    self.machine(node).power_on();
+                    sim.bounce(self.machine(node).name());
+                }
+                Order::Open(floor, world) => {
+                    sim.host(floor.name.clone(), move || floor.clone().run(world.clone()));
+                }
+                Order::Kill(floor) => {
+                    sim.crash(floor.name.as_str());
+                    floor.died();
+                }
+                Order::Revive(floor) => sim.bounce(floor.name.as_str()),
+                Order::Latency(one, other, most) => {
+                    sim.set_link_max_message_latency(one, other, most);
+                }
                 Order::Start(machine) => {
                     sim.host(machine.name().to_owned(), move || {
                         let machine = machine.clone();
@@ -252,6 +369,84 @@ impl World {
     pub async fn restart(&self, node: u64) {
         self.note(format_args!("node-{node} starts"));
         self.order(Order::Restart(node)).await;
+    }
+
+    /// Crashes a node unless it is down already.
+    async fn crash_if_up(&self, node: u64, survives: Survives) {
+        if self.machine(node).is_up() {
+            self.crash(node, survives).await;
+        }
+    }
+
+    /// Starts a node unless it has power.
+    async fn restart_if_down(&self, node: u64) {
+        if !self.machine(node).is_up() {
+            self.restart(node).await;
+        }
+    }
+
+    /// The node that leads the highest term, as the nodes themselves see it.
+    fn leading(&self) -> Option<u64> {
+        let machines = self.inner.machines.iter();
+        let standings = machines.filter_map(|machine| {
+            let standing = machine.window().as_ref()?.standing();
+            Some((standing.leads, standing.term, machine.id()))
+        });
+        let leader = standings.filter(|(leads, ..)| *leads).max_by_key(|(_, term, _)| *term);
+        leader.map(|(_, _, node)| node)
+    }
+
+    fn floor(&self, number: u32) -> Rc<Floor> {
+        self.inner.floors.borrow()[number as usize - 1].clone()
+    }
+
+    /// Machine `number` full of clients loses its power.
+    async fn kill_floor(&self, number: u32) {
+        self.note(format_args!("{} crashes", floor_name(number)));
+        self.order(Order::Kill(self.floor(number))).await;
+    }
+
+    /// And starts again.
+    async fn revive_floor(&self, number: u32) {
+        if !self.floor(number).is_up() {
+            self.note(format_args!("{} starts", floor_name(number)));
+            self.order(Order::Revive(self.floor(number))).await;
+        }
+    }
+
+    /// From now on nothing that `from` sends reaches `to`.
+    fn cut(&self, from: &str, to: &str) {
+        *self.inner.cuts.borrow_mut().entry((from.to_owned(), to.to_owned())).or_default() += 1;
+        turmoil::partition_oneway(from, to);
+    }
+
+    /// Takes one [`cut`](Self::cut) back.
+    fn mend(&self, from: &str, to: &str) {
+        let mut cuts = self.inner.cuts.borrow_mut();
+        let line = (from.to_owned(), to.to_owned());
+        let Some(count) = cuts.get_mut(&line) else { return };
+        *count -= 1;
+        if *count == 0 {
+            cuts.remove(&line);
+            turmoil::repair_oneway(from, to);
+        }
+    }
+
+    /// Holds up what the two send one another.
+    fn stall(&self, one: &str, other: &str) {
+        turmoil::hold(one, other);
+    }
+
+    /// Lets it all arrive.
+    fn unstall(&self, one: &str, other: &str) {
+        turmoil::release(one, other);
+        for (from, to) in self.inner.cuts.borrow().keys() {
+            turmoil::partition_oneway(from.as_str(), to.as_str());
+        }
+    }
+
+    async fn set_latency(&self, one: &str, other: &str, most: Duration) {
+        self.order(Order::Latency(one.to_owned(), other.to_owned(), most)).await;
     }
 
     /// A copy of what a node's disk would keep now.
@@ -338,6 +533,17 @@ impl World {
 
     /// A client that sees only some nodes and gives up after `patience`.
     pub fn client_at(&self, role: Role, name: &str, nodes: &[u64], patience: Duration) -> Client {
+        self.client_on(&self.inner.clock, role, name, nodes, patience)
+    }
+
+    fn client_on(
+        &self,
+        clock: &HostClock,
+        role: Role,
+        name: &str,
+        nodes: &[u64],
+        patience: Duration,
+    ) -> Client {
         let number = self.inner.clients.replace(self.inner.clients.get() + 1);
         let identity = Identity::new(role, name).expect("a valid name");
         let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
@@ -345,7 +551,7 @@ impl World {
             endpoints,
             Arc::new(net::Caller::new(identity, self.inner.addresses.clone())),
         )
-        .clock(Arc::new(SimClock))
+        .clock(Arc::new(clock.clone()))
         .random(Arc::new(self.inner.seed.random("client", number)))
         .observer(self.inner.trace.observer(name, &self.inner.history))
         .patience(patience)
@@ -505,6 +711,12 @@ impl SecondProcess {
     pub fn stopped(&self) -> Option<String> {
         self.machine.stopped()
     }
+}
+
+/// What a panic said.
+fn panicked(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
 fn endpoint(node: u64) -> Endpoint {

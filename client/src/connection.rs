@@ -218,6 +218,10 @@ impl Connections {
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE_EVERY)
             .keep_alive_timeout(KEEP_ALIVE_WITHIN)
+            // It would remember the calls it gave up by the system's clock, not
+            // by ours. A late answer to one is answered with a reset instead.
+            .max_concurrent_reset_streams(0)
+            .max_local_error_reset_streams(None)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(endpoint, &describe(&error)))?;

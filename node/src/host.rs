@@ -173,6 +173,7 @@ pub async fn run(
         health: PlainIncoming::new(bind("listen.health", listen.health).await?, health_slots),
         metrics,
         certificates,
+        onlooker: Box::new(drop),
     };
     let _reloading = AbortOnDropHandle::new(tokio::spawn(reload.run()));
     crate::raft::seeded(u64::from_le_bytes(seed), crate::node::run(setup, world, shutdown)).await?;

@@ -6,7 +6,7 @@
 //! its own.
 
 mod plain;
-mod proxy;
+pub mod proxy;
 mod slots;
 mod tls;
 

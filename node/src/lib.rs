@@ -46,3 +46,4 @@ pub mod telemetry;
 mod waiters;
 mod walls;
 mod watch;
+pub mod window;

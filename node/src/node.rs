@@ -40,6 +40,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
+use crate::window::Window;
 use crate::{
     api, cas, expiry, greeting, handover, health, heartbeat, recall, revocation, signing, walls,
     watch,
@@ -92,6 +93,8 @@ pub struct World<C, P, H> {
     pub metrics: Arc<Metrics>,
     /// What it shows and whom it believes.
     pub certificates: Certificates,
+    /// Is handed the node's [`Window`] when it is up. Production looks at nothing.
+    pub onlooker: Box<dyn FnOnce(Window) + Send>,
 }
 
 /// Why a node stopped, or did not start.
@@ -180,6 +183,7 @@ where
         health,
         metrics,
         certificates,
+        onlooker,
     } = world;
     let syncs = metrics.clone();
     let log = Log::open(disk.clone(), move |flush: Flush| syncs.observe_sync(flush.took))
@@ -308,6 +312,7 @@ where
     let serving_health =
         spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");
+    onlooker(Window::new(raft.clone(), view.clone()));
     background.spawn(within(greeting::run(acquaintances, links.clone(), clearance.clone())));
 
     let ended = tokio::select! {

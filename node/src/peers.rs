@@ -232,6 +232,11 @@ fn client(id: u64, address: String, dial: Arc<dyn Dial>, introduction: Introduct
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
+        // HTTP/2 would remember the calls it gave up by the system's clock,
+        // which is not the one that was handed in. A late answer to one is
+        // answered with a reset instead.
+        .http2_max_concurrent_reset_streams(0)
+        .http2_max_local_error_reset_streams(None)
         .connect_with_connector_lazy(connector);
     PeerClient::with_interceptor(channel, introduction)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -221,12 +221,15 @@ async fn stays_a_stranger(limit: Option<Duration>, admission: Admission, slot: &
 
 fn http(bounds: Bounds) -> auto::Builder<Executor> {
     let mut http = auto::Builder::new(Executor);
+    // No `Date`: it would be the system's clock, and a node's is handed in.
     http.http1()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .header_read_timeout(bounds.header)
         .max_buf_size(usize::try_from(bounds.header_bytes).unwrap_or(usize::MAX).max(8_192));
     http.http2()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(bounds.streams)
         .max_header_list_size(bounds.header_bytes)
         .keep_alive_interval(KEEP_ALIVE)

@@ -177,6 +177,7 @@ fn node() -> [mpsc::Sender<Connection<DuplexStream>>; 2] {
         health: Door(health),
         metrics: Arc::new(Metrics::new("memory")),
         certificates: Certificates::none(),
+        onlooker: Box::new(drop),
     };
     tokio::spawn(seeded(7, async {
         let ended = node::node::run(setup, world, std::future::pending()).await;

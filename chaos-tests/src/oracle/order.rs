@@ -12,10 +12,10 @@ const DRIFT: f64 = 0.005;
 /// leader samples its clock by the tick.
 const SLACK_MS: f64 = 100.0;
 
-pub(super) fn check(attempts: &[Attempt], violations: &mut Vec<Violation>) {
+pub(super) fn check(attempts: &[Attempt], jumped_ms: u64, violations: &mut Vec<Violation>) {
     real_time(attempts, violations);
     unique_places(attempts, violations);
-    cluster_time(attempts, violations);
+    cluster_time(attempts, jumped_ms, violations);
 }
 
 /// What was answered before a call was made was decided before it.
@@ -69,7 +69,7 @@ fn unique_places(attempts: &[Attempt], violations: &mut Vec<Violation>) {
 }
 
 /// S14: cluster time never goes back in log order. S15: nor ahead of true time.
-fn cluster_time(attempts: &[Attempt], violations: &mut Vec<Violation>) {
+fn cluster_time(attempts: &[Attempt], jumped_ms: u64, violations: &mut Vec<Violation>) {
     let mut placed: Vec<_> =
         attempts.iter().filter_map(|attempt| Some((attempt.place()?, attempt))).collect();
     placed.sort_by_key(|(place, _)| place.log_id);
@@ -93,7 +93,7 @@ fn cluster_time(attempts: &[Attempt], violations: &mut Vec<Violation>) {
     for (place, attempt) in placed {
         let stamp = place.stamp_ms as f64;
         let answered = (1.0 + DRIFT) * attempt.answered_us as f64 / 1e3;
-        if stamp - answered > slowest + SLACK_MS {
+        if stamp - answered > slowest + SLACK_MS + jumped_ms as f64 {
             violations.push(Violation::new(
                 "S15",
                 place.log_id,

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use license::container::Container;
@@ -15,13 +15,16 @@ use node::node::Setup;
 use node::raft::{Endpoints, seeded};
 use node::store::mem::{Platter, Survives};
 use node::telemetry::Metrics;
+use node::window::Window;
 use pki::Identity;
 use rand::Rng as _;
 
+use super::clocks::HostClock;
 use super::enrolled::{Chain, authority, certify};
 use super::net::{Addresses, CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
-use super::sources::{NodeClock, Secrets, Seed};
-use super::{Ending, NODES};
+use super::sources::{Now, Secrets, Seed};
+use super::traps::Traps;
+use super::{EPOCH, Ending, NODES};
 
 /// A machine with a disk, a container, and a node that starts and crashes on it.
 pub(super) struct Machine {
@@ -41,10 +44,26 @@ pub(super) struct Machine {
     /// The start that it goes on with, as that same process.
     goes_on: Option<u64>,
     addresses: Addresses,
+    clock: HostClock,
+    traps: Traps,
+    /// Of the process that runs.
+    window: Arc<Mutex<Option<Window>>>,
+    /// Whether it has power.
+    up: Cell<bool>,
+    /// Whether its disk is to blame if the node stops.
+    excused: Cell<bool>,
+    /// When it is started again after it stopped.
+    restart_at: Cell<Option<Duration>>,
 }
 
 impl Machine {
-    pub(super) fn new(id: u64, seed: &Seed, snapshots: Snapshots, addresses: &Addresses) -> Self {
+    pub(super) fn new(
+        id: u64,
+        seed: &Seed,
+        snapshots: Snapshots,
+        addresses: &Addresses,
+        now: &Now,
+    ) -> Self {
         let container = Container::create(ActId(7), &mut seed.stream("container", id));
         Self {
             id,
@@ -60,6 +79,13 @@ impl Machine {
             stopped: RefCell::default(),
             goes_on: None,
             addresses: addresses.clone(),
+            // Each was switched on at another moment.
+            clock: HostClock::new(now.clone(), Duration::from_secs(1_000 * id), EPOCH),
+            traps: Traps::default(),
+            window: Arc::default(),
+            up: Cell::new(true),
+            excused: Cell::new(false),
+            restart_at: Cell::new(None),
         }
     }
 
@@ -79,6 +105,12 @@ impl Machine {
             stopped: RefCell::default(),
             goes_on: None,
             addresses: self.addresses.clone(),
+            clock: self.clock.clone(),
+            traps: Traps::default(),
+            window: Arc::default(),
+            up: Cell::new(true),
+            excused: Cell::new(false),
+            restart_at: Cell::new(None),
         }
     }
 
@@ -117,7 +149,60 @@ impl Machine {
     }
 
     pub(super) fn lose_power(&self, survives: Survives) {
+        self.up.set(false);
+        self.window().take();
         self.platter.crash(survives);
+    }
+
+    pub(super) fn power_on(&self) {
+        self.up.set(true);
+    }
+
+    /// Whether it has power; the node on it may have stopped by itself.
+    pub(super) fn is_up(&self) -> bool {
+        self.up.get()
+    }
+
+    /// Why the node stopped by itself, told once.
+    pub(super) fn take_stopped(&self) -> Option<String> {
+        let why = self.stopped.take()?;
+        self.window().take();
+        Some(why)
+    }
+
+    /// From now on its disk is, or is not, to blame if the node stops.
+    pub(super) fn excuse(&self, excused: bool) {
+        self.excused.set(excused);
+    }
+
+    pub(super) fn is_excused(&self) -> bool {
+        self.excused.get()
+    }
+
+    pub(super) fn restart_at(&self) -> Option<Duration> {
+        self.restart_at.get()
+    }
+
+    pub(super) fn set_restart_at(&self, at: Option<Duration>) {
+        self.restart_at.set(at);
+    }
+
+    pub(super) fn clock(&self) -> &HostClock {
+        &self.clock
+    }
+
+    pub(super) fn traps(&self) -> &Traps {
+        &self.traps
+    }
+
+    /// How often a node was started here.
+    pub(super) fn starts(&self) -> u64 {
+        self.starts.get()
+    }
+
+    /// The window on the node that runs.
+    pub(super) fn window(&self) -> std::sync::MutexGuard<'_, Option<Window>> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node, from its start to its crash.
@@ -131,10 +216,10 @@ impl Machine {
         secrets.fill(&mut boot);
         let identity = Identity::node(self.id)?;
         let world = node::node::World {
-            clock: Arc::new(NodeClock { up: Duration::from_secs(1_000 * self.id) }),
+            clock: Arc::new(self.clock.clone()),
             entropy: secrets,
             boot,
-            disk: self.platter.open(),
+            disk: self.traps.guard(self.platter.open()),
             container: Container::decode(&self.container)?,
             enrolled: Arc::new(Chain(self.chain.clone())),
             dial: Arc::new(PeerDial(identity, self.addresses.clone())),
@@ -143,6 +228,12 @@ impl Machine {
             health: Listener::bind(HEALTH_PORT).await?,
             metrics: Arc::new(Metrics::new("memory")),
             certificates: Certificates::none(),
+            onlooker: {
+                let seen = self.window.clone();
+                Box::new(move |window| {
+                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(window);
+                })
+            },
         };
         let jitter = self.seed.stream("jitter", number).next_u64();
         let node = node::node::run(self.setup(), world, std::future::pending());

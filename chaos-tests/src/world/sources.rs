@@ -1,14 +1,12 @@
 //! Time and randomness of a simulated world, all from one seed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
-use license::product::WallTime;
-use node::clock::Clock;
 use node::entropy::Entropy;
 use rand::{Rng as _, SeedableRng as _};
-use trine_client::clock::Moment;
 use trine_client::random::Seeded;
 
 /// The seed of a world; every source of randomness in it derives from here.
@@ -18,6 +16,11 @@ pub(super) struct Seed(u64);
 impl Seed {
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// The seed itself.
+    pub(super) fn number(self) -> u64 {
+        self.0
     }
 
     /// The stream called `name`, number `number`.
@@ -52,28 +55,21 @@ impl Entropy for Secrets {
     }
 }
 
-/// The clock of one node: simulated time, begun at another moment on each.
-pub(super) struct NodeClock {
-    /// How long the machine was up when the world began.
-    pub(super) up: Duration,
-}
+/// True time. Within a host it is the host's, to the microsecond; between two
+/// steps it is when the last one ended.
+#[derive(Clone, Default)]
+pub(super) struct Now(Arc<AtomicU64>);
 
-impl Clock for NodeClock {
-    fn boot(&self) -> Duration {
-        self.up + turmoil::sim_elapsed().unwrap_or_default()
+impl Now {
+    /// Time since the world began.
+    pub(super) fn get(&self) -> Duration {
+        let stepped = || Duration::from_micros(self.0.load(Ordering::Relaxed));
+        turmoil::sim_elapsed().unwrap_or_else(stepped)
     }
 
-    fn wall(&self) -> WallTime {
-        let since_1970 = turmoil::since_epoch().unwrap_or_default();
-        WallTime(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
-    }
-}
-
-/// The clients' clock.
-pub(super) struct SimClock;
-
-impl trine_client::clock::Clock for SimClock {
-    fn now(&self) -> Moment {
-        Moment(turmoil::sim_elapsed().unwrap_or_default())
+    /// A step has ended.
+    pub(super) fn stepped(&self, elapsed: Duration) {
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Relaxed);
     }
 }

@@ -11,10 +11,17 @@ use crate::history::History;
 use crate::record::Recorder;
 
 /// A run's events, one a line, each with its simulated time.
-#[derive(Default)]
-pub(super) struct Trace(Mutex<Vec<String>>);
+pub(super) struct Trace {
+    lines: Mutex<Vec<String>>,
+    /// Whether calls and answers are in it; writing them out takes its time.
+    calls: bool,
+}
 
 impl Trace {
+    pub(super) fn new(calls: bool) -> Self {
+        Self { lines: Mutex::default(), calls }
+    }
+
     pub(super) fn note(&self, what: impl Display) {
         let at = turmoil::sim_elapsed().unwrap_or_default().as_micros();
         self.locked().push(format!("{at} {what}"));
@@ -36,7 +43,7 @@ impl Trace {
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -49,12 +56,16 @@ struct Client {
 impl Observer for Client {
     fn sent(&self, attempt: &Attempt) {
         let Attempt { number, endpoint, call, .. } = attempt;
-        self.trace.note(format_args!("{} asks #{number} {endpoint} {call:?}", self.name));
+        if self.trace.calls {
+            self.trace.note(format_args!("{} asks #{number} {endpoint} {call:?}", self.name));
+        }
         self.recorder.sent(attempt);
     }
 
     fn answered(&self, attempt: &Attempt, answer: Result<&Reply, &Failure>, now: Moment) {
-        self.trace.note(format_args!("{} hears #{} {answer:?}", self.name, attempt.number));
+        if self.trace.calls {
+            self.trace.note(format_args!("{} hears #{} {answer:?}", self.name, attempt.number));
+        }
         self.recorder.answered(attempt, answer, now);
     }
 }

@@ -17,7 +17,7 @@ const VARIABLE_BYTES_MAX: usize = 1_024;
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Forwarded {
+pub enum Forwarded {
     /// On behalf of this address.
     For(IpAddr),
     /// On the balancer's own behalf: a health check.
@@ -26,7 +26,7 @@ pub(super) enum Forwarded {
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyError {
+pub enum ProxyError {
     /// The stream ended or broke.
     #[error("the connection ended before its PROXY header did")]
     Ended(#[from] io::Error),
@@ -47,9 +47,10 @@ pub(super) enum ProxyError {
 }
 
 /// Reads one header, and not a byte more.
-pub(super) async fn read_header(
-    stream: &mut (impl AsyncRead + Unpin),
-) -> Result<Forwarded, ProxyError> {
+///
+/// # Errors
+/// [`ProxyError`]: whoever sent this is no balancer of ours.
+pub async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Forwarded, ProxyError> {
     let mut bytes = vec![0; FIXED_BYTES];
     stream.read_exact(&mut bytes).await?;
     if !bytes.starts_with(PROTOCOL_PREFIX) {

@@ -116,6 +116,22 @@ impl Platter {
         self.state().faults.capacity = bytes;
     }
 
+    /// Takes back what [`fail`](Self::fail) ordered and has not happened yet.
+    pub fn mend(&self) {
+        self.state().faults.operations.clear();
+    }
+
+    /// Whether a write failed for want of space since it was opened.
+    pub fn is_full(&self) -> bool {
+        let state = self.state();
+        state.failed.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+    }
+
+    /// How many bytes of keys and values it holds.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes()
+    }
+
     /// Lets every sync take this long.
     pub fn set_sync_time(&self, time: Duration) {
         self.state().faults.sync_time = time;
@@ -137,6 +153,16 @@ impl Platter {
                 value[bit / 8] ^= 1 << (bit % 8);
             }
         }
+    }
+
+    /// Whether a crash now would leave something under `key`.
+    pub fn is_durable(&self, key: &[u8]) -> bool {
+        self.state().durable.contains_key(key)
+    }
+
+    /// The first key in `range` that a crash now would leave.
+    pub fn first_durable(&self, range: Range<Key>) -> Option<Key> {
+        self.state().durable.range(range).next().map(|(key, _)| key.clone())
     }
 
     /// Every key that a crash now would leave, in order.

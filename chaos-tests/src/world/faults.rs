@@ -1,0 +1,232 @@
+//! What goes wrong, one thing after another and sometimes two at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chacha20::ChaCha20Rng;
+use node::store::Operation;
+use node::store::mem::Survives;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::sometimes::Sometimes;
+use super::swarm::{Fault, Options};
+use super::traps::{Point, Subject};
+use super::{FLOORS, NODES, World, floor_name};
+
+/// How long a node stays dead.
+const DEAD: std::ops::Range<u64> = 200..6_000;
+/// How long a line stays cut: from less than a heartbeat to more than a lease lives.
+const CUT: std::ops::Range<u64> = 50..9_000;
+/// Faults at once, at most.
+const AT_ONCE: usize = 2;
+
+/// How often each fault came.
+pub(super) type Counted = Rc<RefCell<BTreeMap<Fault, u64>>>;
+
+/// Lets things go wrong until `until`; what is still wrong then is for [`World::heal`].
+pub(super) async fn strike(world: &World, options: &Options, until: Duration, counted: Counted) {
+    let mut rng = world.inner.seed.stream("faults", 0);
+    let faults: Vec<Fault> = options.faults.iter().copied().collect();
+    let mut under_way = JoinSet::new();
+    loop {
+        let calm = rng.random_range(options.calm_max_ms / 4..=options.calm_max_ms);
+        sleep(Duration::from_millis(calm)).await;
+        if world.inner.now.get() >= until {
+            break;
+        }
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() >= AT_ONCE {
+            under_way.join_next().await;
+        }
+        let fault = *faults.choose(&mut rng).expect("some");
+        *counted.borrow_mut().entry(fault).or_default() += 1;
+        let (world, mut own) = (world.clone(), ChaCha20Rng::seed_from_u64(rng.next_u64()));
+        under_way.spawn_local(async move { happen(&world, fault, &mut own).await });
+    }
+    under_way.shutdown().await;
+}
+
+async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
+    let node = *NODES.choose(rng).expect("three");
+    let leader = world.leading().unwrap_or(node);
+    // Trouble finds the leader more often than its share.
+    let node = if rng.random_bool(0.4) { leader } else { node };
+    let others: Vec<u64> = NODES.into_iter().filter(|other| *other != node).collect();
+    let name = |node: u64| format!("node-{node}");
+    world.note(format_args!("{fault:?} at node-{node}"));
+    match fault {
+        Fault::Crash => fall(world, &[node], rng).await,
+        Fault::CrashLeader => fall(world, &[leader], rng).await,
+        Fault::CrashLoop => {
+            for _ in 0..rng.random_range(2..6) {
+                let survives = survives(rng);
+                world.crash_if_up(node, survives).await;
+                pause(rng, 50..800).await;
+                world.restart_if_down(node).await;
+                pause(rng, 50..1_500).await;
+            }
+        }
+        Fault::CrashTwo => fall(world, &others, rng).await,
+        Fault::CrashAll => fall(world, &NODES, rng).await,
+        Fault::CrashPoint => {
+            let subject = *Subject::ALL.choose(rng).expect("some");
+            let point = *Point::ALL.choose(rng).expect("some");
+            let traps = world.machine(node).traps();
+            traps.set(subject, point, survives(rng));
+            for _ in 0..50 {
+                pause(rng, 100..101).await;
+                if !world.machine(node).is_up() {
+                    break;
+                }
+            }
+            world.machine(node).traps().disarm();
+            pause(rng, DEAD).await;
+            world.restart_if_down(node).await;
+        }
+        Fault::Isolate => {
+            let lines = others
+                .iter()
+                .flat_map(|other| [(name(node), name(*other)), (name(*other), name(node))]);
+            cut(world, lines.collect(), rng).await;
+        }
+        Fault::OneWay => {
+            world.saw([Sometimes::OneWayCut]);
+            cut(world, vec![(name(node), name(others[0]))], rng).await;
+        }
+        Fault::Ring => {
+            let lines = [(1, 2), (2, 3), (3, 1)].map(|(from, to)| (name(from), name(to)));
+            cut(world, lines.to_vec(), rng).await;
+        }
+        Fault::HalfForEver => {
+            // Once is enough, and twice would be no quorum for ever.
+            if !world.inner.halved.replace(true) {
+                world.cut(&name(node), &name(others[0]));
+                world.cut(&name(others[0]), &name(node));
+            }
+        }
+        Fault::ClientsCut | Fault::AnswersLost => {
+            let floor = floor_name(rng.random_range(1..=FLOORS));
+            let mut lines = vec![(name(node), floor.clone())];
+            if fault == Fault::ClientsCut {
+                lines.push((floor, name(node)));
+            }
+            cut(world, lines, rng).await;
+        }
+        Fault::Delay => {
+            let slow = Duration::from_millis(rng.random_range(20..1_500));
+            for other in &others {
+                world.set_latency(&name(node), &name(*other), slow).await;
+            }
+            pause(rng, CUT).await;
+            for other in &others {
+                world.set_latency(&name(node), &name(*other), world.inner.latency_max).await;
+            }
+        }
+        Fault::Stall => {
+            others.iter().for_each(|other| world.stall(&name(node), &name(*other)));
+            pause(rng, CUT).await;
+            others.iter().for_each(|other| world.unstall(&name(node), &name(*other)));
+        }
+        Fault::ClientsDie => {
+            let floor = rng.random_range(1..=FLOORS);
+            world.kill_floor(floor).await;
+            pause(rng, DEAD).await;
+            world.revive_floor(floor).await;
+        }
+        Fault::BootJump => {
+            let by = jump(rng);
+            world.note(format_args!("node-{node}'s boot clock jumps by {by} ms"));
+            world.machine(node).clock().jump_boot(by);
+        }
+        Fault::WallJump => {
+            let by = jump(rng);
+            world.note(format_args!("node-{node}'s wall clock jumps by {by} ms"));
+            world.machine(node).clock().jump_wall(by);
+        }
+        Fault::Drift => {
+            let ppm = rng.random_range(-5_000..=5_000);
+            world.note(format_args!("node-{node}'s clocks drift by {ppm} ppm"));
+            world.machine(node).clock().drift(ppm);
+            let floor = rng.random_range(1..=FLOORS);
+            world.floor(floor).clock.drift(rng.random_range(-5_000..=5_000));
+        }
+        Fault::Freeze => {
+            world.machine(node).clock().stop(true);
+            pause(rng, CUT).await;
+            world.machine(node).clock().stop(false);
+        }
+        Fault::DiskError => {
+            let operation = *[Operation::Write, Operation::Sync].choose(rng).expect("some");
+            let machine = world.machine(node);
+            machine.excuse(true);
+            machine.platter().fail(operation, rng.random_range(0..20));
+            pause(rng, 1_000..4_000).await;
+            world.machine(node).platter().mend();
+            pause(rng, 2_000..2_001).await;
+            world.machine(node).excuse(false);
+        }
+        Fault::DiskFull => {
+            let machine = world.machine(node);
+            machine.excuse(true);
+            let used = machine.platter().bytes();
+            machine.platter().set_capacity(Some(used + rng.random_range(0..4_000)));
+            pause(rng, 1_000..6_000).await;
+            world.machine(node).platter().set_capacity(None);
+            pause(rng, 2_000..2_001).await;
+            world.machine(node).excuse(false);
+        }
+        Fault::DiskSlow => {
+            let time = Duration::from_millis(rng.random_range(2..400));
+            world.set_sync_time(node, time);
+            pause(rng, CUT).await;
+            world.set_sync_time(node, Duration::ZERO);
+        }
+    }
+}
+
+/// Cuts the power of these, and gives it back.
+async fn fall(world: &World, nodes: &[u64], rng: &mut ChaCha20Rng) {
+    for node in nodes {
+        let survives = survives(rng);
+        world.crash_if_up(*node, survives).await;
+    }
+    pause(rng, DEAD).await;
+    for node in nodes {
+        world.restart_if_down(*node).await;
+    }
+}
+
+async fn cut(world: &World, lines: Vec<(String, String)>, rng: &mut ChaCha20Rng) {
+    lines.iter().for_each(|(from, to)| world.cut(from, to));
+    pause(rng, CUT).await;
+    lines.iter().for_each(|(from, to)| world.mend(from, to));
+}
+
+fn survives(rng: &mut ChaCha20Rng) -> Survives {
+    match rng.random_range(0..4) {
+        0 | 1 => Survives::Nothing,
+        2 => Survives::Changes(rng.random_range(0..6)),
+        _ => Survives::Everything,
+    }
+}
+
+/// From a second to ten years, either way.
+fn jump(rng: &mut ChaCha20Rng) -> i64 {
+    const SECOND: i64 = 1_000;
+    const YEARS: i64 = 10 * 365 * 24 * 3_600 * SECOND;
+    let by = match rng.random_range(0..3) {
+        0 => rng.random_range(SECOND..10 * SECOND),
+        1 => rng.random_range(10 * SECOND..86_400 * SECOND),
+        _ => rng.random_range(86_400 * SECOND..YEARS),
+    };
+    if rng.random_bool(0.5) { by } else { -by }
+}
+
+async fn pause(rng: &mut ChaCha20Rng, millis: std::ops::Range<u64>) {
+    sleep(Duration::from_millis(rng.random_range(millis))).await;
+}
