@@ -178,6 +178,13 @@ impl Header {
         self.known_epoch().saturating_add(EPOCHS_APART + dice % EPOCHS_APART)
     }
 
+    /// Whether the backup was taken within this very second: a restore by a right
+    /// clock then waits for the next, so that it is not taken for a clock that
+    /// stands still.
+    pub fn is_of_this_second(&self, wall: WallTime) -> bool {
+        seconds(wall) == seconds(self.taken)
+    }
+
     /// The lowest epoch that an operator may choose: its tokens are above the
     /// backup's by more than any cluster grants between backup and loss.
     pub fn lowest_epoch(&self) -> u64 {
@@ -245,6 +252,15 @@ mod tests {
         // A clock that was far ahead when the backup was taken leaves epochs to be used.
         let ahead = Header { taken: WallTime(i64::MAX), ..first };
         assert!(ahead.next_epoch(second(DAY), u64::MAX) < EPOCH_MAX);
+    }
+
+    /// A cluster that was lost right after its backup, with clocks that are right.
+    #[test]
+    fn a_restore_within_the_second_of_the_backup_waits_for_the_next() {
+        let backup = header(0, 0, 200_000_000);
+        assert!(backup.is_of_this_second(WallTime(second(200_000_000).0 + 999)));
+        assert!(!backup.is_of_this_second(second(200_000_001)));
+        assert_eq!(backup.next_epoch(second(200_000_001), 5), 200_000_001);
     }
 
     /// Both under a clock that stands at the same wrong time.

@@ -37,7 +37,7 @@ pub const RESTORE_BYTES_MAX: u64 = 4 << 30;
 /// every node's door lets in holds one.
 pub const RESTORE_PART_BYTES: usize = 48 << 10;
 /// Fencing tokens from one restore epoch to the next. Epochs are seconds (see
-/// [`crate::backup::next_epoch`]), and no cluster grants a million seats in one.
+/// [`crate::backup::Header::next_epoch`]), and no cluster grants a million seats in one.
 pub const TOKENS_PER_EPOCH: u64 = 1 << 20;
 /// The highest restore epoch: its tokens stay below 2^53, so that readers of
 /// JSON that know only doubles read them right.

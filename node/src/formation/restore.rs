@@ -1,5 +1,7 @@
 //! Restoring: the backup's cluster is formed anew by the configured members.
 
+use std::time::Duration;
+
 use ledger::backup::{Front, Header};
 use ledger::command::RestoreRefusal;
 use ledger::command::{Command, Member, Outcome, Refusal, Reply, Restore, RestorePlan};
@@ -57,7 +59,7 @@ impl Formation {
             backup: header.digest,
             bytes: header.bytes,
             cluster: header.cluster,
-            epoch: self.epoch(&header, &asked)?,
+            epoch: self.epoch(&header, &asked).await?,
             quiet_ms: asked.quiet_ms,
             ca: self.ca.der().to_vec(),
             members,
@@ -79,12 +81,15 @@ impl Formation {
         Ok(Begun { reply, plan, next_part: arrived.map_or(0, |(_, next)| next) })
     }
 
-    fn epoch(&self, header: &Header, asked: &Asked) -> Result<u64, FormationError> {
+    async fn epoch(&self, header: &Header, asked: &Asked) -> Result<u64, FormationError> {
         let lowest = header.lowest_epoch();
         match asked.epoch {
             Some(asked) if asked < lowest => Err(FormationError::EpochTooLow { asked, lowest }),
             Some(asked) => Ok(asked),
             None => {
+                if header.is_of_this_second(self.clock.wall()) {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 let mut dice = [0; 8];
                 self.entropy.fill(&mut dice);
                 Ok(header.next_epoch(self.clock.wall(), u64::from_le_bytes(dice)))
