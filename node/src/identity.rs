@@ -99,6 +99,12 @@ pub fn operator(name: &str) -> Result<Subject, InvalidName> {
     Subject::parse(&format!("op:{name}"))
 }
 
+/// Whether a caller of the client listener may be this subject: see
+/// [`application`] and [`operator`].
+pub(crate) fn is_caller(subject: &Subject) -> bool {
+    ["app:", "op:"].iter().any(|station| subject.as_str().starts_with(station))
+}
+
 /// How the ledger and operators call whom a certificate speaks for.
 ///
 /// `app:NAME`, `op:NAME` or `node-N`.

@@ -12,8 +12,14 @@ use node::identity::{Peer, application, token_digest};
 use node::incoming::{Door, Slots, TlsIncoming};
 use node::serve::{Bounds, Closer, closing, serve};
 use node::telemetry::{Listener, Metrics};
-use pki::{Authority, ClientAuth, Credentials, Issued, Pem, Shown, Trust, UnixTime, Validity};
+use pki::{
+    Authority, CertificateDer, ClientAuth, ContainerSubject, Credentials, Issued, Pem, Shown,
+    Trust, UnixTime, Validity,
+};
 use ppp::v2::{Builder, Command, Protocol, Version};
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -120,13 +126,21 @@ impl Served {
     }
 
     async fn start_within(bounds: Bounds, limits: Limits, proxies: &[&str]) -> Self {
+        Self::start_asking(ClientAuth::Optional, bounds, limits, proxies).await
+    }
+
+    async fn start_asking(
+        auth: ClientAuth,
+        bounds: Bounds,
+        limits: Limits,
+        proxies: &[&str],
+    ) -> Self {
         let authority = Authority::create("works", validity()).expect("an authority");
         let issued = authority.issue_node(1, &[], validity()).expect("a certificate");
         let own = credentials(&authority, &issued);
         let metrics = Arc::new(Metrics::new("embedded"));
         let door = Door {
-            tls: pki::server_config(&trust(&authority), &shown(&own), ClientAuth::Optional)
-                .expect("TLS"),
+            tls: pki::server_config(&trust(&authority), &shown(&own), auth).expect("TLS"),
             proxies: proxies.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             handshake: limits.handshake,
             cuts_off: None,
@@ -166,6 +180,15 @@ impl Served {
     ) -> Result<LicensingClient<Channel>, tonic::transport::Error> {
         let own = own.map(shown);
         let tls = pki::client_config(&trust(&self.authority), own.as_ref()).expect("TLS");
+        self.client_over(tls, first).await
+    }
+
+    /// The same, with a TLS of the test's own making.
+    async fn client_over(
+        &self,
+        tls: Arc<ClientConfig>,
+        first: Vec<u8>,
+    ) -> Result<LicensingClient<Channel>, tonic::transport::Error> {
         let tls = TlsConnector::from(tls);
         let address = self.address;
         let connector = tower::service_fn(move |_| {
@@ -271,6 +294,36 @@ fn a_certificate_of_another_authority_is_refused() {
         let stranger = credentials(&other, &issued);
         assert!(served.ask(&stranger, Vec::new()).await.is_err());
         served.refused("handshake").await;
+    });
+}
+
+/// The cluster CA signed it, its key is at hand, and it opens no door: not that
+/// of clients, not that of peers.
+#[test]
+fn a_containers_certificate_opens_no_door() {
+    play(async {
+        for auth in [ClientAuth::Optional, ClientAuth::Required] {
+            let served = Served::start_asking(auth, Bounds::from(&limits()), limits(), &[]).await;
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
+            let container = ContainerSubject { node: 1, serial: "130-0123456789", key: &spki };
+            let chain = served.authority.certify_container(&container, validity());
+            let chain = chain.expect("a certificate");
+            let chain = pki::container_chain(Pem::new("chain", chain.as_bytes())).expect("PEM");
+            let own = CertificateDer::from(chain[0].clone());
+            let signer = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+            let signer = rustls::crypto::ring::sign::any_supported_type(&signer).expect("a signer");
+            let shown = CertifiedKey::new(vec![own], signer);
+            let tls = pki::client_config(&trust(&served.authority), None).expect("TLS");
+            let mut tls = ClientConfig::clone(&tls);
+            tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(shown));
+            let mut client = served.client_over(Arc::new(tls), Vec::new()).await;
+            if let Ok(client) = &mut client {
+                let answer = client.clock(with_token()).await;
+                assert!(answer.is_err(), "{answer:?}");
+            }
+            served.refused("identity").await;
+        }
     });
 }
 

@@ -207,6 +207,25 @@ async fn a_node_that_is_full_says_so() {
     assert!(text.contains("trine_requests_in_flight 0"), "{text}");
 }
 
+/// Nobody holds a place for ever by sending half a request.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_answer_never_comes_is_ended() {
+    let never = |_: Request<Body>| std::future::pending::<Response<Body>>();
+    let metrics = Arc::new(Metrics::new("embedded"));
+    let routes =
+        Gate::new(&limits(), metrics.clone(), |_| None).guard(Router::new().fallback(never));
+    let mut request =
+        Request::post("/trine.v1.Licensing/Renew").body(Body::empty()).expect("a request");
+    let identity = Some("trine://application/cad".parse().expect("an identity"));
+    let peer = Peer { address: [127, 0, 0, 1].into(), identity, certificate: None };
+    request.extensions_mut().insert(peer);
+    let answer = tokio::time::timeout(Duration::from_secs(31), routes.oneshot(request)).await;
+    let answer = answer.expect("it is ended").expect("an answer");
+    let status = Status::from_header_map(answer.headers()).expect("a refusal");
+    assert_eq!(reason(&status), "OUTCOME_UNKNOWN", "{status:?}");
+    assert!(metrics.text().contains("trine_requests_in_flight 0"), "{}", metrics.text());
+}
+
 /// A call that is held open gives its place back to others, and when those held
 /// open are as many as may be, the next is answered at once.
 #[tokio::test]

@@ -42,6 +42,18 @@ fn a_short_passphrase_is_refused() {
 }
 
 #[test]
+fn a_vendors_name_is_short_and_printable() {
+    use crate::trust::{NAME_MAX, check_name};
+    let longest = "x".repeat(NAME_MAX);
+    for name in ["A", "Acme CAD", &longest] {
+        assert_eq!(check_name(name), Ok(()), "{name:?}");
+    }
+    for name in ["", "Acme\nCAD", &format!("{longest}x")] {
+        assert!(check_name(name).is_err(), "{name:?}");
+    }
+}
+
+#[test]
 fn something_that_is_no_key_file_does_not_open() {
     let world = World::new(6);
     for text in [

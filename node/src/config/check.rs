@@ -27,6 +27,15 @@ pub struct Checked {
     pub vendor_roots: Vec<VendorRoot>,
 }
 
+/// What the files of one pair hold, as bytes.
+struct PairFiles<'a> {
+    pair: &'a Pair,
+    /// The certificate's key in the configuration.
+    cert_key: String,
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
 impl Config {
     /// Reads what the configuration names and checks it at wall time `now`.
     ///
@@ -74,11 +83,17 @@ impl Config {
         now: Option<WallTime>,
     ) -> Result<(Credentials, Credentials), Vec<ConfigError>> {
         let mut wrong = Vec::new();
-        let client = keep(&mut wrong, self.credentials("tls", &self.tls.client, now));
+        let ca = keep(&mut wrong, self.read("tls.ca", &self.tls.ca));
+        let mut credentials = |table, pair| {
+            let pair = self.pair(table, pair).map_err(|more| wrong.extend(more)).ok();
+            let (ca, files) = (ca.as_ref()?, pair?);
+            keep(&mut wrong, self.credentials(ca, &files, now))
+        };
+        let client = credentials("tls", &self.tls.client);
         let peer = if self.tls.peer == self.tls.client {
             client.clone()
         } else {
-            keep(&mut wrong, self.credentials("tls.peer", &self.tls.peer, now))
+            credentials("tls.peer", &self.tls.peer)
         };
         client.zip(peer).ok_or(wrong)
     }
@@ -97,27 +112,36 @@ impl Config {
         Ok(Some(contents))
     }
 
-    /// One pair of the `[tls]` tables, with the CA; they are this node's and in
-    /// date, or were at some time if there is no `now`.
+    /// The files of one pair of the `[tls]` tables.
+    fn pair<'a>(&self, table: &str, pair: &'a Pair) -> Result<PairFiles<'a>, Vec<ConfigError>> {
+        let mut wrong = Vec::new();
+        let cert_key = format!("{table}.cert");
+        let cert = keep(&mut wrong, self.read(&cert_key, &pair.cert));
+        let key_key = format!("{table}.key");
+        let key = self.kept_secret(&key_key, &pair.key);
+        let key = keep(&mut wrong, key.and_then(|()| self.read(&key_key, &pair.key)));
+        match cert.zip(key) {
+            Some((cert, key)) => Ok(PairFiles { pair, cert_key, cert, key }),
+            None => Err(wrong),
+        }
+    }
+
+    /// One pair with the CA; they are this node's and in date, or were at some
+    /// time if there is no `now`.
     fn credentials(
         &self,
-        table: &str,
-        pair: &Pair,
+        ca: &[u8],
+        files: &PairFiles<'_>,
         now: Option<WallTime>,
     ) -> Result<Credentials, ConfigError> {
-        let cert_key = format!("{table}.cert");
-        let ca = self.read("tls.ca", &self.tls.ca)?;
-        let cert = self.read(&cert_key, &pair.cert)?;
-        let key_key = format!("{table}.key");
-        self.kept_secret(&key_key, &pair.key)?;
-        let key = self.read(&key_key, &pair.key)?;
+        let PairFiles { pair, cert_key, cert, key } = files;
         let names = [&self.tls.ca, &pair.cert, &pair.key].map(|path| path.display().to_string());
         let because =
-            |error: CredentialError| self.wrong(&cert_key, shown(&pair.cert), error.to_string());
+            |error: CredentialError| self.wrong(cert_key, shown(&pair.cert), error.to_string());
         let credentials = Credentials::parse(
-            Pem::new(&names[0], &ca),
-            Pem::new(&names[1], &cert),
-            Pem::new(&names[2], &key),
+            Pem::new(&names[0], ca),
+            Pem::new(&names[1], cert),
+            Pem::new(&names[2], key),
         )
         .map_err(because)?;
         let at = now.map_or_else(|| credentials.first_moment(), |now| Ok(unix(now)));
@@ -129,7 +153,7 @@ impl Config {
                 credentials.identity(),
                 self.id.0,
             );
-            return Err(self.wrong(&cert_key, shown(&pair.cert), rule));
+            return Err(self.wrong(cert_key, shown(&pair.cert), rule));
         }
         Ok(credentials)
     }

@@ -295,7 +295,9 @@ impl Peer for PeerDoor {
         let (_, ForwardRequest { command, within_ms }) = self.hear(request).await?;
         let command: Command = unpack(&command.unwrap_or_default())?;
         if !may_be_forwarded(&command) {
-            return Err(Status::permission_denied("operators ask the leader themselves"));
+            return Err(Status::permission_denied(
+                "a node hands on what applications and operators ask about seats; operators ask the leader everything else themselves",
+            ));
         }
         // One hop only: a node that does not lead says so.
         let within = Duration::from_millis(within_ms.into());
