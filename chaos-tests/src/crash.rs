@@ -333,7 +333,7 @@ impl Test {
     }
 }
 
-/// What the run never reached of that which makes it worth something (laws.md, Sometimes).
+/// What the run never reached of that which makes it worth something (LAWS.md, Sometimes).
 fn thin(figures: &Figures) -> Option<&'static str> {
     let Figures { grants, full, unknown, repeats, queued_grants, renewals, live_max, .. } =
         *figures;

@@ -45,7 +45,7 @@ pub type Held = Result<(), String>;
 
 /// One law.
 pub trait Law {
-    /// As laws.md names it.
+    /// As LAWS.md names it.
     fn name(&self) -> &'static str;
 
     /// What it demands, as far as it is checked here.

@@ -102,7 +102,7 @@ pub enum How {
 /// A fact that cannot be: which law, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
-    /// The law, as laws.md names it.
+    /// The law, as LAWS.md names it.
     pub law: &'static str,
     /// What contradicts what.
     pub what: String,

@@ -4,7 +4,7 @@
 //! the places to agree with real time, sorts the answers by place, replays
 //! them through a naive [model](crate::model) and compares. Unlike a
 //! linearizability check of the clients' view it also sees a seat too many
-//! that is given out while a release is on its way (laws.md, How to check).
+//! that is given out while a release is on its way (LAWS.md, How to check).
 //!
 //! An unanswered call is *unknown*: it may have happened or not, and neither
 //! is held against the cluster.
@@ -28,7 +28,7 @@ const LISTED_MAX: usize = 20;
 /// A law that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which, as laws.md names it.
+    /// Which, as LAWS.md names it.
     pub law: &'static str,
     /// Where in the log it shows.
     pub at: LogId,

@@ -1,7 +1,7 @@
 //! Applications that take, hold, renew and give back seats without pause.
 //!
 //! They want more seats than there are, so that the pool is saturated, and
-//! hold some of them for long, so that a crash finds seats to lose (laws.md,
+//! hold some of them for long, so that a crash finds seats to lose (LAWS.md,
 //! How to check). What they do and how often are their [`Habits`].
 
 use std::ops::Range;

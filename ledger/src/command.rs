@@ -1,7 +1,7 @@
 //! Everything that can be asked of the ledger, and everything it can answer.
 //!
 //! These types are the log format: a rule never changes under an old command,
-//! so a changed rule is a new variant at the end (design.md, Versions).
+//! so a changed rule is a new variant at the end (S22).
 
 mod replace;
 mod restore;

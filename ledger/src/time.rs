@@ -1,7 +1,7 @@
 //! Cluster time: milliseconds the cluster has had a leader.
 //!
 //! Time is an argument everywhere in this crate; only the service of the
-//! leading node reads a clock (laws.md, Time).
+//! leading node reads a clock (ARCHITECTURE.md, Time).
 
 use std::fmt;
 

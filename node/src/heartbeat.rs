@@ -1,6 +1,6 @@
 //! A node's signed sign of life, once a second: its wall clock, its boot, its ledger's hash.
 //!
-//! A share is live while its node is heard (design.md, TMR); the wall floor and
+//! A share is live while its node is heard (S11); the wall floor and
 //! the comparison of ledgers (S18) feed on the same message.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The leader's clock: cluster time, from the moment a node may lead.
 //!
-//! Pure. Samples of the boot clock go in, stamps come out (laws.md, Time).
+//! Pure. Samples of the boot clock go in, stamps come out (ARCHITECTURE.md, Time).
 
 use std::time::Duration;
 

@@ -83,7 +83,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 ///
 /// Those of the configuration until the cluster is formed, then those of Raft's
 /// membership, which change while the node runs. Where both name a node, the
-/// configuration's address is dialled: an operator may have moved it.
+/// configuration's address is dialed: an operator may have moved it.
 #[derive(Clone)]
 pub struct Peers {
     inner: Arc<Inner>,

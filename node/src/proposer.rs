@@ -1,7 +1,7 @@
 //! Batches what has arrived, stamps it, proposes one log entry for it.
 //!
-//! The only place where cluster time is made (laws.md, Time). A lone request
-//! leaves at once; while [`IN_FLIGHT_MAX`] batches are on their way the next
+//! The only place where cluster time is made (ARCHITECTURE.md, Time). A lone
+//! request leaves at once; while [`IN_FLIGHT_MAX`] batches are on their way the next
 //! crowd gathers, and shares one sync.
 
 use std::collections::VecDeque;

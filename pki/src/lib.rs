@@ -8,7 +8,7 @@
 //! file or a socket.
 //!
 //! Private keys come from the operating system's randomness and never from a
-//! seed: the simulator runs without TLS (design.md, Randomness).
+//! seed: the simulator runs without TLS.
 #![forbid(unsafe_code)]
 
 mod authority;

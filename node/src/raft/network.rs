@@ -94,7 +94,7 @@ impl Network {
             self.acquaintances.is_unknown_to(self.id);
         }
         if never_sent(status) || is_unknown || self.client().is_err() {
-            // Backs off before the next try; a dead peer is not dialled in a hot loop.
+            // Backs off before the next try; a dead peer is not dialed in a hot loop.
             return Unreachable::from_string(what).into();
         }
         NetworkError::from_string(what).into()
