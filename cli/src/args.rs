@@ -18,7 +18,7 @@ Examples:
   trine seats cad-pro                      who holds what since when until when
 
 Finding the server: --host, else TRINE_HOST, else CODEMETER_HOST, else the context.
-A host list works everywhere: 10.0.0.11,10.0.0.12:22400. A bare host means the
+A host list works everywhere: 10.0.0.11,10.0.0.12:22450. A bare host means the
 default port.
 
 Identity: TRINE_CA with TRINE_CERT and TRINE_KEY, or with TRINE_TOKEN_FILE; else

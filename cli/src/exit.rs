@@ -22,7 +22,7 @@ pub enum Exit {
     Displaced,
     /// The doctor found nothing broken, but something to look after.
     Warnings,
-    /// The doctor found something broken.
+    /// The doctor found something broken, or a drill broke a limit.
     Broken,
     /// What was checked does not hold: records were altered, or contradict themselves.
     Unsound,
@@ -75,7 +75,7 @@ Exit codes:
   6  this node must not run as it is: it lost data, runs twice, its host has changed,
      or its build is too old for its cluster
   7  `trine cluster doctor`: nothing is broken, but there are warnings
-  8  `trine cluster doctor`: something is broken
+  8  `trine cluster doctor`: something is broken; `trine drill`: a limit is
   9  what was checked does not hold: `trine usage verify` names what is wrong
   128 + signal number when Ctrl-C or another signal ended it
   `trine run` ends with its program's code, or 128 + signal number; when the

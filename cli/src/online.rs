@@ -23,6 +23,19 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("cannot start the runtime: {error}")))
 }
 
+/// Does `what` unless Ctrl-C comes first; either way the caller cleans up.
+pub async fn until_interrupted<T>(
+    what: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = what => done,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
+            Err(Failure::signalled(2, "interrupted"))
+        }
+    }
+}
+
 /// A client and where it was sent.
 #[derive(Debug)]
 pub struct Connection {

@@ -78,6 +78,24 @@ fn a_wrong_command_line_is_a_usage_error() {
     assert_eq!(code(&run(dir.path(), &[])), Some(2));
 }
 
+/// Neither asks for a cluster or a lab: what is wrong is found before.
+#[test]
+fn a_drill_refuses_what_it_does_not_know_and_what_harms_others() {
+    let dir = dir();
+    fs::write(dir.path().join("limits.toml"), "[leader-kiled]\nfailed_max = 0\n").expect("written");
+    let without_product = run(dir.path(), &["drill", "--cluster", "staging.toml"]);
+    assert_eq!(code(&without_product), Some(2));
+    let said = String::from_utf8_lossy(&without_product.stderr).into_owned();
+    assert!(said.contains("--product"), "{said}");
+    assert_eq!(code(&run(dir.path(), &["drill", "--lab", "--product", "cad"])), Some(2));
+    let unknown = refused(dir.path(), 2, &["drill", "--lab", "--limits", "limits.toml"]);
+    assert!(unknown["message"].as_str().is_some_and(|it| it.contains("leader-kiled")), "{unknown}");
+    let gentle = ["drill", "--cluster", "staging.toml", "--product", "cad", "--restart", "true"];
+    let rough = ["--scenario", "leader-killed", "--repeat", "2"];
+    let rough = refused(dir.path(), 2, &[&gentle[..], &rough].concat());
+    assert!(rough["next"].as_str().is_some_and(|next| next.contains("--lab")), "{rough}");
+}
+
 #[test]
 fn nobody_to_ask_says_how_to_begin() {
     let dir = dir();

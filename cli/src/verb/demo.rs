@@ -23,7 +23,7 @@ use crate::context::Purpose;
 use crate::devcluster::{DevCluster, Plan, Ports, Server, health};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::online::Connection;
+use crate::online::{Connection, until_interrupted};
 
 /// Watch a real cluster lose its leader, its quorum and its shares, and no seat
 ///
@@ -57,7 +57,7 @@ const CLIENTS: usize = 40;
 const WORK: Duration = Duration::from_secs(2);
 /// How long anything that must happen may take before the demo calls it failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A request in flight when the quorum goes is unknown by then (laws.md, L4);
+/// A request in flight when the quorum goes is unknown by then (LAWS.md, L4);
 /// later ones are refused.
 const UNKNOWN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -87,13 +87,9 @@ impl Demo {
         })?;
         let plan = Plan { dir, program, ports: Some(Ports::free()?), engine: self.engine.clone() };
         let mut cluster = DevCluster::prepare(plan, call.world)?;
-        let played = tokio::select! {
-            played = Story { cluster: &mut cluster, console, began: (call.world.monotonic)() }.play() => played,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
-                Err(Failure::failed("interrupted"))
-            }
-        };
+        let began = (call.world.monotonic)();
+        let story = Story { cluster: &mut cluster, console, began };
+        let played = until_interrupted(story.play()).await;
         let report = match played {
             Ok(report) => report,
             Err(failure) => {

@@ -29,6 +29,7 @@ use crate::context::{Purpose, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files::{self, Access, Existing};
+use crate::online::until_interrupted;
 use crate::version;
 
 /// Break an installation on purpose, under load, and measure what applications feel
@@ -72,7 +73,7 @@ pub struct Drill {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// With --cluster: the product whose seats the load takes; 12 of them
-    #[arg(long, required_if_eq("lab", "false"))]
+    #[arg(long, required_unless_present = "lab", conflicts_with = "lab")]
     product: Option<String>,
     /// With --cluster: the command that restarts one node; {host} and {node} are filled in.
     /// Left out, you are asked to do it
@@ -214,19 +215,6 @@ impl Drill {
         }
         call.console.result(report, |page| report.show(page))?;
         Ok(if report.holds() { Exit::Done } else { Exit::Broken })
-    }
-}
-
-/// Does `what` unless Ctrl-C comes first; either way the caller cleans up.
-async fn until_interrupted<T>(
-    what: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        done = what => done,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
-            Err(Failure::signalled(2, "interrupted"))
-        }
     }
 }
 

@@ -21,7 +21,7 @@ const TTL: Duration = Duration::from_secs(60);
 /// gives up has lost a seat and fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Longer than a node takes to say that it does not know (laws.md, L4).
+/// Longer than a node takes to say that it does not know (LAWS.md, L4).
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
 /// Some clients, each with its own connection.

@@ -10,11 +10,11 @@ use super::load::{self, Load};
 use super::record::{Mark, Span, millis};
 use super::report::{Outcome, Report, Seats};
 use super::scenario::Scenario;
-use super::{Drill, GENTLE_CROWD, Limits, engine, history, repeat, until_interrupted};
+use super::{Drill, GENTLE_CROWD, Limits, engine, history, repeat};
 use crate::context::{Purpose, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::online::Connection;
+use crate::online::{Connection, until_interrupted};
 use crate::verb::Call;
 use crate::version;
 
@@ -84,6 +84,7 @@ impl Round<'_> {
         let mut scenarios = Vec::new();
         for scenario in chosen {
             let (mut repeats, mut seats) = (Vec::new(), Seats::default());
+            let (lost_before, doubled_before) = (load.lost(), load.record.doubled());
             for _ in 0..self.drill.repeat {
                 tokio::time::sleep(WATCHED / 3).await;
                 self.begin();
@@ -94,8 +95,9 @@ impl Round<'_> {
                 repeats.push(repeat(load, span, std::mem::take(&mut self.marks)));
                 load.record.forget_before(span.to);
             }
-            seats.lost = load.lost() + load.missing(self.operator.clone()).await?;
-            seats.doubled = load.record.doubled();
+            let missing = load.missing(self.operator.clone()).await?;
+            seats.lost = load.lost() - lost_before + missing;
+            seats.doubled = load.record.doubled() - doubled_before;
             scenarios.push(Outcome::judge(*scenario, repeats, seats, limits));
         }
         Ok(scenarios)

@@ -30,7 +30,7 @@ pub(super) enum Scenario {
     BalancerDrained,
     /// An operator hands leadership to another node
     LeaderMoved,
-    /// All five servers are restarted, one after the other, as an upgrade does
+    /// All five servers are restarted one after the other, as an upgrade does; with --cluster the nodes
     RollingRestart,
     /// Two nodes get SIGKILL, and are started again after five seconds
     QuorumLost,
