@@ -13,8 +13,8 @@ use ledger::limits::{
 use ledger::name::HolderName;
 use ledger::reason::Reason;
 use ledger::time::{ClusterTime, Stamp, Ttl};
-use ledger::usage::audit::Fault;
-use ledger::usage::{Fact, Page, Record, Retention, WrittenPage, hash};
+use ledger::usage::audit::{Ends, Fault};
+use ledger::usage::{Denial, Denied, Fact, Page, Record, Retention, WrittenPage, hash};
 use license::product::{ProductName, WallTime};
 use support::{ISSUED, World, audit, audit_bytes, digest_of, ends, subject, terms};
 
@@ -351,8 +351,7 @@ fn a_history_chained_anew_must_still_keep_the_laws() {
         let pages: Vec<&[u8]> = chained.iter().map(Vec::as_slice).collect();
         let told = ends(&cluster.ledger);
         assert!(audit_bytes(told.clone(), &pages).is_err(), "{words}: the ledger knows the head");
-        let forged =
-            ledger::usage::audit::Ends { pages: pages.len() as u64, head: previous, ..told };
+        let forged = Ends { pages: pages.len() as u64, head: previous, ..told };
         let found = audit_bytes(forged, &pages).expect_err(words).to_string();
         assert!(found.contains(words) && found.contains("log id"), "{words}: {found}");
     }
@@ -360,4 +359,43 @@ fn a_history_chained_anew_must_still_keep_the_laws() {
 
 fn change(records: &mut [Record], change: impl Fn(&mut Fact)) {
     records.iter_mut().for_each(|record| change(&mut record.fact));
+}
+
+/// A file may say anything, and of a history that is kept in part nobody knows
+/// where its numbers begin.
+#[test]
+fn numbers_that_run_out_are_a_fault_and_no_crash() {
+    let cluster = told();
+    let denied = |times: u64| {
+        let denial =
+            Denial { subject: None, product: None, holder: None, reason: Reason::NoSeatFree };
+        let fact = Fact::Denied(Denied { denial, since: ClusterTime(0), times });
+        Record { position: 0, fact }
+    };
+    let audited = |first: u64, pages: u64, change: &dyn Fn(&mut Page)| {
+        let mut page = decode(&cluster.pages[5]);
+        (page.number, page.records) = (first, vec![denied(1), denied(1)]);
+        change(&mut page);
+        let (previous, bytes) = (page.previous, page.encode());
+        let ends = Ends { first, previous, pages, head: hash(&bytes), ..ends(&cluster.ledger) };
+        audit_bytes(ends, &[&bytes]).map_err(|fault| fault.to_string())
+    };
+    let found = audited(7, 8, &|page| page.first_record = u64::MAX).expect_err("no such number");
+    assert!(found.contains("page 7") && found.contains("numbers"), "{found}");
+    let found = audited(7, 8, &|page| page.records = vec![denied(u64::MAX), denied(1)])
+        .expect_err("nobody was denied so often");
+    assert!(found.contains("page 7") && found.contains("denial"), "{found}");
+    let found = audited(u64::MAX, u64::MAX, &|_| {}).expect_err("no number comes after it");
+    assert!(found.contains("pages"), "{found}");
+}
+
+/// Pages behind the announced end are not the ledger's.
+#[test]
+fn a_page_too_many_is_found() {
+    let cluster = told();
+    let pages = cluster.bytes();
+    let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
+    let count = pages.len() as u64;
+    let ends = Ends { pages: count - 1, ..ends(&cluster.ledger) };
+    assert_eq!(audit_bytes(ends, &pages), Err(Fault::Length { found: count, pages: count - 1 }));
 }

@@ -39,6 +39,9 @@ impl Auditor {
     /// The first [`Fault`] found; the history is not to be believed from there on.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let number = self.next;
+        if number >= self.ends.pages {
+            return Err(Fault::Length { found: number.saturating_add(1), pages: self.ends.pages });
+        }
         let page = Page::decode(bytes).map_err(|source| Fault::Undecodable { number, source })?;
         if page.number != number {
             return Err(Fault::Order { expected: number, found: page.number });
@@ -111,6 +114,10 @@ impl Auditor {
         if self.next_record.is_some_and(|next| next != page.first_record) {
             return wrong("records before it are missing");
         }
+        // Where the beginning is not kept, nothing else says what may stand here.
+        if page.first_record.checked_add(page.records.len() as u64).is_none() {
+            return wrong("there are no numbers for it and the records after it");
+        }
         if page.number == 0 && page.previous != GENESIS {
             return wrong("the first page names a page before it");
         }
@@ -143,7 +150,9 @@ impl Auditor {
                 self.seats.known(seat)
             }
             Fact::Denied(Denied { times, .. }) => {
-                self.seats.report.denied += times;
+                let denied = self.seats.report.denied.checked_add(*times);
+                let too_many = || format!("it counts {times} denials, more than there can be");
+                self.seats.report.denied = denied.ok_or_else(too_many)?;
                 Ok(())
             }
             Fact::GaveUp { .. } => Ok(()),
