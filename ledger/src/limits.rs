@@ -11,8 +11,8 @@
 //! | vendors trusted | 16 | `TrustRefusal` |
 //! | cluster CAs trusted | 4 of 4,096 bytes | `TrustRefusal` |
 //! | nodes that are gone | 1,000 | `LedgerFull` |
-//! | revoked certificates | 10,000 | `LedgerFull` |
-//! | memory of a revoked certificate | 30 days after it expired | it may be forgotten |
+//! | revoked certificates | 10,000 | one that expired long ago is forgotten; without one `LedgerFull` |
+//! | memory of a revoked certificate | 30 days after it expired | it may be forgotten when there is no room |
 //! | not-after ahead of the clock | 60 s | `TooFarAhead` |
 //! | wait ahead of the clock | 24 h | `TooFarAhead` |
 //! | a waiting caller's silence | 15 s | `Withdrawn` |

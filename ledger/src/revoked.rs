@@ -11,11 +11,10 @@ impl Ledger {
     /// Refuses a certificate from this entry on. Revoking it twice is a retry:
     /// the first record stays.
     pub(crate) fn revoke_certificate(&mut self, body: &RevokeCertificate) -> Result<(), Refusal> {
-        self.forget_revoked();
         if self.state.revoked.get(&body.fingerprint).is_some() {
             return Ok(());
         }
-        Bound::RevokedCertificates.check_room(self.state.revoked.len())?;
+        self.make_room_for_one()?;
         // From now on it holds for no longer than it ever did in all.
         let lasts = u64::try_from(body.expires.0.saturating_sub(body.from.0)).unwrap_or(0);
         let revoked = Revoked {
@@ -28,26 +27,27 @@ impl Ledger {
         Ok(())
     }
 
-    /// Drops what expired long ago: the certificate's own dates keep it out.
+    /// Forgets a revocation only when there is no room for another: the one whose
+    /// certificate expired first, and a month ago at least.
     ///
-    /// Only when another is revoked, and a month after it expired, as a node
-    /// whose clock is slow believes a certificate for longer. That must be so by
-    /// the date *and* by cluster time since it was revoked: wrong clocks can
-    /// carry the date ahead and would let everybody back in, while cluster time
-    /// never runs ahead.
-    fn forget_revoked(&mut self) {
-        let Some(date) = self.wall() else { return };
-        let clock = self.clock();
-        let is_over = |revoked: &Revoked| {
-            moved_on(revoked.expires, REVOKED_KEPT_MILLIS) <= date && revoked.kept_until <= clock
+    /// Expired certificates have to be kept out as well: a node whose own clock
+    /// is years back takes them. A month must be over by the date *and* by
+    /// cluster time since it was revoked: wrong clocks can carry the date ahead
+    /// and would let everybody back in, while cluster time never runs ahead.
+    fn make_room_for_one(&mut self) -> Result<(), Refusal> {
+        let no_room = match Bound::RevokedCertificates.check_room(self.state.revoked.len()) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
         };
-        let over: Vec<[u8; 32]> = self
-            .state
-            .revoked
-            .iter()
-            .filter(|(_, revoked)| is_over(revoked))
-            .map(|(fingerprint, _)| *fingerprint)
-            .collect();
-        over.iter().for_each(|fingerprint| drop(self.state.revoked.remove(fingerprint)));
+        let (date, clock) = (self.wall(), self.clock());
+        let is_over = |revoked: &Revoked| {
+            let long_expired = moved_on(revoked.expires, REVOKED_KEPT_MILLIS);
+            date.is_some_and(|date| long_expired <= date) && revoked.kept_until <= clock
+        };
+        let over = self.state.revoked.iter().filter(|(_, revoked)| is_over(revoked));
+        let first = over.min_by_key(|(fingerprint, revoked)| (revoked.expires, **fingerprint));
+        let fingerprint = first.map(|(fingerprint, _)| *fingerprint).ok_or(no_room)?;
+        self.state.revoked.remove(&fingerprint);
+        Ok(())
     }
 }

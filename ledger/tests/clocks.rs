@@ -7,6 +7,7 @@ mod support;
 
 use ledger::Ledger;
 use ledger::command::{Batch, Command, RevokeCertificate};
+use ledger::limits::REVOKED_CERTIFICATES_MAX;
 use ledger::time::{ClusterTime, Stamp};
 use license::product::WallTime;
 use support::{FIRM, ISSUED, World, terms};
@@ -69,6 +70,12 @@ impl Stage {
     /// How late it is; below zero when it is early.
     fn late(&self) -> i64 {
         self.license_date().map_or(0, |date| self.date().0 - date.0)
+    }
+
+    /// For so long nobody is heard.
+    fn skip(&mut self, millis: i64) {
+        self.time += millis;
+        self.run(SETTLING);
     }
 
     /// Runs for so long, every node heard in turn; gives the earliest the date ever was.
@@ -240,31 +247,61 @@ fn a_new_cluster_waits_for_its_third_clock_too() {
     assert_eq!(stage.ledger.wall(), Some(stage.date()));
 }
 
-/// By a date ten years on every certificate has expired; none has in fact.
+fn revoked(number: u64) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+    fingerprint
+}
+
+/// Certificate `number` expires so many days after today.
+fn revoke(number: u64, days: i64) -> Command {
+    Command::RevokeCertificate(RevokeCertificate {
+        fingerprint: revoked(number),
+        subject: support::subject("op:eve"),
+        from: ISSUED,
+        expires: ISSUED.plus_millis(days * DAY),
+        by: support::subject("op:ana"),
+    })
+}
+
+/// By a date ten years on every certificate has expired; none has in fact. Not
+/// even where there is no room is one of them forgotten.
 #[test]
 fn a_date_driven_ahead_forgets_no_revoked_certificate() {
     let mut stage = Stage::new();
-    let revoke = |name: u8, days: i64| {
-        Command::RevokeCertificate(RevokeCertificate {
-            fingerprint: [name; 32],
-            subject: support::subject("op:eve"),
-            from: ISSUED,
-            expires: ISSUED.plus_millis(days * DAY),
-            by: support::subject("op:ana"),
-        })
-    };
     stage.apply(vec![revoke(1, 365), revoke(2, 1)]);
+    stage.apply((3..=REVOKED_CERTIFICATES_MAX).map(|number| revoke(number, 365)).collect());
     stage.clocks = [Some(10 * YEAR), Some(10 * YEAR), None];
     stage.run(SETTLING);
     assert_eq!(stage.late(), -10 * YEAR, "the date was carried ahead");
-    stage.apply(vec![revoke(3, 365)]);
-    assert!(stage.ledger.is_revoked(&[1; 32]), "it holds for a year yet");
-    assert!(stage.ledger.is_revoked(&[2; 32]));
-    // What is over by cluster time too is forgotten.
-    stage.run(32 * DAY);
-    stage.apply(vec![revoke(4, 365)]);
-    assert!(stage.ledger.is_revoked(&[1; 32]));
-    assert!(!stage.ledger.is_revoked(&[2; 32]));
+    let one_more = REVOKED_CERTIFICATES_MAX + 1;
+    stage.apply(vec![revoke(one_more, 365)]);
+    assert!(!stage.ledger.is_revoked(&revoked(one_more)), "there is no room");
+    assert!(stage.ledger.is_revoked(&revoked(1)), "it holds for a year yet");
+    assert!(stage.ledger.is_revoked(&revoked(2)));
+    // What is over by cluster time too makes room.
+    stage.skip(32 * DAY);
+    stage.apply(vec![revoke(one_more, 365)]);
+    assert!(stage.ledger.is_revoked(&revoked(one_more)));
+    assert!(stage.ledger.is_revoked(&revoked(1)));
+    assert!(!stage.ledger.is_revoked(&revoked(2)));
+}
+
+/// A node whose clock is years back takes an expired certificate for good: only
+/// the revocation keeps its key out, so it is kept while there is room.
+#[test]
+fn a_revoked_certificate_stays_out_years_after_it_expired() {
+    let mut stage = Stage::new();
+    stage.apply(vec![revoke(1, 2), revoke(2, 1)]);
+    stage.skip(400 * DAY);
+    stage.apply(vec![revoke(3, 800)]);
+    assert!(stage.ledger.is_revoked(&revoked(1)) && stage.ledger.is_revoked(&revoked(2)));
+    stage.apply((4..=REVOKED_CERTIFICATES_MAX).map(|number| revoke(number, 800)).collect());
+    assert!(stage.ledger.is_revoked(&revoked(1)) && stage.ledger.is_revoked(&revoked(2)));
+    // Then the one that expired first makes room, and no other.
+    stage.apply(vec![revoke(REVOKED_CERTIFICATES_MAX + 1, 800)]);
+    assert!(stage.ledger.is_revoked(&revoked(1)));
+    assert!(!stage.ledger.is_revoked(&revoked(2)));
 }
 
 /// Its own clock is one clock: what a vendor dates wrongly is the vendor's alone.
