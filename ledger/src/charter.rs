@@ -35,9 +35,18 @@ pub struct Charter {
     /// Nodes that were let in once and are gone. Their ids and containers are
     /// never let in again.
     pub retired: BTreeMap<NodeId, Retired>,
-    /// Containers that a member had before a restore gave it another: licenses
+    /// Containers that a node had before a restore gave it another: licenses
     /// that were split for them go on with their other shares.
-    pub superseded: BTreeMap<ContainerSerial, ContainerIdentity>,
+    pub superseded: BTreeMap<ContainerSerial, Superseded>,
+}
+
+/// A container that its node has no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    /// The node, which goes on with another container or is gone.
+    pub node: NodeId,
+    /// The container: packages that were split for it name it still.
+    pub container: ContainerIdentity,
 }
 
 /// A replacement under way.
@@ -128,10 +137,24 @@ impl Charter {
         self.belonging(node).is_some() || self.retired.contains_key(&node)
     }
 
-    /// The container of a node that is a member, or is gone.
-    pub fn container_of(&self, node: NodeId) -> Option<&ContainerIdentity> {
+    /// The containers of a node that is a member or is gone, with those that it
+    /// had before; none of a node that never was one.
+    pub fn containers_of(&self, node: NodeId) -> impl Iterator<Item = &ContainerIdentity> {
+        let present = self.member(node).map(|member| &member.container);
         let gone = self.retired.get(&node).map(|gone| &gone.container);
-        self.member(node).map(|member| &member.container).or(gone)
+        let before = self.superseded.values().filter(move |before| before.node == node);
+        present.into_iter().chain(gone).chain(before.map(|before| &before.container))
+    }
+
+    /// Whose a container is, or was.
+    pub fn owner_of(&self, container: ContainerSerial) -> Option<NodeId> {
+        let coming = self.replacement.as_ref().map(|replacement| &replacement.new);
+        let present = self.members.iter().chain(coming);
+        let present = present.map(|member| (member.node, &member.container));
+        let gone = self.retired.iter().map(|(node, gone)| (*node, &gone.container));
+        let before = self.superseded.values().map(|before| (before.node, &before.container));
+        let mut ever = present.chain(gone).chain(before);
+        ever.find(|(_, known)| known.serial() == container).map(|(node, _)| node)
     }
 
     /// How many nodes and containers are gone, and remembered for ever.
@@ -145,7 +168,8 @@ impl Charter {
         let coming = self.replacement.as_ref().map(|replacement| &replacement.new);
         let present = self.members.iter().chain(coming).map(|member| &member.container);
         let gone = self.retired.values().map(|gone| &gone.container);
-        present.chain(gone).chain(self.superseded.values())
+        let before = self.superseded.values().map(|before| &before.container);
+        present.chain(gone).chain(before)
     }
 }
 

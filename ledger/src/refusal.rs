@@ -458,6 +458,28 @@ pub enum RepairRefusal {
         /// The node.
         node: NodeId,
     },
+    /// One of the two that would make it may not: its own share was withdrawn.
+    #[error(
+        "the share of license {license} that {node} lacks cannot be made again: {helper} would have to help, and its share was withdrawn; have the vendor issue the license anew (`trine license request`)"
+    )]
+    HelperWithdrawn {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+        /// Who would have to help.
+        helper: NodeId,
+    },
+    /// Fewer than two shares are left to make it from.
+    #[error(
+        "the share of license {license} that {node} lacks cannot be made again: that takes two shares, and another member has none either; have the vendor issue the license anew (`trine license request`)"
+    )]
+    TooFewShares {
+        /// The license.
+        license: LicenseId,
+        /// The node.
+        node: NodeId,
+    },
     /// Nothing to withdraw.
     #[error(
         "{node} has no share of license {license} to withdraw (see `trine license show {license}`); if the share was lost with the node that {node} replaced, name that node"

@@ -18,17 +18,19 @@ impl Ledger {
         let container = self.member(node)?.container.serial();
         let unknown = Refusal::UnknownLicense { license };
         let installed = self.state.licenses.get(&license).ok_or(unknown)?;
-        let lacks = |edition: &Edition| edition.license.signer(container).is_none();
-        if !installed.editions().any(lacks) {
-            return Err(Refusal::Repair(RepairRefusal::HasShare { license, node }));
+        let lacking =
+            installed.editions().filter(|edition| edition.license.signer(container).is_none());
+        let judge = |edition: &Edition| {
+            (edition.license.terms().serial, self.check_repairable(edition, node))
+        };
+        let judged: Vec<_> = lacking.map(judge).collect();
+        let (may, may_not): (Vec<_>, Vec<_>) =
+            judged.into_iter().partition(|(_, judged)| judged.is_ok());
+        if may.is_empty() {
+            let why = may_not.into_iter().find_map(|(_, judged)| judged.err());
+            return Err(Refusal::Repair(why.unwrap_or(RepairRefusal::HasShare { license, node })));
         }
-        let may = |edition: &Edition| lacks(edition) && !self.is_lost_withdrawn(edition);
-        let serials: Vec<_> = installed.editions().filter(|edition| may(edition)).collect();
-        if serials.is_empty() {
-            return Err(Refusal::Repair(RepairRefusal::Withdrawn { license, node }));
-        }
-        let serials: Vec<_> = serials.into_iter().map(|e| e.license.terms().serial).collect();
-        for serial in serials {
+        for (serial, _) in may {
             self.update_edition(license, serial, |edition| {
                 edition.repairs.insert(node);
             });
@@ -109,11 +111,22 @@ impl Ledger {
         Ok(members.map(|member| member.node).filter(lacks).collect())
     }
 
-    /// Whether the share that is nobody's was withdrawn before it was lost:
-    /// made again it would be the same share.
-    fn is_lost_withdrawn(&self, edition: &Edition) -> bool {
-        let mut lost = edition.license.containers().into_iter();
-        lost.any(|container| self.holder(container).is_none() && edition.is_withdrawn(container))
+    /// Whether the share that a node lacks may be made again: it was not
+    /// withdrawn, or it would be the same share, and two others may make it.
+    fn check_repairable(&self, edition: &Edition, node: NodeId) -> Result<(), RepairRefusal> {
+        let license = edition.license.terms().license;
+        let places = edition.license.containers();
+        let places = places.map(|place| (self.holder(place), edition.is_withdrawn(place)));
+        if places.contains(&(None, true)) {
+            return Err(RepairRefusal::Withdrawn { license, node });
+        }
+        if places.iter().filter(|(holder, _)| holder.is_none()).count() > 1 {
+            return Err(RepairRefusal::TooFewShares { license, node });
+        }
+        match places.iter().find_map(|(holder, withdrawn)| holder.filter(|_| *withdrawn)) {
+            Some(helper) => Err(RepairRefusal::HelperWithdrawn { license, node, helper }),
+            None => Ok(()),
+        }
     }
 
     /// The member that has this container.

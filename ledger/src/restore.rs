@@ -7,7 +7,7 @@
 use license::product::NodeId;
 use sha2::{Digest, Sha256};
 
-use crate::charter::{Departure, Retired, ca_digest};
+use crate::charter::{Departure, Retired, Superseded, ca_digest};
 use crate::codec::CodecError;
 use crate::command::{
     GenesisRefusal, Refusal, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal,
@@ -138,6 +138,14 @@ impl Ledger {
         if let Some(node) = plan.members.iter().map(|member| member.node).find(is_retired) {
             return Err(RestoreRefusal::Retired { node });
         }
+        // Its own node may have it again, and nobody else: a share's proof and a
+        // sign of life are known by node and by container.
+        for member in &plan.members {
+            let (node, container) = (member.node, member.container.serial());
+            if let Some(owner) = charter.owner_of(container).filter(|owner| *owner != node) {
+                return Err(RestoreRefusal::ContainerOfAnother { node, container, owner });
+            }
+        }
         // S5: above every token that the backup knows, whatever its epoch says.
         let highest = backup.epoch().max(backup.last_token() / TOKENS_PER_EPOCH);
         if plan.epoch <= highest {
@@ -259,8 +267,8 @@ fn join(state: &mut State, plan: RestorePlan) {
     // what was split for it are as good as before.
     let is_used = |serial| plan.members.iter().any(|member| member.container.serial() == serial);
     for left in charter.members.iter().chain(&coming).filter(|member| is_here(member.node)) {
-        let container = left.container.clone();
-        charter.superseded.insert(container.serial(), container);
+        let before = Superseded { node: left.node, container: left.container.clone() };
+        charter.superseded.insert(before.container.serial(), before);
     }
     charter.superseded.retain(|serial, _| !is_used(*serial));
     charter.members = plan.members;

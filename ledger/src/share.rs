@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use license::container::ContainerIdentity;
 use license::package::{License, Package, PackageRefusal};
 use license::product::{Epoch, LicenseId, LicenseSerial, NodeId, ProductName};
 use license::terms::Counting;
@@ -147,7 +148,8 @@ impl Ledger {
 
     /// Stays withdrawn until an update of the license with a higher serial,
     /// whoever has its place by then. The share of a node that is gone can be
-    /// withdrawn too, so that nobody makes it again.
+    /// withdrawn too, and the one in a container that its node has no more, so
+    /// that nobody makes it again.
     pub(crate) fn withdraw_share(
         &mut self,
         body: &WithdrawShare,
@@ -155,19 +157,24 @@ impl Ledger {
     ) -> Result<(), Refusal> {
         let (license, node) = (body.license, body.node);
         let charter = self.chartered()?;
-        let container = charter.container_of(node).ok_or(Refusal::UnknownNode { node })?.serial();
-        let held_by_members: Vec<_> =
-            charter.members.iter().map(|m| m.container.serial()).collect();
+        let containers: Vec<_> =
+            charter.containers_of(node).map(ContainerIdentity::serial).collect();
+        if containers.is_empty() {
+            return Err(Refusal::UnknownNode { node });
+        }
+        let has_one = |edition: &Edition| {
+            containers.iter().any(|container| edition.license.signer(*container).is_some())
+        };
         let unknown = Refusal::UnknownLicense { license };
         let installed = self.state.licenses.get(&license).ok_or(unknown)?;
-        if !installed.editions().any(|edition| edition.license.signer(container).is_some()) {
+        if !installed.editions().any(has_one) {
             return Err(Refusal::Repair(RepairRefusal::NoShare { license, node }));
         }
         self.state.licenses.update(&license, |installed| {
             installed.each_edition(|edition| {
-                edition.withdraw(container);
-                // An order to make it again is void.
-                if !held_by_members.contains(&container) {
+                containers.iter().for_each(|container| edition.withdraw(*container));
+                // It is the one to be made again, or one of the two that would make it.
+                if has_one(edition) {
                     edition.repairs.clear();
                 }
             });

@@ -513,6 +513,15 @@ impl Teller {
         if let Some(containers) = options.get("containers") {
             plan.members = self.world.members_with(containers.parse().unwrap());
         }
+        // Nodes by id, each with its own container or, behind a colon, another node's.
+        if let Some(nodes) = options.get("nodes") {
+            let node = |word: &str| {
+                let (node, container) = word.split_once(':').unwrap_or((word, word));
+                (node.parse().unwrap(), container.parse().unwrap())
+            };
+            let nodes: Vec<_> = nodes.split(',').map(node).collect();
+            plan.members = self.world.members_as(&nodes);
+        }
         plan
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use license::container::ContainerSerial;
 use license::product::{ClusterId, NodeId};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -215,5 +216,17 @@ pub enum RestoreRefusal {
     Retired {
         /// Who.
         node: NodeId,
+    },
+    /// A container belongs to one node for ever.
+    #[error(
+        "{node} shows container {container}, which is {owner}'s in the backup: put {node}'s own container file into its data directory, or empty that directory and enroll the container it makes then; nothing was restored"
+    )]
+    ContainerOfAnother {
+        /// The node.
+        node: NodeId,
+        /// What it shows.
+        container: ContainerSerial,
+        /// Whose that is, or was.
+        owner: NodeId,
     },
 }

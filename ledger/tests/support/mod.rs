@@ -296,6 +296,15 @@ impl World {
             .collect()
     }
 
+    /// Members of these ids, each with the container of a node there is or was.
+    pub(crate) fn members_as(&self, nodes: &[(u64, u64)]) -> Vec<Member> {
+        let member = |(node, container): &(u64, u64)| Member {
+            node: NodeId(*node),
+            container: self.containers[container].identity(),
+        };
+        nodes.iter().map(member).collect()
+    }
+
     /// The plan of restoring a backed-up ledger into the same containers.
     pub(crate) fn plan(&self, snapshot: &[u8], epoch: u64, quiet_ms: u64) -> RestorePlan {
         RestorePlan {
