@@ -315,6 +315,68 @@ fn configurations_are_checked_without_being_run() {
     refused(dir.path(), 2, &["node", "--config", "absent.toml"]);
 }
 
+/// Copied as it is, the example lacks the files that it names, all of them and
+/// nothing else; with them it stands.
+#[test]
+fn the_example_of_a_node_lacks_nothing_but_its_files() {
+    let dir = dir();
+    let example = include_str!("../../deploy/node.example.toml");
+    fs::write(dir.path().join("node.toml"), example).expect("the configuration");
+    let check = ["node", "--config", "node.toml", "--check"];
+    let error = refused(dir.path(), 2, &check);
+    let said = error["message"].as_str().expect("a message");
+    let missing = ["tls.ca", "tls.cert", "tls.key", "trust.vendor_roots[0]"];
+    assert_eq!(said.lines().count(), missing.len(), "{said}");
+    for (line, key) in said.lines().zip(missing) {
+        assert!(
+            line.contains(&format!("{key} = ")) && line.contains("put the file there"),
+            "{said}"
+        );
+    }
+
+    let has = |from: &str, to: &str| {
+        let to = dir.path().join(to);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::copy(dir.path().join(from), to).expect("copied");
+    };
+    json(dir.path(), &["pki", "init"]);
+    json(dir.path(), &["pki", "issue", "node", "1"]);
+    json(dir.path(), &["vendor", "init", "--firm", "6000010", "--name", "ACME", "--dir", "vendor"]);
+    has("pki/ca.pem", "tls/ca.pem");
+    has("pki/node-1.pem", "tls/node.pem");
+    has("pki/node-1.key", "tls/node.key");
+    has("vendor/vendor.root", "trust/vendor.root");
+    assert_eq!(json(dir.path(), &check)["valid"], true);
+}
+
+/// What keepalived reads when the balancer is silent, and when it is gone.
+#[test]
+fn the_guard_writes_that_its_balancer_is_away() {
+    let dir = dir();
+    let weight = dir.path().join("weight");
+    let mut guard = trine(dir.path(), &["balancer", "guard", "--track-file", "weight"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let until_away = |what: &str| {
+        for _ in 0..600 {
+            if fs::read_to_string(&weight).is_ok_and(|text| text == "-100\n") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("nothing was written: {what}");
+    };
+    let mut signs = guard.stdin.take().expect("a pipe");
+    until_away("the balancer is silent");
+    fs::remove_file(&weight).expect("it is there");
+    // A sign of life, so that its end is news.
+    std::io::Write::write_all(&mut signs, &[0]).expect("the guard reads");
+    drop(signs);
+    assert!(guard.wait().expect("it ends").success());
+    until_away("the balancer is gone");
+}
+
 /// What three enrolled nodes would ask for, and their CA's fingerprint.
 fn request() -> (Vec<u8>, String) {
     use license::container::Container;

@@ -13,11 +13,15 @@ mod cluster;
 mod disk;
 mod doctor;
 mod enroll;
+mod findings;
 mod history;
 mod hosts;
 mod identity;
 mod interrupted;
+mod leadership;
 mod licenses;
+#[path = "../upgrade/load.rs"]
+mod load;
 mod newcomer;
 mod otherhost;
 mod outage;

@@ -66,15 +66,27 @@ fn the_page_of_a_seat_shows_how_to_go_on() {
     }
 }
 
+/// As a script does that never saw the answer.
 #[test]
 fn a_request_sent_again_with_its_id_gets_the_same_grant() {
     let cluster = shared();
-    cluster.license("again", 2);
+    cluster.license("again", 3);
+    let caller = cluster.caller();
+    let other = caller.json(&["acquire", "again"]);
+    let number = |key: &str| other[key].as_u64().expect("a number");
+    let not_after = (number("deadline_ms") - number("ttl_ms") + 30_000).to_string();
     let id = "00112233445566778899aabbccddeeff";
-    let first = cluster.caller().json(&["acquire", "again", "--id", id]);
+    let words = ["acquire", "again", "--id", id, "--not-after", &not_after, "--holder", "me"];
+    let first = caller.json(&words);
     assert_eq!(word(&first, "lease"), id);
-    let other = cluster.caller().json(&["acquire", "again"]);
+    assert_eq!(caller.json(&words), first);
     assert_ne!(word(&other, "lease"), id);
+    assert_eq!(cluster.held("again").len(), 2);
+
+    // Another request under the same id, and one whose time is over.
+    caller.refused(3, &[&words[..], &["--ttl", "5m"]].concat());
+    let late = id.replace("00", "ff");
+    caller.refused(3, &["acquire", "again", "--id", &late, "--not-after", "1"]);
     assert_eq!(cluster.held("again").len(), 2);
 }
 

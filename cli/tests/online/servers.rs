@@ -8,7 +8,7 @@ use trine_cli::devcluster::{Server, health};
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, prepared, shared, word};
-use super::doctor::until_found;
+use super::findings::until_found;
 
 /// What a server has logged so far.
 fn log(cluster: &Cluster, server: Server) -> String {
@@ -145,4 +145,16 @@ fn a_context_is_named_by_its_flag() {
     let status = elsewhere.json(&["--context", context, "cluster", "status"]);
     assert_eq!(status["quorum"], true);
     elsewhere.refused(2, &["cluster", "status"]).says(&["/no/such/file"]);
+}
+
+/// No node could follow, and every one is named with what it knows.
+#[test]
+fn a_level_that_no_build_knows_is_refused() {
+    // Right after a start nobody has heard what the nodes run.
+    let refusal = eventually("the nodes are heard", || {
+        let refusal = shared().caller().refused(3, &["cluster", "upgrade", "--to", "999"]);
+        (refusal.reason != "BUILD_UNKNOWN").then_some(refusal)
+    });
+    assert_eq!(refusal.reason, "BUILD_TOO_OLD", "{refusal:?}");
+    refusal.says(&["node-", "upgrade it first"]);
 }

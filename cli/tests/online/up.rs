@@ -16,7 +16,8 @@ fn free_base() -> u16 {
 }
 
 fn up(caller: &Caller, port: &str) -> Running {
-    let mut up = caller.start(&["up", "--dir", "dev", "--port", port, "--seats", "3"]);
+    let words = ["up", "--dir", "dev", "--port", port, "--seats", "3", "--engine", "embedded"];
+    let mut up = caller.start(&words);
     up.until_said("Ctrl-C stops it");
     up
 }

@@ -8,7 +8,7 @@ use trine_cli::devcluster::Server;
 use super::caller::eventually;
 use super::clock::{Bench, YEAR, now};
 use super::cluster::{Cluster, trine, word};
-use super::doctor::{examined, until_found};
+use super::findings::{examined, until_found};
 use super::wrong_clock::WrongClock;
 
 const MINUTE: i64 = 60_000;

@@ -21,9 +21,11 @@ use crate::online::Connection;
 /// Say what is wrong, with which node, and what to do about it
 ///
 /// Asks every node, every server the context names, and the balancers' health
-/// listeners that are given. Looks at clocks, disks, versions, shares,
-/// ledgers, replication, ports and ways in. Works with a node or the quorum
-/// gone: it says so.
+/// listeners that are given. Looks at clocks, disks, certificates, builds and
+/// the feature level, shares, ledgers, replication, and ways in. Of the ports it
+/// tries every node's client port itself, and each node says whose peer port it
+/// does not reach; the nodes' health ports only the balancers and your
+/// monitoring try. Works with a node or the quorum gone: it says so.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! From what was seen to what is wrong. Pure; a file for each subject.
 
+mod builds;
 mod certificates;
 mod clocks;
 mod disks;
@@ -28,6 +29,7 @@ pub(super) fn diagnose(
     now: WallTime,
 ) -> Vec<Finding> {
     let mut findings = nodes::findings(seen);
+    findings.extend(builds::findings(seen));
     findings.extend(licenses::findings(seen));
     findings.extend(clocks::findings(seen, now));
     findings.extend(certificates::findings(seen, now));

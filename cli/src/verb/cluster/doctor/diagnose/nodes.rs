@@ -1,5 +1,5 @@
-//! The nodes: there or not, of one cluster, one build and one ledger, and
-//! within reach of one another.
+//! The nodes: there or not, of one cluster and one ledger, and within reach of
+//! one another.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,6 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
     findings.extend(strangers(seen));
     findings.extend(unreached(seen));
-    findings.extend(versions(seen));
     if let Ok(status) = &seen.cluster {
         findings
             .extend(status.nodes.iter().flat_map(|node| as_the_leader_sees(seen, status, node)));
@@ -123,22 +122,6 @@ fn unreached(seen: &Observations) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// More than one build.
-fn versions(seen: &Observations) -> Option<Finding> {
-    let versions: BTreeSet<&str> = seen.answering().map(|node| node.version.as_str()).collect();
-    if versions.len() < 2 {
-        return None;
-    }
-    let each: Vec<String> =
-        seen.answering().map(|node| format!("{} {}", name(node.id), node.version)).collect();
-    Some(Finding::warning(
-        "VERSIONS_DIFFER",
-        "cluster",
-        format!("the nodes run different builds: {}", each.join(", ")),
-        "finish the upgrade; mixed builds serve meanwhile",
-    ))
 }
 
 /// What only the leader can tell of a node.

@@ -45,6 +45,8 @@ fn node(id: u64) -> Seen<v1::NodeStatusReply> {
         cluster_id: "c1".into(),
         checkup: Some(checkup),
         certificates: ["client", "peer", "ca"].map(certificate).to_vec(),
+        level: 2,
+        highest_level: 2,
         ..Default::default()
     };
     Seen { id: Some(id), address: client(id), answer: Ok(answer) }
@@ -57,6 +59,7 @@ fn healthy() -> Observations {
         leader: id == 1,
         alive: true,
         matched_index: Some(1_000_000),
+        highest_level: 2,
         ..Default::default()
     };
     let share = |node| v1::Share { node, container: String::new(), state: "live".into() };
@@ -72,6 +75,7 @@ fn healthy() -> Observations {
         cluster_id: "c1".into(),
         leader: 1,
         nodes: [1, 2, 3].map(member).to_vec(),
+        level: 2,
         licenses: vec![license],
         ..Default::default()
     };
@@ -309,6 +313,40 @@ fn a_certificate_is_renewed_in_time_or_it_is_an_error() {
 fn builds_that_differ_are_a_warning() {
     let change = |seen: &mut Observations| seen.node(2).version = "0.2.0".into();
     assert_eq!(found(change), [warning("VERSIONS_DIFFER", "cluster")]);
+}
+
+/// In the middle of an upgrade nobody is told to raise anything.
+#[test]
+fn a_level_that_all_builds_know_is_a_warning_and_not_one_that_some_know() {
+    let newer = |nodes: &'static [usize]| {
+        move |seen: &mut Observations| nodes.iter().for_each(|id| seen.node(*id).highest_level = 3)
+    };
+    assert_eq!(found(newer(&[1, 2])), []);
+    assert_eq!(found(newer(&[1, 2, 3])), [warning("LEVEL_CAN_RISE", "cluster")]);
+
+    // One that is down was heard before that.
+    let heard = |level| {
+        move |seen: &mut Observations| {
+            newer(&[1, 2])(seen);
+            seen.down(3);
+            seen.cluster().nodes[2].highest_level = level;
+        }
+    };
+    let down = || error("NODE_DOWN", "node-3");
+    assert_eq!(found(heard(2)), [down()]);
+    assert_eq!(found(heard(3)), [down(), warning("LEVEL_CAN_RISE", "cluster")]);
+    assert_eq!(found(heard(0)), [down()]);
+}
+
+#[test]
+fn a_build_that_is_too_old_for_the_level_is_an_error() {
+    let change = |seen: &mut Observations| seen.node(2).highest_level = 1;
+    assert_eq!(found(change), [error("BUILD_TOO_OLD", "node-2")]);
+    let stopped = |seen: &mut Observations| {
+        seen.down(2);
+        seen.cluster().nodes[1].highest_level = 1;
+    };
+    assert_eq!(found(stopped), [error("NODE_DOWN", "node-2"), error("BUILD_TOO_OLD", "node-2")]);
 }
 
 #[test]
