@@ -1,5 +1,6 @@
 //! Speaking with a cluster: the client for a target, and its failures as ours.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,13 @@ impl Connection {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The numbers of the seats that the ledger lists for `product`.
+    pub async fn listed_seats(&self, product: &str) -> Result<BTreeSet<u64>, Failure> {
+        let listed = self.operator().seats(Some(product)).await;
+        let listed = listed.map_err(|error| self.failed(&error))?;
+        Ok(listed.seats.iter().map(|seat| seat.seat).collect())
     }
 
     /// A failed call as a failed command, with what to do next.

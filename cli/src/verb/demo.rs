@@ -4,7 +4,6 @@ mod crowd;
 mod record;
 mod verdict;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -321,10 +320,7 @@ impl Story<'_> {
 
     /// How many of these seats the ledger does not list.
     async fn missing(&self, seats: &[Seat]) -> Result<usize, Failure> {
-        let connection = self.cluster.operate().await?;
-        let listed = connection.operator().seats(Some(PRODUCT)).await;
-        let listed = listed.map_err(|error| connection.failed(&error))?;
-        let listed: BTreeSet<u64> = listed.seats.iter().map(|seat| seat.seat).collect();
+        let listed = self.cluster.operate().await?.listed_seats(PRODUCT).await?;
         Ok(seats.iter().filter(|seat| !listed.contains(&seat.token())).count())
     }
 

@@ -14,22 +14,23 @@ mod scenario;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use trine_client::clock::Moment;
 
 use self::lab::{Lab, Script};
 use self::limits::Limits;
 use self::load::{Crowd, Load};
 use self::play::Play;
-use self::record::{Kind, Mark, Span, millis};
-use self::report::{Outcome, Repeat, Report, Seats};
+use self::record::{Kind, Mark, Marks, Span, millis};
+use self::report::{Judged, Repeat, Report, Seats};
 use self::scenario::Scenario;
 use super::Call;
 use crate::context::{Purpose, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files::{self, Access, Existing};
-use crate::online::until_interrupted;
+use crate::online::{Connection, until_interrupted};
 use crate::version;
 
 /// Break an installation on purpose, under load, and measure what applications feel
@@ -162,15 +163,7 @@ impl Drill {
         let load = Load::start(application, lab::PRODUCT, LAB_CROWD).await?;
         let played = until_interrupted(self.play_in(call, limits, &lab, &load, &operator)).await;
         load.stop().await;
-        let report = Report {
-            of: "lab".to_owned(),
-            version: version::TEXT.as_str(),
-            scenarios: played?,
-            engine: engine(&operator).await?,
-            repeats: self.repeat.into(),
-            history: history(call).await,
-            seconds: load::now().since(began).as_secs(),
-        };
+        let report = self.report(call, "lab".to_owned(), &operator, began, played?).await?;
         self.tell(call, &report)
     }
 
@@ -181,8 +174,9 @@ impl Drill {
         lab: &Lab,
         load: &Load,
         operator: &Target,
-    ) -> Result<Vec<Outcome>, Failure> {
-        let chosen = if self.scenario.is_empty() { &Scenario::ALL[..] } else { &self.scenario };
+    ) -> Result<Vec<Judged>, Failure> {
+        let chosen =
+            if self.scenario.is_empty() { Scenario::value_variants() } else { &self.scenario };
         let progress = progress(call, chosen.len() * usize::from(self.repeat));
         let mut scenarios = Vec::new();
         for scenario in chosen {
@@ -201,10 +195,29 @@ impl Drill {
             }
             seats.lost += load.lost() - lost_before;
             seats.doubled = load.record.doubled() - doubled_before;
-            scenarios.push(Outcome::judge(*scenario, repeats, seats, limits));
+            scenarios.push(Judged::judge(*scenario, repeats, seats, limits));
         }
         progress.finish_and_clear();
         Ok(scenarios)
+    }
+
+    async fn report(
+        &self,
+        call: &Call,
+        installation: String,
+        operator: &Target,
+        began: Moment,
+        scenarios: Vec<Judged>,
+    ) -> Result<Report, Failure> {
+        Ok(Report {
+            installation,
+            version: version::TEXT.as_str(),
+            scenarios,
+            engine: engine(operator).await?,
+            repeats: self.repeat.into(),
+            history_broken: history(call).await,
+            seconds: load::now().since(began).as_secs(),
+        })
     }
 
     fn tell(&self, call: &Call, report: &Report) -> Result<Exit, Failure> {
@@ -232,6 +245,16 @@ fn repeat(load: &Load, span: Span, marks: Vec<Mark>) -> Repeat {
     }
 }
 
+/// Lets another node lead, and marks it.
+async fn hand_over(operator: &Target, marks: &mut Marks) -> Result<(), Failure> {
+    marks.add(load::now(), "leadership is handed over");
+    let connection = Connection::to(operator.clone()).await?;
+    let moved = connection.operator().transfer_leader(None).await;
+    let moved = moved.map_err(|error| connection.failed(&error))?;
+    marks.add(load::now(), format_args!("node-{} leads", moved.leader));
+    Ok(())
+}
+
 /// Exactly the seats of the license come out, and the ledger has those that are held.
 async fn count_seats(load: &Load, operator: &Target, seats: &mut Seats) -> Result<(), Failure> {
     seats.lost += load.missing(operator.clone()).await?;
@@ -246,7 +269,7 @@ async fn count_seats(load: &Load, operator: &Target, seats: &mut Seats) -> Resul
 }
 
 async fn engine(operator: &Target) -> Result<String, Failure> {
-    let connection = crate::online::Connection::to(operator.clone()).await?;
+    let connection = Connection::to(operator.clone()).await?;
     let Some(first) = connection.target.nodes.first().cloned() else {
         return Ok(String::new());
     };

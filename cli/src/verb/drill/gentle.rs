@@ -4,22 +4,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use trine_client::clock::Moment;
-
 use super::load::{self, Load};
-use super::record::{Mark, Span, millis};
-use super::report::{Outcome, Report, Seats};
+use super::record::{Marks, Span};
+use super::report::{Judged, Seats};
 use super::scenario::Scenario;
-use super::{Drill, GENTLE_CROWD, Limits, engine, history, repeat};
+use super::{Drill, GENTLE_CROWD, Limits, hand_over, repeat};
 use crate::context::{Purpose, Target};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::online::{Connection, until_interrupted};
 use crate::verb::Call;
-use crate::version;
 
 /// How long it is watched after each step.
 const WATCHED: Duration = Duration::from_secs(3);
+
+/// A moment to let things settle.
+const BREATH: Duration = Duration::from_secs(1);
 
 /// How long a restarted node may take to be back.
 const BACK_MAX: Duration = Duration::from_secs(300);
@@ -48,20 +48,14 @@ impl Drill {
         let application = Target::resolve(&call.global, Purpose::Application)?;
         let product = self.product.as_deref().unwrap_or_default();
         let (drill, began) = (self, load::now());
-        let mut round = Round { drill, call: &call, operator: &operator, marks: Vec::new(), began };
+        let marks = Marks::from(began);
+        let mut round = Round { drill, call: &call, operator: &operator, marks };
         round.whole().await?;
         let load = Load::start(application, product, GENTLE_CROWD).await?;
         let played = until_interrupted(round.play_all(chosen, &load, limits)).await;
         load.stop().await;
-        let report = Report {
-            of: context.display().to_string(),
-            version: version::TEXT.as_str(),
-            scenarios: played?,
-            engine: engine(&operator).await?,
-            repeats: self.repeat.into(),
-            history: history(&call).await,
-            seconds: load::now().since(began).as_secs(),
-        };
+        let installation = context.display().to_string();
+        let report = self.report(&call, installation, &operator, began, played?).await?;
         self.tell(&call, &report)
     }
 }
@@ -70,8 +64,7 @@ struct Round<'a> {
     drill: &'a Drill,
     call: &'a Call,
     operator: &'a Target,
-    marks: Vec<Mark>,
-    began: Moment,
+    marks: Marks,
 }
 
 impl Round<'_> {
@@ -80,37 +73,35 @@ impl Round<'_> {
         chosen: &[Scenario],
         load: &Load,
         limits: &Limits,
-    ) -> Result<Vec<Outcome>, Failure> {
+    ) -> Result<Vec<Judged>, Failure> {
         let mut scenarios = Vec::new();
         for scenario in chosen {
             let (mut repeats, mut seats) = (Vec::new(), Seats::default());
             let (lost_before, doubled_before) = (load.lost(), load.record.doubled());
             for _ in 0..self.drill.repeat {
-                tokio::time::sleep(WATCHED / 3).await;
+                tokio::time::sleep(BREATH).await;
                 self.begin();
                 self.play(*scenario).await?;
                 self.whole().await?;
                 tokio::time::sleep(WATCHED).await;
-                let span = Span { from: self.began, to: load::now() };
-                repeats.push(repeat(load, span, std::mem::take(&mut self.marks)));
+                let span = Span { from: self.marks.began, to: load::now() };
+                repeats.push(repeat(load, span, std::mem::take(&mut self.marks.list)));
                 load.record.forget_before(span.to);
             }
             let missing = load.missing(self.operator.clone()).await?;
             seats.lost = load.lost() - lost_before + missing;
             seats.doubled = load.record.doubled() - doubled_before;
-            scenarios.push(Outcome::judge(*scenario, repeats, seats, limits));
+            scenarios.push(Judged::judge(*scenario, repeats, seats, limits));
         }
         Ok(scenarios)
     }
 
     fn begin(&mut self) {
-        self.marks.clear();
-        self.began = load::now();
+        self.marks = Marks::from(load::now());
     }
 
     fn mark(&mut self, what: impl ToString) {
-        let at_ms = millis(load::now().since(self.began));
-        self.marks.push(Mark { at_ms, what: what.to_string() });
+        self.marks.add(load::now(), what);
     }
 
     async fn play(&mut self, scenario: Scenario) -> Result<(), Failure> {
@@ -124,12 +115,7 @@ impl Round<'_> {
         self.consent("Leadership is handed to another node; no request should fail.")?;
         // Thinking it over is not part of what is measured.
         self.begin();
-        self.mark("leadership is handed over");
-        let connection = Connection::to(self.operator.clone()).await?;
-        let moved = connection.operator().transfer_leader(None).await;
-        let moved = moved.map_err(|error| connection.failed(&error))?;
-        self.mark(format_args!("node-{} leads", moved.leader));
-        Ok(())
+        hand_over(self.operator, &mut self.marks).await
     }
 
     /// Followers first, the leader last.
@@ -157,7 +143,7 @@ impl Round<'_> {
                     self.call.console.ask(&question).ok_or_else(nobody_to_ask)?;
                 }
             }
-            tokio::time::sleep(WATCHED / 3).await;
+            tokio::time::sleep(BREATH).await;
             self.whole().await?;
             self.mark(format_args!("node-{} is back", node.id));
         }
@@ -189,13 +175,17 @@ impl Round<'_> {
                     let waits = |node: &&wire::v1::Node| !node.alive || behind(node) > BEHIND_MAX;
                     match status.nodes.iter().find(waits) {
                         None => return Ok(()),
-                        Some(node) => format!("node-{} is not alive or far behind", node.id),
+                        Some(node) if !node.alive => format!("node-{} does not live", node.id),
+                        Some(node) => {
+                            format!("node-{} is {} entries behind", node.id, behind(node))
+                        }
                     }
                 }
                 Err(error) => error.to_string(),
             };
             if load::now() >= deadline {
-                return Err(Failure::failed(format!("the cluster is not whole: {missing}")));
+                return Err(Failure::failed(format!("the cluster is not whole: {missing}"))
+                    .next("`trine cluster doctor` says what is wrong"));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -211,7 +201,8 @@ async fn run(command: &str) -> Result<(), Failure> {
     let mut shell = tokio::process::Command::new("sh");
     match shell.arg("-c").arg(command).kill_on_drop(true).status().await {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::failed(format!("{command:?} ended with {status}"))),
-        Err(error) => Err(Failure::failed(format!("{command:?}: {error}"))),
+        Ok(status) => Err(format!("{command:?} ended with {status}")),
+        Err(error) => Err(format!("{command:?}: {error}")),
     }
+    .map_err(|what| Failure::failed(what).next("run it by hand until it works, then drill again"))
 }

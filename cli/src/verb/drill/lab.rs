@@ -74,7 +74,7 @@ impl Script {
     }
 }
 
-/// A lab that is up.
+/// The lab, worked through its script.
 #[derive(Debug, Clone)]
 pub(super) struct Lab {
     script: PathBuf,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::Outcome;
+use super::report::Judged;
 use super::scenario::Scenario;
 use crate::failure::Failure;
 use crate::files;
@@ -19,7 +19,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// Limits by scenario. Seats lost or doubled are never allowed, and not listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Limits(BTreeMap<String, Limit>);
+pub(super) struct Limits(BTreeMap<Scenario, Limit>);
 
 /// What one scenario may cost; what is left out is not limited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,23 +48,17 @@ impl Limits {
     }
 
     fn parse(text: &str) -> Result<Self, Failure> {
-        let limits: Self = toml::from_str(text).map_err(Failure::usage)?;
-        let known = |name: &String| Scenario::ALL.iter().any(|scenario| scenario.name() == name);
-        match limits.0.keys().find(|name| !known(name)) {
-            Some(name) => Err(Failure::usage(format!("no scenario is called {name:?}"))
-                .next("trine drill --help lists them")),
-            None => Ok(limits),
-        }
+        toml::from_str(text).map_err(Failure::usage)
     }
 
     pub(super) fn of(&self, scenario: Scenario) -> Limit {
-        self.0.get(scenario.name()).copied().unwrap_or_default()
+        self.0.get(&scenario).copied().unwrap_or_default()
     }
 }
 
 impl Limit {
     /// What of `outcome` is over a limit, in words.
-    pub(super) fn broken_by(&self, outcome: &Outcome) -> Vec<String> {
+    pub(super) fn broken_by(&self, outcome: &Judged) -> Vec<String> {
         let mut broken = Vec::new();
         let mut gap = |what: &str, seen: u64, limit: Option<u64>| {
             if let Some(limit) = limit.filter(|limit| seen > *limit) {
@@ -89,14 +83,16 @@ impl Limit {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::super::record::Spread;
     use super::*;
 
     #[test]
     fn the_lab_has_limits_for_every_scenario() {
         let limits = Limits::parse(LAB).expect("the lab's limits");
-        for scenario in Scenario::ALL {
-            assert_ne!(limits.of(scenario), Limit::default(), "{}", scenario.name());
+        for scenario in Scenario::value_variants() {
+            assert_ne!(limits.of(*scenario), Limit::default(), "{}", scenario.name());
         }
     }
 
@@ -108,17 +104,15 @@ mod tests {
 
     #[test]
     fn a_lost_seat_breaks_a_limit_that_nobody_wrote() {
-        let outcome = Outcome { lost: 1, ..Outcome::default() };
+        let outcome = Judged { lost: 1, ..Judged::default() };
         assert_eq!(Limit::default().broken_by(&outcome), ["1 seats lost"]);
     }
 
     #[test]
     fn a_gap_is_judged_at_p99() {
         let limit = Limit { grant_gap_p99_ms: Some(1_000), ..Limit::default() };
-        let of = |p99| Outcome {
-            grant_gap_ms: Spread { p50: 1, p99, max: 5_000 },
-            ..Outcome::default()
-        };
+        let of =
+            |p99| Judged { grant_gap_ms: Spread { p50: 1, p99, max: 5_000 }, ..Judged::default() };
         assert!(limit.broken_by(&of(1_000)).is_empty());
         assert_eq!(limit.broken_by(&of(1_001)), ["gap of new grants 1001 ms at p99, 1000 allowed"]);
     }

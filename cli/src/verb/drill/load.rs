@@ -1,6 +1,5 @@
 //! The steady load of a drill: applications that hold, renew, take and give back.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -128,11 +127,8 @@ impl Load {
     }
 
     /// Seats that applications hold and the ledger does not list.
-    pub(super) async fn missing(&self, target: Target) -> Result<usize, Failure> {
-        let connection = Connection::to(target).await?;
-        let listed = connection.operator().seats(Some(&self.product)).await;
-        let listed = listed.map_err(|error| connection.failed(&error))?;
-        let listed: BTreeSet<u64> = listed.seats.iter().map(|seat| seat.seat).collect();
+    pub(super) async fn missing(&self, operator: Target) -> Result<usize, Failure> {
+        let listed = Connection::to(operator).await?.listed_seats(&self.product).await?;
         Ok(self.held.iter().filter(|held| !listed.contains(&held.token)).count())
     }
 
@@ -146,7 +142,10 @@ impl Load {
             }
         };
         let rest = tokio::time::timeout(PATIENCE * 2, rested).await;
-        rest.map_err(|_| Failure::failed("a client did not finish what it had begun"))?;
+        rest.map_err(|_| {
+            Failure::failed("a client did not finish what it had begun")
+                .next("see with `trine cluster status` whether the cluster serves")
+        })?;
         let mut seats = Vec::new();
         let connection = Connection::to(self.target.clone()).await?;
         while seats.len() < at_most {
@@ -188,7 +187,7 @@ impl Taker {
             self.rest().await;
             let began = now();
             let taken = take(&self.client, &self.product, self.number).await;
-            let told = match &taken {
+            let taking = match &taken {
                 Ok(seat) => {
                     self.record.granted(seat.token());
                     Told::Done
@@ -196,10 +195,10 @@ impl Taker {
                 Err(AcquireError::Unknown { .. }) => Told::Unknown,
                 Err(_) => Told::Failed,
             };
-            self.record.note(Asked { kind: Kind::Grant, began, ended: now(), told });
+            self.record.note(Asked { kind: Kind::Grant, began, ended: now(), told: taking });
             if let Ok(seat) = taken {
                 let began = now();
-                let told = how(seat.release().await);
+                let told = told(seat.release().await);
                 self.record.note(Asked { kind: Kind::Release, began, ended: now(), told });
             }
             tokio::time::sleep(TAKE_EVERY).await;
@@ -221,7 +220,7 @@ impl Taker {
 async fn renew(client: Client, ticket: Ticket, record: Record) {
     loop {
         let began = now();
-        let told = how(client.renew(ticket).await);
+        let told = told(client.renew(ticket).await);
         record.note(Asked { kind: Kind::Renewal, began, ended: now(), told });
         tokio::time::sleep(RENEW_EVERY).await;
     }
@@ -236,7 +235,6 @@ async fn mourn(
     if gone {
         lost.fetch_add(1, Ordering::Relaxed);
     }
-    std::future::pending().await
 }
 
 async fn take(client: &Client, product: &str, number: usize) -> Result<Seat, AcquireError> {
@@ -244,7 +242,7 @@ async fn take(client: &Client, product: &str, number: usize) -> Result<Seat, Acq
     asked.patience(PATIENCE).send().await
 }
 
-fn how<T>(answer: Result<T, CallError>) -> Told {
+fn told<T>(answer: Result<T, CallError>) -> Told {
     match answer {
         Ok(_) => Told::Done,
         Err(error) if error.failure().outcome == Outcome::Unknown => Told::Unknown,

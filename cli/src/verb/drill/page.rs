@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use super::record::Mark;
-use super::report::{Outcome, Repeat, Report};
+use super::report::{COLUMNS, Judged, Repeat, Report};
 
 const WIDTH: f64 = 1_000.0;
 const HEIGHT: f64 = 60.0;
@@ -31,25 +31,22 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 fn write(page: &mut String, report: &Report) -> fmt::Result {
-    let Report { of, engine, repeats, seconds, .. } = report;
-    let (of, engine) = (escape(of), escape(engine));
+    let Report { installation, engine, repeats, seconds, .. } = report;
+    let version = escape(report.version.lines().next().unwrap_or_default());
+    let (installation, engine) = (escape(installation), escape(engine));
     writeln!(
         page,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Trine drill: {of}</title><style>{STYLE}</style>\
-         <h1>Trine drill: {of}</h1><p>{engine}; {repeats} repeats; {seconds} s. \
+         content=\"width=device-width\"><title>Trine drill: {installation}</title><style>{STYLE}</style>\
+         <h1>Trine drill: {installation}</h1><p>Trine {version}; {engine}; {repeats} repeats; {seconds} s. \
          Gaps in milliseconds: median / p99 / worst of the repeats.</p>"
     )?;
-    writeln!(
-        page,
-        "<table><tr><th>scenario<th>no new grant<th>no renewal<th>slowest call<th>calls\
-         <th>failed<th>unknown<th>lost<th>doubled<th>limits</tr>"
-    )?;
+    writeln!(page, "<table><tr><th>{}</tr>", COLUMNS.join("<th>"))?;
     for outcome in &report.scenarios {
         row(page, outcome)?;
     }
     writeln!(page, "</table>")?;
-    match &report.history {
+    match &report.history_broken {
         None => writeln!(
             page,
             "<p>The usage history, counted anew: no moment had more seats than were licensed.</p>"
@@ -68,7 +65,7 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
     writeln!(page, "</html>")
 }
 
-fn row(page: &mut String, outcome: &Outcome) -> fmt::Result {
+fn row(page: &mut String, outcome: &Judged) -> fmt::Result {
     let (class, verdict) =
         if outcome.broken.is_empty() { ("kept", "kept") } else { ("broken", "BROKEN") };
     write!(page, "<tr><td>{}", outcome.scenario)?;
@@ -82,7 +79,7 @@ fn row(page: &mut String, outcome: &Outcome) -> fmt::Result {
     )
 }
 
-fn picture(page: &mut String, outcome: &Outcome) -> fmt::Result {
+fn picture(page: &mut String, outcome: &Judged) -> fmt::Result {
     writeln!(page, "<h2>{}</h2>", outcome.scenario)?;
     for broken in &outcome.broken {
         writeln!(page, "<p class=\"broken\">{}</p>", escape(broken))?;
@@ -149,20 +146,20 @@ mod tests {
             grants: vec![3, 0],
             renewals: vec![1, 1],
         };
-        let outcome = Outcome {
+        let outcome = Judged {
             scenario: "leader-killed",
             grant_gap_ms: Spread { p50: 1, p99: 2, max: 3 },
             broken: vec!["a <b> & c".to_owned()],
             repeats: vec![repeat(5, "mild"), repeat(9, "<worst>")],
-            ..Outcome::default()
+            ..Judged::default()
         };
         let report = Report {
-            of: "lab".to_owned(),
+            installation: "lab".to_owned(),
             version: "0",
             engine: "embedded".to_owned(),
             repeats: 2,
             scenarios: vec![outcome],
-            history: None,
+            history_broken: None,
             seconds: 1,
         };
         let page = render(&report);

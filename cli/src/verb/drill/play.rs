@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use trine_client::clock::Moment;
 
+use super::hand_over;
 use super::lab::{Host, Lab};
 use super::load::{Load, now};
-use super::record::{Kind, Mark, Span, millis};
+use super::record::{Kind, Mark, Marks, Span};
 use super::scenario::Scenario;
 use crate::context::Target;
 use crate::failure::Failure;
-use crate::online::Connection;
 
 /// How long a fault lasts that ends by itself.
 const FAULT: Duration = Duration::from_secs(5);
+
+/// A moment to let things settle.
+const BREATH: Duration = Duration::from_secs(1);
 
 /// How long the installation may take to be whole again before the drill gives up.
 const WHOLE_MAX: Duration = Duration::from_secs(90);
@@ -25,21 +28,24 @@ const AFTER: Duration = Duration::from_millis(500);
 /// Calls of each kind that say "it serves again".
 const SERVES: usize = 10;
 
+/// Where to look when the lab does not come back.
+const LEFT_UP: &str = "`trine drill --lab --keep` leaves it up; what the hosts said is in \
+    *.log below the lab's folder (TRINE_LAB_DIR, else /var/lib/trine-lab)";
+
 /// One repeat of a scenario.
 pub(super) struct Play<'a> {
-    pub(super) lab: &'a Lab,
-    pub(super) load: &'a Load,
+    lab: &'a Lab,
+    load: &'a Load,
     /// Where operators' commands go.
-    pub(super) operator: &'a Target,
+    operator: &'a Target,
     /// Which repeat it is, from 0: who is hit takes turns.
-    pub(super) round: usize,
-    began: Moment,
-    marks: Vec<Mark>,
+    round: usize,
+    marks: Marks,
 }
 
 impl<'a> Play<'a> {
     pub(super) fn new(lab: &'a Lab, load: &'a Load, operator: &'a Target, round: usize) -> Self {
-        Self { lab, load, operator, round, began: now(), marks: Vec::new() }
+        Self { lab, load, operator, round, marks: Marks::from(now()) }
     }
 
     /// Plays `scenario`. Gives the time that is judged, and what was done when.
@@ -47,16 +53,16 @@ impl<'a> Play<'a> {
         self.whole("before it begins").await?;
         self.served(now()).await?;
         tokio::time::sleep(AFTER).await;
-        self.began = now();
+        self.marks = Marks::from(now());
         let judged_from = self.act(scenario).await?;
         self.whole("after it").await?;
         self.mark("whole again");
         tokio::time::sleep(AFTER).await;
-        Ok((Span { from: judged_from, to: now() }, self.marks))
+        Ok((Span { from: judged_from, to: now() }, self.marks.list))
     }
 
     async fn act(&mut self, scenario: Scenario) -> Result<Moment, Failure> {
-        let from = self.began;
+        let from = self.marks.began;
         match scenario {
             Scenario::LeaderKilled => {
                 let leader = self.leader().await?;
@@ -114,7 +120,7 @@ impl<'a> Play<'a> {
         self.lab.signal(host, "KILL").await?;
         self.served(now()).await?;
         self.mark("it serves");
-        tokio::time::sleep(FAULT / 5).await;
+        tokio::time::sleep(BREATH).await;
         self.mark(format_args!("{host} is started"));
         self.lab.start(host).await
     }
@@ -161,12 +167,8 @@ impl<'a> Play<'a> {
     }
 
     async fn move_leader(&mut self) -> Result<(), Failure> {
-        self.mark("leadership is handed over");
-        let connection = Connection::to(self.operator.clone()).await?;
-        let moved = connection.operator().transfer_leader(None).await;
-        let moved = moved.map_err(|error| connection.failed(&error))?;
-        self.mark(format_args!("node-{} leads", moved.leader));
-        tokio::time::sleep(FAULT / 5).await;
+        hand_over(self.operator, &mut self.marks).await?;
+        tokio::time::sleep(BREATH).await;
         Ok(())
     }
 
@@ -234,7 +236,11 @@ impl<'a> Play<'a> {
     }
 
     async fn leader(&self) -> Result<Host, Failure> {
-        self.lab.leader().await.ok_or_else(|| Failure::failed("no node leads"))
+        let nobody = || {
+            Failure::failed("no node leads")
+                .next("see with `trine cluster status` which nodes are up")
+        };
+        self.lab.leader().await.ok_or_else(nobody)
     }
 
     async fn follower(&self) -> Result<Host, Failure> {
@@ -244,13 +250,15 @@ impl<'a> Play<'a> {
     }
 
     async fn master(&self) -> Result<Host, Failure> {
-        let nobody = || Failure::failed("the virtual IP is not on exactly one balancer");
+        let nobody = || {
+            Failure::failed("the virtual IP is not on exactly one balancer")
+                .next("`deploy/lab/lab status` says who holds it")
+        };
         self.lab.master().await.ok_or_else(nobody)
     }
 
     fn mark(&mut self, what: impl ToString) {
-        let at_ms = millis(now().since(self.began));
-        self.marks.push(Mark { at_ms, what: what.to_string() });
+        self.marks.add(now(), what);
     }
 
     /// Waits until everything runs and agrees.
@@ -262,7 +270,7 @@ impl<'a> Play<'a> {
                     "the lab is not whole {when}, {} s later: {missing}",
                     WHOLE_MAX.as_secs()
                 ))
-                .next("trine drill --lab --keep leaves it up; what the hosts said is in /var/lib/trine-lab/*/*.log"));
+                .next(LEFT_UP));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -278,7 +286,8 @@ impl<'a> Play<'a> {
                 return Err(Failure::failed(format!(
                     "nothing is served, {} s later",
                     WHOLE_MAX.as_secs()
-                )));
+                ))
+                .next(LEFT_UP));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -47,6 +47,25 @@ pub(super) struct Mark {
     pub(super) what: String,
 }
 
+/// What was done in a repeat so far.
+#[derive(Debug)]
+pub(super) struct Marks {
+    /// When the repeat began.
+    pub(super) began: Moment,
+    pub(super) list: Vec<Mark>,
+}
+
+impl Marks {
+    pub(super) fn from(began: Moment) -> Self {
+        Self { began, list: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, at: Moment, what: impl ToString) {
+        let at_ms = millis(at.since(self.began));
+        self.list.push(Mark { at_ms, what: what.to_string() });
+    }
+}
+
 /// A stretch of time that is judged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -75,7 +94,7 @@ pub(super) struct Felt {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Record {
     calls: Arc<Mutex<Vec<Asked>>>,
-    /// Which request got which token, to find what was given twice.
+    /// How often each fencing token was given out, to find what was given twice.
     tokens: Arc<Mutex<BTreeMap<u64, usize>>>,
 }
 

@@ -7,25 +7,39 @@ use super::record::{Felt, Mark, Spread};
 use super::scenario::Scenario;
 use crate::console::{Cell, Page, Tone};
 
+/// The table's headings, on the terminal and on the page.
+pub(super) const COLUMNS: [&str; 10] = [
+    "scenario",
+    "no new grant",
+    "no renewal",
+    "slowest call",
+    "calls",
+    "failed",
+    "unknown",
+    "lost",
+    "doubled",
+    "limits",
+];
+
 /// `trine drill --json`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     /// `lab`, or the context that was drilled.
-    pub(super) of: String,
+    pub(super) installation: String,
     /// What `trine --version` says.
     pub(super) version: &'static str,
     /// The engine of the nodes.
     pub(super) engine: String,
     pub(super) repeats: usize,
-    pub(super) scenarios: Vec<Outcome>,
-    /// Whether the usage history, counted anew, holds; why not if not.
-    pub(super) history: Option<String>,
+    pub(super) scenarios: Vec<Judged>,
+    /// Why the usage history, counted anew, does not hold; absent if it does.
+    pub(super) history_broken: Option<String>,
     pub(super) seconds: u64,
 }
 
 /// One scenario, over its repeats.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Outcome {
+pub(super) struct Judged {
     pub(super) scenario: &'static str,
     /// The longest time without a new grant, in milliseconds.
     pub(super) grant_gap_ms: Spread,
@@ -60,7 +74,7 @@ pub(super) struct Repeat {
     pub(super) renewals: Vec<u32>,
 }
 
-impl Outcome {
+impl Judged {
     /// Adds up `repeats` and judges them.
     pub(super) fn judge(
         scenario: Scenario,
@@ -105,13 +119,14 @@ pub(super) struct Seats {
 impl Report {
     /// Whether no limit is broken.
     pub(super) fn holds(&self) -> bool {
-        self.history.is_none() && self.scenarios.iter().all(|outcome| outcome.broken.is_empty())
+        self.history_broken.is_none()
+            && self.scenarios.iter().all(|outcome| outcome.broken.is_empty())
     }
 
     pub(super) fn show(&self, page: &mut Page) {
         let title = format!(
             "{} · {} · {} repeats · {} s",
-            self.of, self.engine, self.repeats, self.seconds
+            self.installation, self.engine, self.repeats, self.seconds
         );
         let title = page.tone(Tone::Strong, &title);
         page.line(title);
@@ -135,27 +150,13 @@ impl Report {
                 verdict,
             ]
         });
-        page.table(
-            &[
-                "scenario",
-                "no new grant",
-                "no renewal",
-                "slowest call",
-                "calls",
-                "failed",
-                "unknown",
-                "lost",
-                "doubled",
-                "limits",
-            ],
-            rows,
-        );
+        page.table(&COLUMNS, rows);
         for outcome in &self.scenarios {
             for broken in &outcome.broken {
                 page.line(format_args!("{}: {broken}", outcome.scenario));
             }
         }
-        match &self.history {
+        match &self.history_broken {
             None => page.line("history: no moment had more seats than were licensed"),
             Some(why) => page.line(format_args!("history: {why}")),
         }

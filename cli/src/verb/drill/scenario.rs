@@ -1,9 +1,9 @@
 //! The scenarios of a drill: what each is called, does, and may cost.
 
-use serde::Serialize;
+use serde::Deserialize;
 
 /// What is done to the installation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Scenario {
     /// The leader gets SIGKILL, and is started again
@@ -41,25 +41,6 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 16] = [
-        Self::LeaderKilled,
-        Self::LeaderFrozen,
-        Self::LeaderUnplugged,
-        Self::FollowerKilled,
-        Self::BalancerKilled,
-        Self::BalancerFrozen,
-        Self::BalancerUnplugged,
-        Self::SplitBrain,
-        Self::OneWay,
-        Self::LeaderDrained,
-        Self::BalancerDrained,
-        Self::LeaderMoved,
-        Self::RollingRestart,
-        Self::QuorumLost,
-        Self::ClockOff,
-        Self::DiskFull,
-    ];
-
     /// Those that do a shared cluster no harm: nothing is killed, cut or filled.
     pub(super) const GENTLE: [Self; 2] = [Self::LeaderMoved, Self::RollingRestart];
 
