@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn a_duration_is_read_and_shown_in_units() {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
         assert!(parse_duration("ten").is_err());
         assert_eq!(show_millis(2_500), "2s 500ms");

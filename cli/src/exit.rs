@@ -19,7 +19,7 @@ pub enum Exit {
     NotAllowed,
     /// This node must not run as it is: it lost data, runs twice, or is not on
     /// its host. Starting it again changes nothing.
-    Displaced,
+    MustNotRun,
     /// The doctor found nothing broken, but something to look after.
     Warnings,
     /// The doctor found something broken, or a drill broke a limit.
@@ -41,7 +41,7 @@ impl Exit {
             Self::Refused => 3,
             Self::Unreachable => 4,
             Self::NotAllowed => 5,
-            Self::Displaced => 6,
+            Self::MustNotRun => 6,
             Self::Warnings => 7,
             Self::Broken => 8,
             Self::Unsound => 9,
@@ -95,7 +95,7 @@ mod tests {
             (Exit::Refused, 3),
             (Exit::Unreachable, 4),
             (Exit::NotAllowed, 5),
-            (Exit::Displaced, 6),
+            (Exit::MustNotRun, 6),
             (Exit::Warnings, 7),
             (Exit::Broken, 8),
             (Exit::Unsound, 9),

@@ -43,8 +43,8 @@ impl Failure {
     }
 
     /// A node that must not run as it is, whoever starts it.
-    pub fn displaced(reason: &str, message: impl fmt::Display) -> Self {
-        Self::new(Exit::Displaced, reason, message)
+    pub fn must_not_run(reason: &str, message: impl fmt::Display) -> Self {
+        Self::new(Exit::MustNotRun, reason, message)
     }
 
     /// What was checked does not hold.

@@ -123,7 +123,7 @@ fn nobody_there_is_exit_code_4() {
 }
 
 #[test]
-fn completions_for_every_shell() {
+fn every_shell_completes_every_verb() {
     let dir = dir();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = run(dir.path(), &["completions", shell]);

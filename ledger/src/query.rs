@@ -71,11 +71,6 @@ impl Ledger {
         Some((plan, missing.map_or(held, |(_, number)| number)))
     }
 
-    /// The clock of the backup that this history began with, if it began so.
-    pub fn restored_from(&self) -> Option<ClusterTime> {
-        self.state.scalars.restored.as_ref().map(|restored| restored.from)
-    }
-
     /// Who belongs to the cluster and whom it trusts; `None` before genesis.
     pub fn charter(&self) -> Option<&Charter> {
         self.state.scalars.charter.as_ref()

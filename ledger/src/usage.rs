@@ -233,7 +233,7 @@ pub struct Denial {
 /// mebibytes of pages, whichever is less.
 ///
 /// Days are counted in cluster time because it only rises and never runs
-/// ahead of true time: a wrong calendar deletes nothing early.
+/// ahead of true time: a wrong date deletes nothing early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(u32, u32)", into = "(u32, u32)")]
 pub struct Retention {

@@ -106,7 +106,7 @@ pub(crate) enum Unmet {
     #[error(
         "the process that answers as {node} at {address} acknowledged {remembered} and keeps {kept}"
     )]
-    Displaced {
+    LostDataThere {
         /// Who.
         node: NodeId,
         /// Where.
@@ -460,7 +460,7 @@ fn judge(
         (true, false) => Ok(()),
         (true, true) => Err(Unmet::LostData { node, remembered, kept }),
         (false, false) => Err(Unmet::Elsewhere { node, address }),
-        (false, true) => Err(Unmet::Displaced { node, address, remembered, kept }),
+        (false, true) => Err(Unmet::LostDataThere { node, address, remembered, kept }),
     }
 }
 

@@ -348,7 +348,7 @@ fn with_token() -> Request<v1::ClockRequest> {
 /// Neither an open connection nor calls that are turned away keep one who has
 /// not said who he is: not even while the connection is alive and well.
 #[test]
-fn who_never_says_who_he_is_is_shown_out() {
+fn who_never_says_who_it_is_is_shown_out() {
     play(async {
         let limits = limits();
         let bounds =
@@ -410,7 +410,7 @@ fn a_balancer_that_does_not_say_is_refused() {
 }
 
 #[test]
-fn nobody_else_may_say_whom_he_forwards() {
+fn nobody_else_may_say_whom_it_forwards() {
     play(async {
         let served = Served::start(limits(), &["10.0.0.0/8"]).await;
         let header = proxy_header("198.51.100.7:4000");

@@ -159,7 +159,7 @@ async fn a_revoked_certificate_makes_no_call() {
         let refused = ask(uri, &path, shut_out).await;
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(reason(&refused), "CERTIFICATE_REVOKED");
-        assert_eq!(ask(uri, &path, Fingerprint([8; 32])).await.code(), Code::Ok, "his new one");
+        assert_eq!(ask(uri, &path, Fingerprint([8; 32])).await.code(), Code::Ok, "its new one");
     }
 }
 

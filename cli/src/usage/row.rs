@@ -27,7 +27,7 @@ pub struct Row {
     /// granted, denied, gave-up, renewed-late, moved, revoke-ordered, released,
     /// expired, revoked, licensed, service, retention, formed, part-begun
     pub what: &'static str,
-    /// The seat's token.
+    /// The seat's number: its fencing token.
     pub seat: Option<u64>,
     /// The product.
     pub product: Option<String>,

@@ -81,16 +81,16 @@ impl Node {
                 // What --check would have said, with its exit code.
                 HostError::Config { .. } => Failure::usage(error),
                 HostError::Node(NodeError::Denied(Denial::LostData { .. })) => {
-                    Failure::displaced("LOST_DATA", error)
+                    Failure::must_not_run("LOST_DATA", error)
                 }
                 HostError::Node(NodeError::Denied(Denial::RunsElsewhere { .. })) => {
-                    Failure::displaced("RUNS_ELSEWHERE", error)
+                    Failure::must_not_run("RUNS_ELSEWHERE", error)
                 }
-                HostError::OtherHost { .. } => Failure::displaced("OTHER_HOST", error),
+                HostError::OtherHost { .. } => Failure::must_not_run("OTHER_HOST", error),
                 HostError::Node(NodeError::TooOld { .. }) => {
-                    Failure::displaced("BUILD_TOO_OLD", error)
+                    Failure::must_not_run("BUILD_TOO_OLD", error)
                 }
-                HostError::Node(NodeError::Gone { .. }) => Failure::displaced("REPLACED", error),
+                HostError::Node(NodeError::Gone { .. }) => Failure::must_not_run("REPLACED", error),
                 _ => Failure::failed(error),
             })
         })?;

@@ -65,7 +65,7 @@ struct Listed {
 
 #[derive(Debug, Serialize)]
 struct Seat {
-    /// Names the seat.
+    /// The seat's number: its fencing token.
     seat: u64,
     /// The product.
     product: String,

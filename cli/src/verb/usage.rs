@@ -43,7 +43,7 @@ Examples:
   trine usage export history.trine
   trine usage retain --days 730
 
-Dates are those of the cluster's calendar (UTC), which license dates run on.
+Dates are the cluster's date (UTC), which licenses run on.
 Times in queues and of holding are in cluster time, which stands still in an outage."
 )]
 pub struct Usage {

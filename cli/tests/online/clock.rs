@@ -103,7 +103,7 @@ fn a_date_that_is_ahead_is_turned_back_by_the_vendor_once() {
     caller.json(&["license", "install", &bench.license(1, 10 * YEAR)]);
     assert_eq!(caller.refused(3, &["acquire", "cad"]).reason, "LICENSE_EXPIRED");
     let page = caller.page(&["cluster", "status"]);
-    assert!(page.contains("Licenses of firm 6000010 run on their own clock"), "{page}");
+    assert!(page.contains("Licenses of firm 6000010 have a date of their own"), "{page}");
 
     // Not in another cluster's name, not an altered one, not another kind of file.
     let install = |file: &str| caller.refused(3, &["cluster", "clock-reset", file]);

@@ -98,7 +98,7 @@ fn a_copy_that_lost_data_takes_nobodys_place() {
     assert!(matches!(look(true, old), Err(Unmet::LostData { .. })));
     assert!(matches!(look(false, whole), Err(Unmet::Elsewhere { .. })));
     let displaced = look(false, old).unwrap_err();
-    assert!(matches!(displaced, Unmet::Displaced { .. }), "{displaced}");
+    assert!(matches!(displaced, Unmet::LostDataThere { .. }), "{displaced}");
 }
 
 /// One of two processes is a copy, and nobody knows yet which.

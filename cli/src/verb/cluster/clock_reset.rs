@@ -18,7 +18,7 @@ use crate::vendor_dir::FILE_BYTES_MAX;
 
 /// Turn back a date that wrong clocks carried ahead, by a vendor's word
 ///
-/// License dates run on the cluster's own clock (see `trine cluster status`),
+/// License dates run on the cluster's own date (see `trine cluster status`),
 /// which no node's clock turns back. A vendor's reset does, once, for that
 /// vendor's licenses. Set the nodes' clocks right first: while they would
 /// carry the date ahead again the reset is refused and not spent.

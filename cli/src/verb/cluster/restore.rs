@@ -102,7 +102,8 @@ impl Restore {
     pub(super) async fn run(self, call: &Call, mut target: Target) -> Result<Exit, Failure> {
         let longest = Duration::from_millis(Ttl::MILLIS_MAX);
         if self.quiet > longest {
-            return Err(Failure::usage("--quiet is longer than the longest TTL, 24h"));
+            return Err(Failure::usage("--quiet is longer than the longest TTL, 24h")
+                .next("give 24h or less, or leave it out"));
         }
         let backup = self.opening.read(&self.file)?;
         // Balancers lead to whoever leads, and nobody does yet.

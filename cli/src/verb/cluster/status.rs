@@ -314,7 +314,7 @@ impl Whole {
             ("leader", format!("node-{} in term {}", self.leader, self.term)),
             ("feature level", self.level.to_string()),
             ("cluster time", show_millis(self.cluster_time_ms)),
-            ("license clock", self.wall_floor.clone()),
+            ("date", self.wall_floor.clone()),
             (
                 "seats",
                 format!(
@@ -325,7 +325,9 @@ impl Whole {
         ]);
         for date in self.firm_dates.iter().filter(|date| date.differs) {
             let FirmDate { firm, wall_floor, .. } = date;
-            page.line(format_args!("Licenses of firm {firm} run on their own clock: {wall_floor}"));
+            page.line(format_args!(
+                "Licenses of firm {firm} have a date of their own: {wall_floor}"
+            ));
         }
         if let Some(quiet_ms) = self.quiet_ms {
             let line = format!(

@@ -13,7 +13,7 @@ use crate::verb::Call;
 ///
 /// Whichever is reached first. Every node drops the same records, a part of a
 /// day or 16 MiB at a time. What is dropped is gone: export it before. Days are
-/// days of cluster time, so that a wrong calendar deletes nothing early.
+/// days of cluster time, so that a wrong date deletes nothing early.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
