@@ -16,6 +16,12 @@ use trine_client::Reason;
 use wire::peer::peer_client::PeerClient;
 use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequest};
 
+/// Nonces that a node keeps at once, for two seconds each.
+const NONCES_MAX: usize = 64;
+
+/// How long a seat of these stories is held without a renewal.
+const TTL: Duration = Duration::from_secs(4);
+
 type Peer = PeerClient<tonic::transport::Channel>;
 
 /// Forms the cluster and installs a license in which these nodes' shares are spoiled.
@@ -58,13 +64,42 @@ async fn until_complained(world: &World, request: &ClusterRequest, node: u64) {
         .await;
 }
 
+/// Has `node` lead, by a handover.
+async fn lead(world: &World, node: u64) {
+    let operator = world.operator().operator();
+    world
+        .until("the node leads", async || {
+            let moved = operator.transfer_leader(Some(node)).await.ok()?;
+            (moved.leader == node).then_some(())
+        })
+        .await;
+}
+
+/// Under every leader, `shareless` first: a seat is granted, and it and one that
+/// was held all along are renewed past their deadlines.
+async fn serves_under_every_leader(world: &World, shareless: u64) -> Ending {
+    let held = world.application("line-0").acquire(PRODUCT).ttl(TTL).send().await?;
+    for leader in [shareless, 1, 3, shareless] {
+        lead(world, leader).await;
+        let seat = world.application("line-1").acquire(PRODUCT).ttl(TTL).send().await?;
+        sleep(TTL * 3).await;
+        assert_eq!(world.leader().await, leader, "the lead was lost");
+        for seat in [&held, &seat] {
+            assert!(seat.standing().is_usable(), "under node-{leader}: {:?}", seat.standing());
+        }
+        seat.release().await?;
+    }
+    held.release().await?;
+    Ok(())
+}
+
 async fn one_spoiled_share(world: World, how: Spoiled) -> Ending {
     let request = install_spoiled(&world, &[(2, how)]).await;
     world.until_serving().await;
     until_complained(&world, &request, 2).await;
     assert_eq!(states(&world).await, ["live", "not proved", "live"]);
-    let seat = world.application("line-1").acquire(PRODUCT).send().await?;
-    seat.release().await?;
+    serves_under_every_leader(&world, 2).await?;
+    lead(&world, 2).await;
 
     // Two nodes are a quorum of Raft and one of them has no share to sign with.
     world.crash(3, Survives::Nothing).await;
@@ -76,7 +111,8 @@ async fn one_spoiled_share(world: World, how: Spoiled) -> Ending {
 }
 
 /// One node's share is random bytes. The node says so, proves nothing, and the
-/// license serves with the other two; without one of those it does not.
+/// license serves with the other two, whoever leads; without one of those it
+/// does not.
 #[test]
 fn a_share_of_random_bytes_is_refused_and_the_other_two_serve() {
     play(11, async |world| one_spoiled_share(world, Spoiled::RandomBytes).await);
@@ -86,6 +122,53 @@ fn a_share_of_random_bytes_is_refused_and_the_other_two_serve() {
 #[test]
 fn a_share_of_another_license_is_refused_and_the_other_two_serve() {
     play(12, async |world| one_spoiled_share(world, Spoiled::OfAnotherLicense).await);
+}
+
+/// An operator withdraws the share of a node that leads later. It signs nothing
+/// more, and the other two sign for it.
+#[test]
+fn a_leader_whose_share_was_withdrawn_has_the_other_two_sign() {
+    play(17, async |world| {
+        world.serve_license(5).await;
+        let signing = Signing::of(&world).await?;
+        world.operator().operator().withdraw_share(&signing.license, 2).await?;
+        world
+            .until("it is withdrawn", async || {
+                (states(&world).await == ["live", "withdrawn", "live"]).then_some(())
+            })
+            .await;
+        serves_under_every_leader(&world, 2).await
+    });
+}
+
+/// A leader without a share is left with one other: nothing is granted. What it
+/// asks of that one meanwhile, in vain, leaves no nonces lying there, and once the third node is back the license serves.
+#[test]
+fn a_leader_without_a_share_waits_for_both_others_and_then_serves() {
+    play(18, async |world| {
+        world.serve_license(5).await;
+        let signing = Signing::of(&world).await?;
+        world.operator().operator().withdraw_share(&signing.license, 2).await?;
+        world.crash(3, Survives::Nothing).await;
+        // Another leader and back: a term that nobody has signed.
+        lead(&world, 1).await;
+        lead(&world, 2).await;
+        let term = Signing::of(&world).await?.term;
+        assert!(term > signing.term, "{term}");
+        sleep(Duration::from_secs(10)).await;
+        let app = world.application("line-1");
+        let refused = app.acquire(PRODUCT).send().await.map(drop).unwrap_err();
+        assert_eq!(refused.reason(), Reason::SharesMissing, "{refused}");
+        let mut node_1 = world.peer(1, 2).await;
+        for _ in 0..NONCES_MAX {
+            signing.commit(&mut node_1, term).await?;
+        }
+        world.restart(3).await;
+        world.until_serving().await;
+        assert_eq!(world.leader().await, 2);
+        app.acquire(PRODUCT).send().await?.release().await?;
+        Ok(())
+    });
 }
 
 /// Two shares are bad, one of each kind. Nothing is ever granted, under any

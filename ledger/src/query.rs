@@ -298,6 +298,21 @@ impl Ledger {
         missing.map(|edition| need(edition.license.terms())).collect()
     }
 
+    /// The members whose share of an edition is proved and not withdrawn, heard
+    /// or not, each with the container that it is in: who may sign a term.
+    pub fn signers(
+        &self,
+        license: LicenseId,
+        serial: LicenseSerial,
+    ) -> Vec<(NodeId, ContainerSerial)> {
+        use crate::command::ShareState::{Live, Silent};
+        let Ok(edition) = self.edition(license, serial) else { return Vec::new() };
+        let members = self.charter().into_iter().flat_map(|charter| &charter.members);
+        let may_sign = |node| matches!(self.state.share(edition, node), Live | Silent);
+        let signing = members.filter(|member| may_sign(member.node));
+        signing.map(|member| (member.node, member.container.serial())).collect()
+    }
+
     /// Whether this edition of a license, in force or on its way, had the
     /// node's share withdrawn. An unknown edition had nothing withdrawn.
     pub fn is_withdrawn(&self, license: LicenseId, serial: LicenseSerial, node: NodeId) -> bool {

@@ -336,7 +336,7 @@ impl State {
         LicenseStanding { service, shares }
     }
 
-    fn share(&self, edition: &Edition, node: NodeId) -> ShareState {
+    pub(crate) fn share(&self, edition: &Edition, node: NodeId) -> ShareState {
         let member = self.scalars.charter.as_ref().and_then(|charter| charter.member(node));
         let container = member.map(|member| member.container.serial());
         let Some(container) = container.filter(|c| edition.license.signer(*c).is_some()) else {

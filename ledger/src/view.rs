@@ -194,7 +194,7 @@ pub enum Comparison {
 }
 
 /// A license edition that waits for a signature of the current term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SignatureNeed {
     /// The license.
     pub license: LicenseId,

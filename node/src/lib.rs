@@ -13,6 +13,7 @@ mod checkup;
 pub mod clearance;
 pub mod clock;
 pub mod config;
+mod cosigning;
 pub mod enrollment;
 pub mod entropy;
 mod expiry;

@@ -1,7 +1,7 @@
 //! This node's shares: opened, proved to the others, and used two at a time.
 //!
 //! A license serves in a term only after two shares have signed for it. The
-//! leader asks another node for a commitment, then for its part of the
+//! leader (`cosigning.rs`) asks for a commitment, then for the part of the
 //! signature; nonces live two seconds, in memory, once.
 
 use std::collections::BTreeMap;
@@ -16,9 +16,7 @@ use license::package::{License, Package};
 use license::product::{ClusterId, Epoch, LicenseId, LicenseSerial, NodeId};
 use license::repair::{self, Contribution, Half, RepairedShare};
 use license::request::ContainerRequest;
-use license::share::{
-    Commitment, Nonces, Share, ShareProof, SignatureShare, TermSignature, aggregate_term,
-};
+use license::share::{Commitment, Nonces, Share, ShareProof, ShareRefusal};
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::Instant;
 use tonic::Status;
@@ -26,7 +24,6 @@ use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequ
 
 use crate::enrollment::Enrolled;
 use crate::entropy::{Entropy, EntropyRng};
-use crate::peers::Peers;
 use crate::raft::Raft;
 use crate::store::machine::View;
 
@@ -37,7 +34,7 @@ const NONCE_LIFE: Duration = Duration::from_secs(2);
 const NONCES_MAX: usize = 64;
 
 /// One edition of one license.
-type Edition = (LicenseId, LicenseSerial);
+pub(crate) type Edition = (LicenseId, LicenseSerial);
 
 /// The node's shares. Cheap to clone.
 #[derive(Clone)]
@@ -57,11 +54,19 @@ struct Inner {
     outstanding: Mutex<BTreeMap<u64, Outstanding>>,
 }
 
-struct Opened {
-    license: License,
-    share: Share,
+/// One edition that was verified, and this node's share of it.
+pub(crate) struct Opened {
+    pub(crate) license: License,
+    /// Or why it has none that can be used. That stays so: the license says it.
+    share: Result<Share, ShareRefusal>,
     /// How many shares had been made again then: another is another license.
     repairs: usize,
+}
+
+impl Opened {
+    pub(crate) fn share(&self) -> Result<&Share, ShareRefusal> {
+        self.share.as_ref().map_err(Clone::clone)
+    }
 }
 
 struct Outstanding {
@@ -73,7 +78,7 @@ struct Outstanding {
 
 /// Why this node's share cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(crate) enum Unusable {
     #[error("the cluster is not formed")]
     NotFormed,
     #[error("no such license is installed")]
@@ -83,7 +88,7 @@ enum Unusable {
     #[error("a share that was made again has no place in it")]
     Repaired,
     #[error("the share does not open: {0}")]
-    Share(#[from] license::share::ShareRefusal),
+    Share(#[from] ShareRefusal),
     #[error("the share does not sign: {0}")]
     Sign(#[from] license::share::SignRefusal),
 }
@@ -141,48 +146,19 @@ impl Shares {
         let AttestationNeed { license, serial, epoch } = need;
         let node = self.inner.node;
         let opened = self.opened((license, serial)).map_err(|unusable| unusable.to_string())?;
-        let proof = opened.share.prove(epoch, node, &mut self.rng()).map_err(|e| e.to_string())?;
+        let share = opened.share().map_err(|refusal| Unusable::from(refusal).to_string())?;
+        let proof = share.prove(epoch, node, &mut self.rng()).map_err(|e| e.to_string())?;
         Ok(Attest { license, serial, node, proof })
     }
 
-    /// Signs for a term together with one other node, in two rounds.
-    pub(crate) async fn sign_with(
-        &self,
-        peers: &Peers,
-        peer: u64,
-        need: SignatureNeed,
-    ) -> Result<TermSignature, String> {
-        let edition = (need.license, need.serial);
-        self.require_in_service(edition).map_err(|status| status.message().to_owned())?;
-        let ours = self.opened(edition).map_err(|e| e.to_string())?;
-        let mut client = peers.calls(peer).ok_or("not a node of this cluster")?;
-        let request = CommitTermRequest {
-            license: need.license.to_string(),
-            serial: need.serial.0,
-            term: need.term,
-        };
-        let committed =
-            client.commit_term(request).await.map_err(|s| s.message().to_owned())?.into_inner();
-        let theirs: Commitment = decode(&committed.commitment)?;
+    /// The members whose share of an edition may sign, as this node knows, and
+    /// the containers that they are in.
+    pub(crate) fn signers(&self, (license, serial): Edition) -> Vec<(NodeId, ContainerSerial)> {
+        self.inner.view.look(|ledger| ledger.signers(license, serial))
+    }
 
-        let (nonces, commitment) = ours.share.commit(&mut self.rng()).map_err(|e| e.to_string())?;
-        let commitments = [commitment, theirs];
-        let request = SignTermRequest {
-            license: need.license.to_string(),
-            serial: need.serial.0,
-            term: need.term,
-            nonce: committed.nonce,
-            commitments: encode(&commitments.as_slice())?,
-        };
-        let signed =
-            client.sign_term(request).await.map_err(|s| s.message().to_owned())?.into_inner();
-        let their_part: SignatureShare = decode(&signed.signature_share)?;
-        let our_part = ours
-            .share
-            .sign_term(need.epoch, need.term, nonces, &commitments)
-            .map_err(|e| e.to_string())?;
-        aggregate_term(&ours.license, need.epoch, need.term, &commitments, &[our_part, their_part])
-            .map_err(|e| e.to_string())
+    pub(crate) fn node(&self) -> NodeId {
+        self.inner.node
     }
 
     /// First round, asked by the leader: a fresh commitment.
@@ -191,8 +167,8 @@ impl Shares {
         self.require_term(request.term)?;
         self.require_in_service(edition)?;
         let opened = self.opened(edition).map_err(refuse)?;
-        let (nonces, commitment) =
-            opened.share.commit(&mut self.rng()).map_err(|e| refuse(e.into()))?;
+        let share = opened.share().map_err(|e| refuse(e.into()))?;
+        let (nonces, commitment) = share.commit(&mut self.rng()).map_err(|e| refuse(e.into()))?;
 
         let now = Instant::now();
         let mut outstanding = self.outstanding();
@@ -224,8 +200,8 @@ impl Shares {
         let commitments: Vec<Commitment> =
             decode(&request.commitments).map_err(Status::invalid_argument)?;
         let opened = self.opened(edition).map_err(refuse)?;
-        let part = opened
-            .share
+        let share = opened.share().map_err(|e| refuse(e.into()))?;
+        let part = share
             .sign_term(self.epoch(), request.term, kept.nonces, &commitments)
             .map_err(|e| refuse(e.into()))?;
         Ok(SignTermReply { signature_share: encode(&part).map_err(Status::internal)? })
@@ -249,15 +225,15 @@ impl Shares {
         Ok(())
     }
 
-    /// The share of one edition: verified against the logged vendor roots and opened, once.
-    fn opened(&self, edition: Edition) -> Result<Arc<Opened>, Unusable> {
+    /// One edition, verified against the logged vendor roots, and its share opened: once.
+    pub(crate) fn opened(&self, edition: Edition) -> Result<Arc<Opened>, Unusable> {
         let repairs = self.inner.view.look(|ledger| ledger.repairs_made(edition.0, edition.1));
         let opened = self.opened_shares().get(&edition).cloned();
         if let Some(opened) = opened.filter(|opened| opened.repairs == repairs) {
             return Ok(opened);
         }
         let (license, repairs) = self.license(edition)?;
-        let share = Share::open(&license, &self.inner.container)?;
+        let share = Share::open(&license, &self.inner.container);
         let opened = Arc::new(Opened { license, share, repairs });
         let mut shares = self.opened_shares();
         // Editions before the one in force are of no more use.
@@ -296,7 +272,7 @@ impl Shares {
         Err(Unusable::NotInstalled)
     }
 
-    fn rng(&self) -> EntropyRng {
+    pub(crate) fn rng(&self) -> EntropyRng {
         EntropyRng(self.inner.entropy.clone())
     }
 
@@ -320,7 +296,8 @@ impl Shares {
         let edition = (need.license, need.serial);
         self.require_in_service(edition)?;
         let opened = self.opened(edition).map_err(refuse)?;
-        let halves = opened.share.halve(&opened.license, partner, need.lost, &mut self.rng());
+        let share = opened.share().map_err(|e| refuse(e.into()))?;
+        let halves = share.halve(&opened.license, partner, need.lost, &mut self.rng());
         halves.map_err(|error| Status::failed_precondition(error.to_string()))
     }
 
@@ -379,10 +356,10 @@ fn refuse(unusable: Unusable) -> Status {
     Status::failed_precondition(unusable.to_string())
 }
 
-fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, String> {
+pub(crate) fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, String> {
     postcard::to_allocvec(value).map_err(|error| error.to_string())
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     postcard::from_bytes(bytes).map_err(|error| error.to_string())
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{StreamExt, future, stream};
+use futures_util::{StreamExt, stream};
 use ledger::command::{Command, Outcome, SignTerm};
 use ledger::view::{AttestationNeed, SignatureNeed};
 use license::product::{LicenseId, LicenseSerial};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::cosigning::Cosigning;
 use crate::peers::Peers;
 use crate::service::Service;
 use crate::shares::Shares;
@@ -21,6 +22,9 @@ const PEER_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Licenses whose terms are being signed at once; fewer than the nonces a peer keeps.
 const SIGNING_MAX: usize = 16;
+
+/// A term that was not signed by then is the operator's concern.
+const UNSIGNED_MAX: Duration = Duration::from_secs(1);
 
 /// A share that cannot be proved is tried again after this, then after twice as long…
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -89,37 +93,72 @@ async fn prove(shares: &Shares, service: &Service, need: AttestationNeed) -> Res
 
 /// While this node leads, has every license signed for its term. Runs for ever.
 pub(crate) async fn sign_terms(shares: Shares, service: Service, peers: Peers) {
+    let cosigning = Cosigning::new(shares.clone(), peers);
+    let mut unsigned: BTreeMap<SignatureNeed, Unsigned> = BTreeMap::new();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
         if !service.leads() {
+            unsigned.clear();
             continue;
         }
         let (_, needs) = shares.needs();
+        unsigned.retain(|need, _| needs.contains(need));
         // Side by side: a license whose shares are bad or gone holds up no other.
-        stream::iter(needs)
-            .for_each_concurrent(SIGNING_MAX, |need| have_signed(&shares, &service, &peers, need))
-            .await;
+        let attempts = stream::iter(needs).map(|need| {
+            let signed = have_signed(&cosigning, &service, need);
+            async move { (need, signed.await) }
+        });
+        let attempts: Vec<_> = attempts.buffer_unordered(SIGNING_MAX).collect().await;
+        for (need, signed) in attempts {
+            if let Err(reason) = signed {
+                unsigned.entry(need).or_insert_with(Unsigned::new).count(need, reason);
+            }
+        }
     }
 }
 
-/// Asks both other nodes at once and takes the first signature: a dead one
-/// costs no time.
-async fn have_signed(shares: &Shares, service: &Service, peers: &Peers, need: SignatureNeed) {
-    let with_each =
-        peers.ids().into_iter().map(|peer| Box::pin(shares.sign_with(peers, peer, need)));
-    let first = tokio::time::timeout(PEER_WAIT_MAX, future::select_ok(with_each)).await;
-    let reason = match first {
-        Ok(Ok((signature, _))) => {
-            let SignatureNeed { license, serial, term, .. } = need;
-            let sign = Command::SignTerm(SignTerm { license, serial, term, signature });
-            // Unanswered, the need is still there at the next look.
-            drop(service.submit_here(sign).await);
-            return;
+/// A term that was not signed at the first attempt.
+struct Unsigned {
+    since: Instant,
+    reason: String,
+}
+
+impl Unsigned {
+    fn new() -> Self {
+        Self { since: Instant::now(), reason: String::new() }
+    }
+
+    /// Says why, once for each reason, when it has lasted.
+    fn count(&mut self, need: SignatureNeed, reason: String) {
+        let SignatureNeed { license, serial, term, .. } = need;
+        tracing::debug!(%license, serial = serial.0, term, reason, "term not signed yet");
+        if self.since.elapsed() >= UNSIGNED_MAX && self.reason != reason {
+            tracing::error!(
+                %license,
+                serial = serial.0,
+                term,
+                reason,
+                "nothing of a license is granted: two shares have not signed for this term"
+            );
+            self.reason = reason;
         }
-        Ok(Err(reason)) => reason,
-        Err(_) => "no other node answered in time".to_owned(),
-    };
-    tracing::debug!(license = %need.license, term = need.term, reason, "term not signed yet");
+    }
+}
+
+async fn have_signed(
+    cosigning: &Cosigning,
+    service: &Service,
+    need: SignatureNeed,
+) -> Result<(), String> {
+    let signature = tokio::time::timeout(PEER_WAIT_MAX, cosigning.sign(need)).await;
+    let signature = signature
+        .map_err(|_| "the other nodes did not answer in time".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let SignatureNeed { license, serial, term, .. } = need;
+    let sign = Command::SignTerm(SignTerm { license, serial, term, signature });
+    // Unanswered, the need is still there at the next look.
+    drop(service.submit_here(sign).await);
+    Ok(())
 }
