@@ -44,6 +44,10 @@ const MEET_MAX: Duration = Duration::from_secs(1);
 /// One that is still there after so long is there to stay.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
+/// A message that came later than this after one that was sent later is not
+/// late: its sender has lost something.
+const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
+
 /// The other nodes as this one has met them. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Acquaintances {
@@ -74,6 +78,28 @@ struct Known {
     answered: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
+    /// What was remembered of it a moment ago.
+    lately: Lately,
+}
+
+/// What was remembered of a node a moment ago: between one and two of
+/// [`OVERTAKEN_MAX`] if it is asked for all the time, longer ago if not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lately {
+    since: Option<Instant>,
+    before: Promise,
+    then: Promise,
+}
+
+impl Lately {
+    /// What it was, when `remembered` is what is remembered `now`.
+    fn at(&mut self, now: Instant, remembered: Promise) -> Promise {
+        let is_over = self.since.is_none_or(|since| now - since >= OVERTAKEN_MAX);
+        if is_over {
+            *self = Self { since: Some(now), before: self.then, then: remembered };
+        }
+        self.before
+    }
 }
 
 /// Why a process is not heard.
@@ -137,15 +163,25 @@ pub(crate) enum Unmet {
         /// What came with its message or answer.
         shown: Promise,
     },
+    /// A later message of it came first.
+    #[error("a later message of {node} came before this one")]
+    Overtaken {
+        /// Who.
+        node: NodeId,
+    },
     /// It was not cleared, or no longer is.
     #[error("this node takes no part")]
     NotCleared,
 }
 
 impl From<Unmet> for Status {
-    /// The code that makes the other end say hello, and so hear why.
+    /// The code that makes the other end say hello, and so hear why; but for a
+    /// message that only came late.
     fn from(unmet: Unmet) -> Self {
-        Self::unauthenticated(unmet.to_string())
+        match unmet {
+            Unmet::Overtaken { .. } => Self::aborted(unmet.to_string()),
+            _ => Self::unauthenticated(unmet.to_string()),
+        }
     }
 }
 
@@ -373,21 +409,16 @@ impl Acquaintances {
     ///
     /// `remembered` is what this node remembered of it when the message came, or
     /// before it sent what is answered. What it shows is then newer than what is
-    /// remembered, whatever other answers came first. A message may still have
-    /// been overtaken by a later one; then the meeting clears it.
+    /// remembered, whatever other answers came first.
     pub(crate) fn compare(
         &self,
         node: u64,
         promises: &[peer::NodePromise],
         remembered: Promise,
     ) -> Result<(), Unmet> {
-        let of = |of: u64| {
-            let found = promises.iter().find(|told| told.node == of);
-            promise(found.and_then(|told| told.promise))
-        };
-        self.hear(node, of(self.inner.node.0));
+        self.hear(node, told_of(self.inner.node.0, promises));
         self.require_cleared()?;
-        let shown = of(node);
+        let shown = told_of(node, promises);
         if shown < remembered {
             self.known().entry(node).or_default().met = None;
             let unmet = Unmet::ShowsLess { node: NodeId(node), remembered, shown };
@@ -395,6 +426,28 @@ impl Acquaintances {
             return Err(unmet);
         }
         Ok(())
+    }
+
+    /// The same for a message, which a later one may have overtaken: a heartbeat
+    /// travels beside the stream of entries. One that shows what was remembered a
+    /// moment ago does not count either, and is no reason to look: a healthy
+    /// leader's stream would be cut for it. A node that lost more than a moment's
+    /// promises, or goes on showing less for longer than that, is met again.
+    pub(crate) fn compare_message(
+        &self,
+        node: u64,
+        promises: &[peer::NodePromise],
+    ) -> Result<(), Unmet> {
+        let remembered = self.remembered(node);
+        let shown = told_of(node, promises);
+        let lately = self.known().entry(node).or_default().lately.at(Instant::now(), remembered);
+        if (lately..remembered).contains(&shown) {
+            self.hear(node, told_of(self.inner.node.0, promises));
+            self.require_cleared()?;
+            tracing::debug!(node, %shown, %remembered, "a message was overtaken and does not count");
+            return Err(Unmet::Overtaken { node: NodeId(node) });
+        }
+        self.compare(node, promises, remembered)
     }
 
     /// Whether this node takes part now; a message that was begun before a
@@ -462,6 +515,11 @@ fn judge(
         (false, false) => Err(Unmet::Elsewhere { node, address }),
         (false, true) => Err(Unmet::LostDataThere { node, address, remembered, kept }),
     }
+}
+
+/// What is told of `node`.
+fn told_of(node: u64, promises: &[peer::NodePromise]) -> Promise {
+    promise(promises.iter().find(|told| told.node == node).and_then(|told| told.promise))
 }
 
 fn promise(told: Option<peer::Promise>) -> Promise {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use ledger::Ledger;
+use license::product::NodeId;
 use pki::Ca;
 
 use crate::certificates::Certificates;
@@ -12,7 +13,11 @@ use crate::store::machine::View;
 
 /// Tells the node's trust of every change, and asks those who came in under a
 /// CA that is trusted no more to come in anew. Never ends.
+///
+/// A node that joined later believes what its configuration names until it has
+/// read how it was let in: the CAs of the history before that may be gone since.
 pub(crate) async fn follow(
+    node: NodeId,
     view: &View,
     certificates: &Certificates,
     closers: [&Closer; 2],
@@ -20,7 +25,7 @@ pub(crate) async fn follow(
     let mut progress = view.progress();
     let mut told = BTreeSet::new();
     loop {
-        if let Some(cas) = view.look(|ledger| changed(ledger, &told)) {
+        if let Some(cas) = view.look(|ledger| changed(ledger, node, &told)) {
             let now: BTreeSet<_> = cas.iter().map(Ca::digest).collect();
             match certificates.trust.believe(&cas) {
                 Ok(()) => {
@@ -41,9 +46,12 @@ pub(crate) async fn follow(
     }
 }
 
-/// The CAs in the ledger, if they are others than these.
-fn changed(ledger: &Ledger, told: &BTreeSet<[u8; 32]>) -> Option<Vec<Ca>> {
-    let cas = &ledger.charter()?.cas;
+/// The CAs in the ledger, if they are others than these and `node` belongs to
+/// the cluster already.
+fn changed(ledger: &Ledger, node: NodeId, told: &BTreeSet<[u8; 32]>) -> Option<Vec<Ca>> {
+    let charter = ledger.charter()?;
+    charter.belonging(node)?;
+    let cas = &charter.cas;
     let is_news = !cas.keys().eq(told);
     is_news.then(|| cas.values().map(|certificate| Ca::of_der(certificate.clone())).collect())
 }

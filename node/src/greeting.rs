@@ -49,7 +49,11 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
     let mut pause = RETRY_MIN;
     let mut said = String::new();
     loop {
-        let Some(mut client) = peers.calls(peer) else { return };
+        let Some(mut client) = peers.calls(peer) else {
+            // Who belongs no more has nothing to object to.
+            acquaintances.objects_no_more(peer);
+            return;
+        };
         let answer = tokio::time::timeout(ANSWER_MAX, client.hello(HelloRequest {})).await;
         let unwelcome = match answer {
             Ok(Ok(reply)) => match acquaintances.answered(peer, reply.into_inner()) {

@@ -326,7 +326,7 @@ where
         never = watch::stand_for_election(&raft, &clearance) => match never {},
         error = watch::part_ended(&mut background) => Err(error),
         () = ask_clients_to_move(&raft, &closer) => Ok(()),
-        never = cas::follow(&view, &certificates, [&closer, &peer_closer]) => match never {},
+        never = cas::follow(setup.id, &view, &certificates, [&closer, &peer_closer]) => match never {},
     };
     tracing::info!(node = %setup.id, "draining");
     service.start_draining();

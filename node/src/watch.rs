@@ -65,10 +65,11 @@ pub(crate) async fn stranger(
             Some((trusted, known.map(|member| member.container == *ours)))
         });
         match found {
-            Some((false, _)) => return NodeError::OtherCa,
+            Some((false, Some(_))) => return NodeError::OtherCa,
             Some((_, Some(false))) => return NodeError::OtherContainer { node },
             Some((_, Some(true))) => return std::future::pending().await,
-            // A node that joined later reads the history before its time first.
+            // A node that joined later reads the history before its time first,
+            // whose CAs may be gone since.
             Some((_, None)) if progress.changed().await.is_err() => {
                 return std::future::pending().await;
             }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use trine_cli::context::{Credential, Pair, Purpose};
+use trine_cli::devcluster::Server;
 use trine_cli::online::Connection;
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, word};
+use super::newcomer::Newcomer;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -218,4 +220,15 @@ fn the_cluster_ca_is_rotated_while_a_client_renews() {
         .with("TRINE_CERT", text(&ana.cert))
         .with("TRINE_KEY", text(&ana.key));
     assert_eq!(trusted(&ana, "ca").len(), 1);
+
+    // And a dead node is replaced under it, though the newcomer first reads a
+    // history in which the old one alone was trusted.
+    ana.json(&["pki", "issue", "operator", "developer", "--dir", text(&new)]);
+    for file in ["ca.pem", "ca.key", "operator-developer.pem", "operator-developer.key"] {
+        fs::rename(new.join(file), pki.join(file)).expect("put in place");
+    }
+    cluster.stop(Server::Node(3));
+    let newcomer = Newcomer::start(&cluster, 4, 3);
+    let replaced = operator.json(&["cluster", "replace", "3", "4", "--at", &newcomer.peer]);
+    assert_eq!(replaced["stage"], "done", "{replaced}");
 }

@@ -169,6 +169,38 @@ async fn an_answer_of_who_lost_data_does_not_count() {
     assert_eq!(node.denied(), None);
 }
 
+/// A heartbeat travels beside the stream of entries, so it may come after what
+/// was sent later. It does not count, and the stream is not cut for it. Who goes
+/// on showing less has lost something.
+#[tokio::test(start_paused = true)]
+async fn an_overtaken_message_does_not_count_and_cuts_nobody_off() {
+    let node = Node::cleared().await;
+    let met = Incarnation([2; 16]);
+    node.acquaintances.known().entry(2).or_default().met = Some(met);
+    let compare = |shown| {
+        let message = [told((2, shown)), told((1, voted(5)))];
+        node.acquaintances.compare_message(2, &message)
+    };
+    node.acquaintances.note(2, held(5, 40));
+    for _ in 0..2 {
+        compare(held(5, 40)).expect("as it is remembered");
+        tokio::time::advance(OVERTAKEN_MAX).await;
+    }
+    node.acquaintances.note(2, held(5, 41));
+    assert_eq!(compare(held(5, 40)), Err(Unmet::Overtaken { node: NodeId(2) }));
+    assert!(node.acquaintances.has_met(2, met));
+    compare(held(5, 41)).expect("the stream goes on");
+
+    for _ in 0..2 {
+        tokio::time::advance(OVERTAKEN_MAX).await;
+        let _ = compare(held(5, 40));
+    }
+    assert!(matches!(compare(held(5, 40)), Err(Unmet::ShowsLess { .. })), "for too long");
+    assert!(!node.acquaintances.has_met(2, met), "so it is met again");
+    node.acquaintances.known().entry(2).or_default().met = Some(met);
+    assert!(matches!(compare(held(5, 39)), Err(Unmet::ShowsLess { .. })), "more than a moment");
+}
+
 /// A message says what its sender remembers of this node. Who remembers more
 /// than is here is neither answered nor heard, and this node stops.
 #[tokio::test]

@@ -163,7 +163,7 @@ impl Heard {
             return Err(Status::unauthenticated("a newer process runs as this node"));
         }
         self.require_unrevoked()?;
-        acquaintances.compare(*node, &packed.promises, acquaintances.remembered(*node))?;
+        acquaintances.compare_message(*node, &packed.promises)?;
         self.reach.admit(packed.level)?;
         let message = unpack(packed)?;
         let vote = vote(&message);
