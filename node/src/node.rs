@@ -331,7 +331,9 @@ where
     tracing::info!(node = %setup.id, "draining");
     service.start_draining();
     if ended.is_ok() {
-        handover::hand_over(&raft, &service, None).await;
+        if let Err(why) = handover::hand_over(&raft, &service, None).await {
+            tracing::info!(%why, "leadership is not handed over");
+        }
     } else {
         // Who may not go on neither votes nor leads nor acknowledges while its
         // callers are shown out.

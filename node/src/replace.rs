@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 use self::step::{Sight, Step};
 use crate::answer::NotAnswered;
 use crate::formation::{Formation, FormationError};
+use crate::handover;
 use crate::raft::Endpoints;
 use crate::roster;
 
@@ -185,8 +186,12 @@ async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progre
              bring node-{node} back first; if it is node-{node} that is lost, replace that one"
         )),
         Step::HandOver { to } => {
-            hand_over(formation, to).await;
-            under_way("handing-over", format!("{old} leads; node-{to} is to lead instead"))
+            let handed_over = handover::hand_over(&formation.raft, &formation.service, Some(to));
+            let detail = match handed_over.await {
+                Ok(_) => format!("{old} leads; node-{to} is to lead instead"),
+                Err(why) => format!("{old} leads, and node-{to} is to lead instead: {why}"),
+            };
+            under_way("handing-over", detail)
         }
         Step::Begin => begin(formation, order).await,
         Step::Teach => {
@@ -288,19 +293,4 @@ async fn change<T, E: std::fmt::Display>(changing: impl Future<Output = Result<T
         Ok(Err(error)) => tracing::info!(%error, "the membership is not changed yet"),
         Err(_) => tracing::debug!("the change of membership takes its time"),
     }
-}
-
-async fn hand_over(formation: &Formation, to: u64) {
-    if formation.raft.trigger().transfer_leader(to).await.is_err() {
-        return;
-    }
-    let mut metrics = formation.raft.server_metrics();
-    let handed_over = async {
-        while metrics.borrow_watched().state == ServerState::Leader {
-            if metrics.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    drop(tokio::time::timeout(CHANGE_WAIT_MAX, handed_over).await);
 }

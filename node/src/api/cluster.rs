@@ -241,6 +241,7 @@ impl cluster_server::Cluster for Cluster {
         };
         let from = self.service.node_status().id;
         let leader = handover::hand_over(&self.formation.raft, &self.service, to).await;
+        let leader = leader.map_err(|why| self.answers.tell(error::not_handed_over(&why)))?;
         tracing::info!(%by, from, leader, "leadership was to be handed over");
         Ok(Response::new(v1::TransferLeaderReply { from, leader }))
     }

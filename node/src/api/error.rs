@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
 
 use crate::answer::NotAnswered;
 use crate::formation::FormationError;
+use crate::handover::NotHandedOver;
 use crate::identity::{NoCaller, Role};
 use crate::replace::ReplaceError;
 
@@ -224,6 +225,16 @@ pub(super) fn not_replaced(why: &ReplaceError) -> No {
 /// The request breaks a rule of the edge; it says which.
 pub(super) fn invalid(message: impl Into<String>) -> No {
     No::new((Code::InvalidArgument, "INVALID"), message, NOT_DONE, [])
+}
+
+/// The lead stays where it is.
+pub(super) fn not_handed_over(why: &NotHandedOver) -> No {
+    match why {
+        NotHandedOver::NoVote { .. } | NotHandedOver::Silent { .. } => invalid(why.to_string()),
+        NotHandedOver::NobodyThere => {
+            No::new((Code::Unavailable, "NO_QUORUM"), why.to_string(), NOT_DONE, [])
+        }
+    }
 }
 
 /// A field breaks the rule of its kind.
