@@ -61,7 +61,7 @@ pub(crate) async fn run(certificates: Certificates, clock: Arc<dyn Clock>, metri
             if days == 0 {
                 tracing::error!(
                     which, %fingerprint,
-                    "by this node's clock this certificate has expired and nobody believes it: renew it now with `trine pki renew` and put the files in place"
+                    "by this node's clock this certificate has expired, and the others believe it only while their own clock or the cluster's date is behind: renew it now with `trine pki renew` and put the files in place"
                 );
             } else {
                 tracing::warn!(

@@ -21,9 +21,10 @@ use crate::verb::Call;
 ///
 /// The cluster refuses them from now on: new connections, and the next call on
 /// those that stand. A NAME means every certificate of that name in the CA's
-/// directory that has not expired, with those that renewals replaced; a FILE
-/// means the one in it. Seats that a revoked application holds end at their
-/// deadline. There is no way back but a new certificate.
+/// directory, with those that renewals replaced and those that have expired: a
+/// node whose clock is behind would let these in still. A FILE means the one in
+/// it. Seats that a revoked application holds end at their deadline. There is no
+/// way back but a new certificate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -97,7 +98,7 @@ impl Revoked {
 
 impl Revoke {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
-        let mut chosen = self.chosen(call.world.wall_time())?;
+        let mut chosen = self.chosen()?;
         online::runtime()?.block_on(async {
             let connection = Connection::find(&call.global, Purpose::Operator).await?;
             let own = own_certificate(&connection);
@@ -123,7 +124,7 @@ impl Revoke {
         })
     }
 
-    fn chosen(&self, now: WallTime) -> Result<Vec<Filed>, Failure> {
+    fn chosen(&self) -> Result<Vec<Filed>, Failure> {
         if self.which.is_file() && !self.superseded {
             let name = self.which.display().to_string();
             return Ok(vec![shelf::read(&self.which, name, false)?]);
@@ -138,12 +139,6 @@ impl Revoke {
                 self.dir.display()
             ))
             .next("see `trine pki list --all` for the names, or give the certificate's file"));
-        }
-        filed.retain(|filed| filed.expires() >= now);
-        if filed.is_empty() {
-            return Err(Failure::usage(format!(
-                "every certificate of {name} has expired, so nobody believes it; there is nothing to revoke"
-            )));
         }
         Ok(filed)
     }
@@ -253,4 +248,32 @@ fn show(call: &Call, report: Report, none: &str) -> Result<Exit, Failure> {
         );
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pki::{Authority, UnixTime, Validity};
+
+    use super::*;
+
+    /// A node goes by its own clock or the cluster's date, and either may be behind.
+    #[test]
+    fn a_name_means_its_expired_certificates_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let long_ago = UnixTime::since_unix_epoch(Duration::from_secs(1_000_000));
+        let validity = Validity::starting(long_ago, Duration::from_secs(60));
+        let authority = Authority::create("Acme", validity).expect("an authority");
+        let issued = authority.issue_application("robot", validity).expect("issued");
+        let file = dir.path().join("application-robot.pem");
+        std::fs::write(file, issued.certificate_pem).expect("written");
+        let chosen = |which: &str| {
+            let (which, dir) = (which.into(), dir.path().to_owned());
+            Revoke { which, superseded: false, dir, yes: false }.chosen()
+        };
+        let names = chosen("application-robot").expect("something to revoke").into_iter();
+        assert_eq!(names.map(|filed| filed.name).collect::<Vec<_>>(), ["application-robot"]);
+        assert!(chosen("application-press").is_err());
+    }
 }
