@@ -79,3 +79,50 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
         pause = (pause * 2).min(RETRY_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use license::product::NodeId;
+    use wire::peer::HelloReply;
+    use wire::peer::hello_reply::Verdict;
+
+    use super::*;
+    use crate::peers::{Dial, Dialing, Incarnation};
+    use crate::store::log::Log;
+    use crate::store::mem::Platter;
+
+    struct Nowhere;
+
+    impl Dial for Nowhere {
+        fn dial(&self, _: u64, _: &str) -> Dialing {
+            Box::pin(async { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) })
+        }
+    }
+
+    /// Replaced while it objects, a witness is greeted no more, so nobody could
+    /// clear the node otherwise.
+    #[tokio::test(start_paused = true)]
+    async fn a_witness_that_is_dropped_objects_no_more() {
+        let address = |node: u64| (node, format!("node-{node}:22451"));
+        let incarnation = Incarnation([1; 16]);
+        let peers = Peers::new(1, [2, 3].map(address), Arc::new(Nowhere), incarnation);
+        let log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
+        let clearance = Clearance::new();
+        let node = NodeId(1);
+        let acquaintances =
+            Acquaintances::new(node, incarnation, peers.clone(), log, clearance.clone());
+        let told = |witness: u64, verdict: Verdict| {
+            let reply = HelloReply { verdict: verdict.into(), ..HelloReply::default() };
+            acquaintances.answered(witness, reply)
+        };
+        told(3, Verdict::RunsElsewhere).expect_err("it sees another process");
+        told(2, Verdict::Welcome).expect("welcome");
+        assert!(!clearance.is_given(), "it is disputed");
+        peers.know([address(2)]);
+        greet(3, acquaintances.clone(), peers, clearance.clone()).await;
+        assert!(clearance.is_given());
+    }
+}
