@@ -43,6 +43,14 @@ pub enum NotVouched {
     },
 }
 
+impl NotVouched {
+    /// Whether it might be vouched for at another moment.
+    fn is_out_of_date(&self) -> bool {
+        use ContainerRefusal::{Expired, NotYetValid};
+        matches!(self, Self::Container { why: Expired { .. } | NotYetValid { .. }, .. })
+    }
+}
+
 /// What to do next.
 fn way_out(why: &ContainerRefusal) -> &'static str {
     match why {
@@ -81,6 +89,23 @@ pub fn check_request(request: &ClusterRequest, now: WallTime) -> Result<(), NotV
     request.requests().iter().try_for_each(|container| check(container, counts, now).map(drop))
 }
 
+/// What `verify` finds at the moment that this node's clock shows or, where that
+/// is out of date, at the cluster's date, as it is with the certificates of
+/// connections ([`pki::Trust`]): one wrong clock keeps nobody out.
+///
+/// # Errors
+/// What it finds by the clock, or by the date.
+pub(crate) fn in_date<T>(
+    clock: WallTime,
+    date: Option<WallTime>,
+    verify: impl Fn(WallTime) -> Result<T, NotVouched>,
+) -> Result<T, NotVouched> {
+    verify(clock).or_else(|refused| match date {
+        Some(date) if refused.is_out_of_date() => verify(date),
+        _ => Err(refused),
+    })
+}
+
 /// Checks three containers against the CAs that count. Gives the one CA by
 /// which all three are certified.
 ///
@@ -99,4 +124,52 @@ pub(crate) fn check_all(
         }
     }
     Ok(ca)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: WallTime = WallTime(1_800_000_000_000);
+    const YEARS: i64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+
+    fn refused(why: ContainerRefusal) -> NotVouched {
+        NotVouched::Container { node: NodeId(3), why }
+    }
+
+    /// Of a chain that holds within a year of today.
+    fn verify(now: WallTime) -> Result<(), NotVouched> {
+        let year = YEARS / 10;
+        if now > TODAY.plus_millis(year) {
+            return Err(refused(ContainerRefusal::Expired { expired: unix(TODAY) }));
+        }
+        if now < TODAY.plus_millis(-year) {
+            return Err(refused(ContainerRefusal::NotYetValid { from: unix(TODAY) }));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_clock_of_who_looks_refuses_no_container() {
+        for off in [-YEARS, 0, YEARS] {
+            let clock = TODAY.plus_millis(off);
+            assert_eq!(in_date(clock, Some(TODAY), verify), Ok(()), "{off} ms off");
+            assert_eq!(in_date(TODAY, Some(clock), verify), Ok(()), "the date is {off} ms off");
+        }
+        let (early, late) = (TODAY.plus_millis(-YEARS), TODAY.plus_millis(YEARS));
+        assert_eq!(in_date(early, None, verify), verify(early), "there is no date yet");
+        assert_eq!(in_date(early, Some(late), verify), verify(late));
+    }
+
+    #[test]
+    fn what_is_wrong_at_any_time_is_asked_about_once() {
+        let asked = std::cell::Cell::new(0);
+        let other = || refused(ContainerRefusal::OtherKey);
+        let verify = |_| {
+            asked.set(asked.get() + 1);
+            Err::<(), _>(other())
+        };
+        assert_eq!(in_date(TODAY, Some(TODAY), verify), Err(other()));
+        assert_eq!(asked.get(), 1);
+    }
 }

@@ -5,11 +5,11 @@ pub(crate) mod restore;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::CodecError;
 use ledger::command::{Command, Genesis, GenesisRefusal, Member, Outcome, Refusal, Reply};
 use ledger::level::{HIGHEST, Level};
+use ledger::{CodecError, Ledger};
 use license::container::VirtualSerial;
-use license::product::{ClusterId, NodeId};
+use license::product::{ClusterId, NodeId, WallTime};
 use license::request::{ClusterRequest, ContainerRequest};
 use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
@@ -232,7 +232,7 @@ impl Formation {
             }
         }
         let counts = |ca: &[u8; 32]| charter.trusts_ca(ca);
-        let ca = enrollment::check_all(&requests, counts, self.clock.wall())?;
+        let ca = self.in_date(|now| enrollment::check_all(&requests, counts, now))?;
         ClusterRequest::new(charter.cluster, ca.digest(), requests)
             .map_err(|refusal| FormationError::Containers(refusal.to_string()))
     }
@@ -309,8 +309,16 @@ impl Formation {
             return Err(missing("it showed a container of another node or cluster".into()));
         }
         let counts = |ca: &[u8; 32]| charter.trusts_ca(ca);
-        enrollment::check(&shown.0, counts, self.clock.wall())?;
+        self.in_date(|now| enrollment::check(&shown.0, counts, now))?;
         Ok(shown)
+    }
+
+    /// By this node's clock or the cluster's date.
+    fn in_date<T>(
+        &self,
+        verify: impl Fn(WallTime) -> Result<T, NotVouched>,
+    ) -> Result<T, NotVouched> {
+        enrollment::in_date(self.clock.wall(), self.service.peek(Ledger::wall), verify)
     }
 }
 
