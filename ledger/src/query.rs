@@ -259,10 +259,14 @@ impl Ledger {
     }
 
     /// The containers that the shares of a license are in, those that were made
-    /// again too: of the edition in force, then of the update on its way.
-    pub fn share_containers(&self, license: LicenseId) -> Vec<[ContainerSerial; 3]> {
+    /// again too, and whether each share was withdrawn: of the edition in force,
+    /// then of the update on its way.
+    pub fn share_containers(&self, license: LicenseId) -> Vec<[(ContainerSerial, bool); 3]> {
         let installed = self.state.licenses.get(&license).into_iter();
-        installed.flat_map(Installed::editions).map(|e| e.license.containers()).collect()
+        let places = |edition: &Edition| {
+            edition.license.containers().map(|place| (place, edition.is_withdrawn(place)))
+        };
+        installed.flat_map(Installed::editions).map(places).collect()
     }
 
     /// Editions that two shares have not yet signed for the current term.

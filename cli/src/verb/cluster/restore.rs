@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use ledger::backup::{Backup, Front, HEADER_BYTES_MAX, Header};
 use ledger::time::Ttl;
 use license::container::ContainerSerial;
-use license::product::{LicenseId, WallTime};
+use license::product::WallTime;
 use serde::Serialize;
 use trine_client::{CallError, Endpoint, Outcome, Reason};
 use wire::v1;
@@ -140,9 +140,10 @@ impl Restore {
         let (mut licenses, mut with_two_shares, mut to_reissue) = (vec![], vec![], vec![]);
         for license in backup.ledger.licenses() {
             let license = license.terms.license;
-            let shares = shares_in(backup, license, &containers);
-            if shares < 2 { &mut to_reissue } else { &mut licenses }.push(license.to_string());
-            if shares == 2 {
+            let comes_back = comes_back(&backup.ledger.share_containers(license), &containers);
+            let serves = comes_back != ComesBack::Not;
+            if serves { &mut licenses } else { &mut to_reissue }.push(license.to_string());
+            if comes_back == ComesBack::WithTwoShares {
                 with_two_shares.push(license.to_string());
             }
         }
@@ -164,14 +165,31 @@ impl Restore {
     }
 }
 
-/// How many shares of a license are sealed to these containers, in the edition
-/// that has most.
-fn shares_in(backup: &Backup, license: LicenseId, containers: &BTreeSet<String>) -> usize {
-    let editions = backup.ledger.share_containers(license);
-    let here = |shares: &[ContainerSerial; 3]| {
-        shares.iter().filter(|serial| containers.contains(&serial.to_string())).count()
+/// How a license comes back from a backup. Best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ComesBack {
+    /// Fewer than two of its shares may sign.
+    Not,
+    /// Two may, and the third is in a container that is lost: it can be made again.
+    WithTwoShares,
+    /// As it was: nothing is lost that served.
+    AsItWas,
+}
+
+/// How a license with these places comes back into these containers, by the
+/// edition that does best. A withdrawn share does not serve and makes no other.
+fn comes_back(editions: &[[(ContainerSerial, bool); 3]], here: &BTreeSet<String>) -> ComesBack {
+    let judge = |places: &[(ContainerSerial, bool); 3]| {
+        let is_here = |place: &ContainerSerial| here.contains(&place.to_string());
+        let serving = places.iter().filter(|(place, withdrawn)| !withdrawn && is_here(place));
+        let is_whole = places.iter().all(|(place, withdrawn)| *withdrawn || is_here(place));
+        match (serving.count(), is_whole) {
+            (..2, _) => ComesBack::Not,
+            (_, false) => ComesBack::WithTwoShares,
+            (_, true) => ComesBack::AsItWas,
+        }
     };
-    editions.iter().map(here).max().unwrap_or(0)
+    editions.iter().map(judge).max().unwrap_or(ComesBack::Not)
 }
 
 /// Asks the first node that is there. Asking again is harmless, so a node that
@@ -272,14 +290,17 @@ impl Restored {
         for license in &self.with_two_shares {
             let line = format!(
                 "License {license} serves with two shares, because the third is in a container \
-                 that is lost. Next: trine license repair {license}"
+                 that is lost. Next: trine license repair {license}; or, if that container may be \
+                 in others' hands, trine license withdraw-share {license} --node NODE, and have \
+                 the vendor issue the license anew"
             );
             let line = page.tone(Tone::Warning, &line);
             page.line(line);
         }
         if !self.to_reissue.is_empty() {
             let line = format!(
-                "To be issued anew, because their shares are in other containers: {}",
+                "To be issued anew, because fewer than two of their shares are here and in \
+                 service: {}",
                 self.to_reissue.join(", ")
             );
             let line = page.tone(Tone::Warning, &line);
@@ -295,5 +316,28 @@ impl Restored {
             let row = |token: &Token| vec![token.name.clone(), token.expires.clone()];
             page.table(&["bearer token of", "expires"], self.tokens.iter().map(row));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawn_share_neither_serves_nor_makes_another() {
+        let serial = |number: u64| ContainerSerial::try_from(number).expect("ten digits");
+        let here: BTreeSet<String> = [1, 2, 3].map(|number| serial(number).to_string()).into();
+        // Each place by its container, with a minus where the share was withdrawn.
+        let judged = |places: [i64; 3]| {
+            let places = places.map(|place| (serial(place.unsigned_abs()), place < 0));
+            comes_back(&[places], &here)
+        };
+        assert_eq!(judged([1, 2, 3]), ComesBack::AsItWas);
+        assert_eq!(judged([1, 2, 9]), ComesBack::WithTwoShares);
+        assert_eq!(judged([1, 8, 9]), ComesBack::Not);
+        assert_eq!(judged([1, 2, -3]), ComesBack::AsItWas, "nothing is to be made again");
+        assert_eq!(judged([1, 2, -9]), ComesBack::AsItWas, "it is not made again");
+        assert_eq!(judged([1, -2, 9]), ComesBack::Not, "one share serves");
+        assert_eq!(comes_back(&[], &here), ComesBack::Not);
     }
 }
