@@ -1,4 +1,4 @@
-//! What a set of runs must have come to, or it has tested little (laws.md, Sometimes).
+//! What a set of runs must have come to, or it has tested little (LAWS.md, Sometimes).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// The node stops by itself with the exit code of those that may not run.
-    fn until_displaced(&self, words: &[&str]) {
+    fn until_it_must_not_run(&self, words: &[&str]) {
         let log = self.cluster.servers().layout().log(self.node);
         let goes_on = || {
             let said = fs::read_to_string(&log).unwrap_or_default();
@@ -114,12 +114,12 @@ fn a_node_that_lost_data_stops_and_says_what_to_do() {
     stage.start();
     let name = stage.node.to_string();
     let lost = ["has lost data", "remembers that it acknowledged", "trine cluster replace", &name];
-    stage.until_displaced(&lost);
+    stage.until_it_must_not_run(&lost);
     stage.serves();
 
     fs::remove_dir_all(stage.data()).expect("removed");
     stage.start();
-    stage.until_displaced(&["has lost data", "keeps nothing"]);
+    stage.until_it_must_not_run(&["has lost data", "keeps nothing"]);
     stage.serves();
 
     replace(&stage.data(), &own);
@@ -198,7 +198,7 @@ fn a_node_on_another_host_stops_and_names_what_is_gone() {
     stage.stop();
     write_secret(&key, [8; 32]);
     stage.start();
-    stage.until_displaced(&["the host has changed too much", "gone: key file", "new: key file"]);
+    stage.until_it_must_not_run(&["the host has changed too much", "gone: key file", "new: key file"]);
     let shown = traits();
     assert_eq!(shown["container"]["opens"], false);
     assert_eq!(shown["container"]["gone"], json!(["key file"]));
