@@ -198,7 +198,11 @@ fn a_node_on_another_host_stops_and_names_what_is_gone() {
     stage.stop();
     write_secret(&key, [8; 32]);
     stage.start();
-    stage.until_it_must_not_run(&["the host has changed too much", "gone: key file", "new: key file"]);
+    stage.until_it_must_not_run(&[
+        "the host has changed too much",
+        "gone: key file",
+        "new: key file",
+    ]);
     let shown = traits();
     assert_eq!(shown["container"]["opens"], false);
     assert_eq!(shown["container"]["gone"], json!(["key file"]));

@@ -76,10 +76,11 @@ impl Cluster {
         Self::start(prepared_on(Some(engine), &dir.path().join("cluster")), Some(dir))
     }
 
-    /// One whose nodes have these further lines under `[storage]`.
+    /// One on the embedded engine whose nodes have these further lines under
+    /// `[storage]`.
     pub(crate) fn alone_with_storage(lines: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let cluster = prepared(&dir.path().join("cluster"));
+        let cluster = prepared_on(Some("embedded"), &dir.path().join("cluster"));
         for node in Server::NODES {
             let path = cluster.layout().config(node);
             let text = std::fs::read_to_string(&path).expect("its configuration");

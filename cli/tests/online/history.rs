@@ -246,7 +246,8 @@ fn rot(data: &Path, page: &[u8]) -> usize {
 
 /// A node is away until the others have let its log go. It comes back by a
 /// snapshot and fetches the records it missed. Then a page rots on another
-/// node's disk, and the audit of every node says which page, and whose.
+/// node's disk, and the audit of every node says which page, and whose. RocksDB
+/// would not start on such a disk.
 #[test]
 fn a_node_fetches_the_history_it_missed_and_rot_on_one_disk_is_named() {
     let cluster = Cluster::alone_with_storage("snapshot_every = 100\nlog_kept = 10\n");
