@@ -259,7 +259,8 @@ fn a_node_fetches_the_history_it_missed_and_rot_on_one_disk_is_named() {
     };
     let away = followers[0];
     cluster.block_on(cluster.servers().kill(away)).expect("killed");
-    work(caller, 60);
+    // Some four snapshots: the first may still be written while its entries are asked for.
+    work(caller, 200);
     cluster.block_on(async { cluster.servers().start(away) }).expect("started");
     until_all_have_it(caller);
     let log = fs::read_to_string(cluster.servers().layout().log(away)).expect("its log");
