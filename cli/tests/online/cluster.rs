@@ -53,7 +53,7 @@ pub(crate) fn trine() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_trine"))
 }
 
-fn prepared_on(engine: Option<&str>, dir: &Path) -> DevCluster {
+pub(crate) fn prepared_on(engine: Option<&str>, dir: &Path) -> DevCluster {
     let plan = Plan {
         dir: dir.to_owned(),
         program: trine(),
