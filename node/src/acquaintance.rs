@@ -389,7 +389,9 @@ impl Acquaintances {
     /// stand witness when the one that saw it is gone.
     pub(crate) fn promises(&self) -> Vec<peer::NodePromise> {
         let own = (self.inner.node.0, self.inner.log.promise());
-        std::iter::once(own).chain(self.inner.memory.all()).map(told).collect()
+        let peers = self.inner.peers.ids();
+        let others = self.inner.memory.all().into_iter().filter(|(node, _)| peers.contains(node));
+        std::iter::once(own).chain(others).map(told).collect()
     }
 
     /// What goes with an answer to `caller`, as of the moment its message came:

@@ -32,7 +32,7 @@ use crate::raft::{Endpoints, Raft, spawn};
 use crate::reach::{self, Reach};
 use crate::repair::{Repairs, carry_out_orders};
 use crate::replace::{Replacer, finish_unasked};
-use crate::roster::{Roster, follow_membership};
+use crate::roster::{Roster, follow_membership, forget_departed};
 use crate::serve::{Bounds, closing, serve};
 use crate::service::Service;
 use crate::shares::Shares;
@@ -201,6 +201,7 @@ where
     let clearance = Clearance::new();
     let acquaintances =
         Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
+    let memory = log.memory();
     let network = Factory::new(links.clone(), acquaintances.clone(), view.clone());
     let raft = Raft::new(setup.id.0, Arc::new(raft_config(setup.snapshots)), network, log, machine)
         .await
@@ -253,6 +254,7 @@ where
     // Parts that end only with the node.
     let mut background = JoinSet::new();
     background.spawn(within(follow_membership(raft.clone(), links.clone())));
+    background.spawn(within(forget_departed(view.clone(), memory)));
     background.spawn(within(proposer.run()));
     background.spawn(within(signing::prove_shares(shares.clone(), service.clone())));
     background.spawn(within(signing::sign_terms(shares.clone(), service.clone(), links.clone())));

@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::peers::{Peers, send_away};
 use crate::raft::{Endpoints, Raft};
 use crate::store::machine::View;
+use crate::store::memory::Memory;
 
 /// The roster of one node. Cheap to clone.
 #[derive(Clone)]
@@ -105,6 +106,26 @@ pub(crate) async fn follow_membership(raft: Raft, peers: Peers) {
             known = Some(found);
         }
         if metrics.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Forgets what is remembered of nodes that are gone: their ids are never used
+/// again. Runs for ever.
+pub(crate) async fn forget_departed(view: View, memory: Memory) {
+    let mut progress = view.progress();
+    loop {
+        let remembered = memory.all();
+        let departed: Vec<u64> = view.look(|ledger| {
+            let charter = ledger.charter();
+            let is_gone = |node: &u64| {
+                charter.is_some_and(|charter| departure(charter, NodeId(*node)).is_some())
+            };
+            remembered.into_iter().map(|(node, _)| node).filter(is_gone).collect()
+        });
+        departed.into_iter().for_each(|node| memory.forget(node));
+        if progress.changed().await.is_err() {
             return std::future::pending().await;
         }
     }

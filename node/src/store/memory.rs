@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::promise::Promise;
 use super::{Disk, Limit, Writes, entry, keys};
 
-/// Nodes that are remembered at most. Ids are never reused, so a cluster that
-/// replaces a node every week fills this in ten years; then nothing more is noted.
+/// Nodes that are remembered at most; then nothing is noted of further ones.
+/// Those that are gone are forgotten, so there are some four.
 pub const NODES_MAX: usize = 512;
 
 /// The notes. Clones share them.
@@ -67,6 +67,15 @@ impl Memory {
         }
     }
 
+    /// Forgets `node`, which is gone for ever: nobody is to find out any more
+    /// whether it lost data.
+    pub fn forget(&self, node: u64) {
+        let mut notes = self.notes();
+        if notes.promises.remove(&node).is_some() {
+            notes.unwritten.insert(node);
+        }
+    }
+
     /// Whether there is something that is not on the disk yet.
     pub(super) fn has_unwritten(&self) -> bool {
         !self.notes().unwritten.is_empty()
@@ -77,8 +86,11 @@ impl Memory {
         let mut notes = self.notes();
         for node in std::mem::take(&mut notes.unwritten) {
             let key = keys::memory(node);
-            let promise = notes.promises.get(&node).copied().unwrap_or_default();
-            let value = entry::encode_record(&key, &promise).expect("two numbers encode");
+            let Some(promise) = notes.promises.get(&node) else {
+                writes.delete(key);
+                continue;
+            };
+            let value = entry::encode_record(&key, promise).expect("two numbers encode");
             writes.put(key, value);
         }
     }

@@ -274,6 +274,23 @@ async fn a_purge_keeps_the_promise_and_the_memory() {
     assert_eq!((after.promise(), after.memory().of(3).held), (promise, Some(5)));
 }
 
+/// What is noted of a node that is gone neither fills the memory nor comes back.
+#[tokio::test]
+async fn a_node_that_is_gone_is_forgotten_for_good() {
+    let platter = Platter::new();
+    let mut before = log(&platter.open()).await;
+    let promise = Promise { term: 1, held: None };
+    (2..=NODES_MAX as u64 + 1).for_each(|node| before.memory().note(node, promise));
+    before.save_vote(&Vote::new_committed(2, 1)).await.expect("saved");
+    (4..=NODES_MAX as u64 + 1).for_each(|node| before.memory().forget(node));
+    let newcomer = NODES_MAX as u64 + 2;
+    before.memory().note(newcomer, promise);
+    before.save_vote(&Vote::new_committed(3, 1)).await.expect("saved");
+    platter.crash(Survives::Nothing);
+    let after = log(&platter.open()).await.memory().all();
+    assert_eq!(after, [2, 3, newcomer].map(|node| (node, promise)));
+}
+
 #[test]
 fn a_stated_number_of_nodes_is_remembered() {
     let memory = Memory::default();
