@@ -19,6 +19,7 @@
 //! Nothing here is a switch in production code: a node is handed its disk,
 //! clock, entropy and listeners here as it is by `main`.
 
+mod backup;
 mod clocks;
 mod enrolled;
 mod faults;

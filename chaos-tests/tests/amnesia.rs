@@ -263,7 +263,7 @@ fn an_older_process_is_not_heard_once_a_newer_one_is() {
         world.serve_license(2).await;
         let (asked, node) = (world.leader().await, follower(&world).await);
         let mut line = world.peer(asked, node).await;
-        let reply = line.hello(by(&[7; 16], HelloRequest {})).await?.into_inner();
+        let reply = line.hello(by(&[7; 16], HelloRequest::default())).await?.into_inner();
         assert_eq!(reply.verdict(), Verdict::RunsElsewhere);
         assert!(reply.detail.starts_with(&format!("node-{node}:")), "{}", reply.detail);
 

@@ -18,6 +18,11 @@
 //! meeting in small ([`Acquaintances::compare`]): each carries what its sender
 //! promised and what it remembers of the receiver, and both sides compare
 //! before the message is acted on or the answer counts.
+//!
+//! All this holds within one epoch: what was promised before a restore is not
+//! compared at all ([`epoch`]).
+
+pub(crate) mod epoch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +33,11 @@ use openraft::vote::RaftLeaderId as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::Status;
-use wire::peer::{self, HelloReply, PresentReply, PresentRequest, hello_reply};
+use wire::peer::{
+    self, HelloReply, HelloRequest, Packed, PresentReply, PresentRequest, hello_reply,
+};
 
+use self::epoch::Epoch;
 use crate::clearance::{Clearance, Denial};
 use crate::peers::{Incarnation, Peers};
 use crate::raft::Vote;
@@ -60,6 +68,7 @@ struct Inner {
     peers: Peers,
     log: Log,
     memory: Memory,
+    epoch: Box<dyn Fn() -> Epoch + Send + Sync>,
     clearance: Clearance,
     known: Mutex<BTreeMap<u64, Known>>,
     /// Wakes whoever says hello: a peer does not know this node.
@@ -78,6 +87,8 @@ struct Known {
     answered: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
+    /// The epoch it told last.
+    epoch: Option<u64>,
     /// What was remembered of it a moment ago.
     lately: Lately,
 }
@@ -169,6 +180,26 @@ pub(crate) enum Unmet {
         /// Who.
         node: NodeId,
     },
+    /// Its data is from before a restore.
+    #[error(
+        "{node}'s data is from before the cluster was restored: it is of epoch {theirs}, and a later one is known here"
+    )]
+    BeforeRestore {
+        /// Who.
+        node: NodeId,
+        /// What it told.
+        theirs: u64,
+    },
+    /// It says that this node's data is.
+    #[error(
+        "this node's data is of an earlier epoch than {node}'s, {theirs}: the cluster was restored since"
+    )]
+    AfterRestore {
+        /// Who.
+        node: NodeId,
+        /// What it told.
+        theirs: u64,
+    },
     /// It was not cleared, or no longer is.
     #[error("this node takes no part")]
     NotCleared,
@@ -191,8 +222,10 @@ impl Acquaintances {
         incarnation: Incarnation,
         peers: Peers,
         log: Log,
+        epoch: impl Fn() -> Epoch + Send + Sync + 'static,
         clearance: Clearance,
     ) -> Self {
+        let epoch = Box::new(epoch);
         let memory = log.memory();
         let (known, unknown) = (Mutex::default(), Notify::new());
         Self {
@@ -202,6 +235,7 @@ impl Acquaintances {
                 peers,
                 log,
                 memory,
+                epoch,
                 clearance,
                 known,
                 unknown,
@@ -224,6 +258,7 @@ impl Acquaintances {
         // Before the look: what it acknowledges meanwhile is not held against it.
         let remembered = self.inner.memory.of(node);
         let (address, there) = self.look(node).await?;
+        self.require_same_epoch(node, there.epoch)?;
         self.hear(node, promise(there.remembered));
         let kept = promise(there.promise);
         let is_claimed = Incarnation::from_wire(&there.incarnation) == Some(claimed);
@@ -258,6 +293,47 @@ impl Acquaintances {
         }
     }
 
+    /// What others are told of this node's epoch.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        (self.inner.epoch)().told()
+    }
+
+    /// Takes in the epoch that `node` told, and refuses it when a restore lies
+    /// between its data and this node's.
+    ///
+    /// Whose data is the older stops, when two others have told the same: one
+    /// that was restored alone by mistake stops nobody who serves.
+    fn require_same_epoch(&self, node: u64, told: Option<u64>) -> Result<(), Unmet> {
+        let Some(theirs) = told else { return Ok(()) };
+        let ours = (self.inner.epoch)();
+        let (later, is_news) = {
+            let mut known = self.known();
+            let it = known.entry(node).or_default();
+            let is_news = it.epoch.replace(theirs) != told;
+            if ours.outdates(told) || ours.is_outdated_by(told) {
+                it.met = None;
+            }
+            let told = known.iter().filter_map(|(node, it)| Some((NodeId(*node), it.epoch?)));
+            let later = told.filter(|(_, epoch)| ours.is_outdated_by(Some(*epoch)));
+            (later.collect::<Vec<_>>(), is_news)
+        };
+        if let (Some(ours), [(one, theirs), (other, _), ..]) = (ours.told(), &later[..]) {
+            let (node, by, theirs) = (self.inner.node, [*one, *other], *theirs);
+            self.inner.clearance.deny(Denial::BeforeRestore { node, by, ours, theirs });
+        }
+        let node = NodeId(node);
+        if ours.outdates(told) {
+            if is_news {
+                tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
+            }
+            return Err(Unmet::BeforeRestore { node, theirs });
+        }
+        if ours.is_outdated_by(told) {
+            return Err(Unmet::AfterRestore { node, theirs });
+        }
+        Ok(())
+    }
+
     /// Compares what `witness` remembers of this node with what its disk keeps.
     pub(crate) fn hear(&self, witness: u64, remembered: Promise) {
         let kept = self.inner.log.promise();
@@ -273,18 +349,31 @@ impl Acquaintances {
             incarnation: self.inner.incarnation.to_wire(),
             promise: Some(to_wire(self.inner.log.promise())),
             remembered: Some(to_wire(self.inner.memory.of(caller))),
+            epoch: self.epoch(),
         }
     }
 
     /// What this node answers a process that has just started as `node`.
-    pub(crate) async fn greet(&self, node: u64, claimed: Option<Incarnation>) -> HelloReply {
+    pub(crate) async fn greet(
+        &self,
+        node: u64,
+        claimed: Option<Incarnation>,
+        request: HelloRequest,
+    ) -> HelloReply {
         use hello_reply::Verdict;
         let mut reply = HelloReply {
             remembered: Some(to_wire(self.inner.memory.of(node))),
+            epoch: self.epoch(),
             ..HelloReply::default()
         };
-        let verdict = match self.meet(node, claimed).await {
+        let met = match self.require_same_epoch(node, request.epoch) {
+            Ok(()) => self.meet(node, claimed).await,
+            Err(unmet) => Err(unmet),
+        };
+        let verdict = match met {
             Ok(()) => Verdict::Welcome,
+            // While the restore is on its way nobody is told to stop for it.
+            Err(Unmet::BeforeRestore { .. }) if reply.epoch.is_some() => Verdict::BeforeRestore,
             Err(lost @ Unmet::LostData { .. }) => {
                 tracing::warn!(%lost, "a node has lost data and is told to stop");
                 Verdict::LostData
@@ -308,6 +397,10 @@ impl Acquaintances {
         use hello_reply::Verdict;
         let (node, by) = (self.inner.node, NodeId(witness));
         let remembered = promise(reply.remembered);
+        if let Err(unmet) = self.require_same_epoch(witness, reply.epoch) {
+            self.objects_no_more(witness);
+            return Err(unmet.to_string());
+        }
         if reply.verdict() != Verdict::RunsElsewhere {
             self.objects_no_more(witness);
         }
@@ -338,7 +431,7 @@ impl Acquaintances {
                 self.inner.clearance.deny(denial);
                 Ok(())
             }
-            Verdict::Unreached => Err(reply.detail),
+            Verdict::BeforeRestore | Verdict::Unreached => Err(reply.detail),
             Verdict::Unspecified => Err("its answer is not understood".to_owned()),
         }
     }
@@ -415,9 +508,10 @@ impl Acquaintances {
     pub(crate) fn compare(
         &self,
         node: u64,
-        promises: &[peer::NodePromise],
+        Packed { promises, epoch, .. }: &Packed,
         remembered: Promise,
     ) -> Result<(), Unmet> {
+        self.require_same_epoch(node, *epoch)?;
         self.hear(node, told_of(self.inner.node.0, promises));
         self.require_cleared()?;
         let shown = told_of(node, promises);
@@ -435,11 +529,9 @@ impl Acquaintances {
     /// moment ago does not count either, and is no reason to look: a healthy
     /// leader's stream would be cut for it. A node that lost more than a moment's
     /// promises, or goes on showing less for longer than that, is met again.
-    pub(crate) fn compare_message(
-        &self,
-        node: u64,
-        promises: &[peer::NodePromise],
-    ) -> Result<(), Unmet> {
+    pub(crate) fn compare_message(&self, node: u64, message: &Packed) -> Result<(), Unmet> {
+        let Packed { promises, epoch, .. } = message;
+        self.require_same_epoch(node, *epoch)?;
         let remembered = self.remembered(node);
         let shown = told_of(node, promises);
         let lately = self.known().entry(node).or_default().lately.at(Instant::now(), remembered);
@@ -449,7 +541,7 @@ impl Acquaintances {
             tracing::debug!(node, %shown, %remembered, "a message was overtaken and does not count");
             return Err(Unmet::Overtaken { node: NodeId(node) });
         }
-        self.compare(node, promises, remembered)
+        self.compare(node, message, remembered)
     }
 
     /// Whether this node takes part now; a message that was begun before a
@@ -467,7 +559,10 @@ impl Acquaintances {
     /// what is of its own term or an earlier one: it was there. Anybody else
     /// only that another voted, in a term that this node has been in itself; of
     /// a later one its leader will tell with its first append.
-    pub(crate) fn note_all(&self, teller: u64, vote: &Vote, promises: &[peer::NodePromise]) {
+    pub(crate) fn note_all(&self, teller: u64, vote: &Vote, message: &Packed) {
+        if !(self.inner.epoch)().may_note(message.epoch) {
+            return;
+        }
         let term = vote.leader_id().term;
         let own = self.inner.log.vote();
         let own_term = own.map_or(0, |own| own.leader_id().term);
@@ -477,7 +572,9 @@ impl Acquaintances {
                 || (term == own_term && own.leader_id().node_id() == vote.leader_id().node_id())
         });
         let leads = vote.is_committed() && is_possible;
-        for told in promises.iter().filter(|told| self.inner.peers.calls(told.node).is_some()) {
+        for told in
+            message.promises.iter().filter(|told| self.inner.peers.calls(told.node).is_some())
+        {
             let promise = promise(told.promise);
             if told.node == teller || (leads && promise.term <= term) {
                 self.note(told.node, promise);

@@ -17,6 +17,10 @@ use crate::store::promise::Promise;
 /// What an operator reads while it is not cleared.
 pub(crate) const WAITS: &str = "waits for a peer to say what it remembers of this node";
 
+/// What an operator must know besides who empties all three nodes on purpose.
+const RESTORING: &str = "; if you are restoring the whole cluster from a backup, the node that remembers is still of before: \
+     stop it, put its data directory aside too, and start this one again";
+
 /// Why a node may never take part again as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
@@ -25,8 +29,9 @@ pub enum Denial {
         "{node} has lost data: {witness} remembers that it acknowledged {remembered}, and its data directory keeps {kept}; \
          the directory was emptied, put back from an older copy, or its disk loses what it said it had synced. \
          It must not vote under this identity again: leave it stopped and put a new node in its place \
-         (trine cluster replace {} NEW; see \"A node says it has lost data\" in the runbook)",
-        node.0
+         (trine cluster replace {} NEW; see \"A node says it has lost data\" in the runbook){}",
+        node.0,
+        if kept.is_none() { RESTORING } else { "" }
     )]
     LostData {
         /// This node.
@@ -37,6 +42,25 @@ pub enum Denial {
         remembered: Promise,
         /// What is left of it.
         kept: Promise,
+    },
+    /// Its data is from before the cluster was restored.
+    #[error(
+        "{node}'s data directory is from before the cluster was restored: it is of epoch {ours}, and {} and {} are of epoch {theirs}. \
+         Nothing in it counts any more. Put it aside and start the directory that this node was restored with; \
+         if there is none, wipe this one but for the container and its certificate, and start it; \
+         if it then says that it has lost data, put a new node in its place (trine cluster replace {} NEW; \
+         see \"A node says its data is from before the restore\" in the runbook)",
+        by[0], by[1], node.0
+    )]
+    BeforeRestore {
+        /// This node.
+        node: NodeId,
+        /// Who told so.
+        by: [NodeId; 2],
+        /// Of its data.
+        ours: u64,
+        /// The cluster's.
+        theirs: u64,
     },
     /// A clone, or the original of one that took its address over.
     #[error(

@@ -54,7 +54,8 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
             acquaintances.objects_no_more(peer);
             return;
         };
-        let answer = tokio::time::timeout(ANSWER_MAX, client.hello(HelloRequest {})).await;
+        let hello = HelloRequest { epoch: acquaintances.epoch() };
+        let answer = tokio::time::timeout(ANSWER_MAX, client.hello(hello)).await;
         let unwelcome = match answer {
             Ok(Ok(reply)) => match acquaintances.answered(peer, reply.into_inner()) {
                 Ok(()) => return,
@@ -90,6 +91,7 @@ mod tests {
     use wire::peer::hello_reply::Verdict;
 
     use super::*;
+    use crate::acquaintance::epoch::Epoch;
     use crate::peers::{Dial, Dialing, Incarnation};
     use crate::store::log::Log;
     use crate::store::mem::Platter;
@@ -112,8 +114,9 @@ mod tests {
         let log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         let clearance = Clearance::new();
         let node = NodeId(1);
+        let (links, epoch) = (peers.clone(), Epoch::default);
         let acquaintances =
-            Acquaintances::new(node, incarnation, peers.clone(), log, clearance.clone());
+            Acquaintances::new(node, incarnation, links, log, epoch, clearance.clone());
         let told = |witness: u64, verdict: Verdict| {
             let reply = HelloReply { verdict: verdict.into(), ..HelloReply::default() };
             acquaintances.answered(witness, reply)

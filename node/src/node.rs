@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::acquaintance::Acquaintances;
+use crate::acquaintance::epoch::Epoch;
 use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
@@ -199,8 +200,17 @@ where
     entropy.fill(&mut incarnation.0);
     let links = Peers::new(setup.id.0, configured, dial, incarnation);
     let clearance = Clearance::new();
-    let acquaintances =
-        Acquaintances::new(setup.id, incarnation, links.clone(), log.clone(), clearance.clone());
+    let acquaintances = Acquaintances::new(
+        setup.id,
+        incarnation,
+        links.clone(),
+        log.clone(),
+        {
+            let view = view.clone();
+            move || view.look(Epoch::of)
+        },
+        clearance.clone(),
+    );
     let memory = log.memory();
     let network = Factory::new(links.clone(), acquaintances.clone(), view.clone());
     let raft = Raft::new(setup.id.0, Arc::new(raft_config(setup.snapshots)), network, log, machine)

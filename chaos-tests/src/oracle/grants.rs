@@ -8,6 +8,9 @@ use super::attempt::Attempt;
 use crate::history::{Answer, Grant, LogId, Op, RequestId};
 use crate::model::{Granted, Open, Stray};
 
+/// Tokens from one restore epoch to the next.
+const TOKENS_PER_EPOCH: u64 = 1 << 20;
+
 /// A request that may have been granted without anybody having been told.
 struct Unresolved {
     open: Open,
@@ -172,6 +175,8 @@ fn strays(attempts: &[Attempt], known: &[Granted]) -> Vec<Stray> {
     let mut strays = Vec::new();
     let (mut next, mut after) = (1, LogId::ZERO);
     for grant in known {
+        // A restore leaves out all tokens up to those of its own epoch.
+        next = next.max(grant.at.log_id.epoch * TOKENS_PER_EPOCH + 1);
         for token in next..grant.token {
             strays.push(Stray { token, after, before: Some(grant.at), ttl_ms });
         }

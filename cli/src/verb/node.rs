@@ -83,6 +83,9 @@ impl Node {
                 HostError::Node(NodeError::Denied(Denial::LostData { .. })) => {
                     Failure::must_not_run("LOST_DATA", error)
                 }
+                HostError::Node(NodeError::Denied(Denial::BeforeRestore { .. })) => {
+                    Failure::must_not_run("BEFORE_RESTORE", error)
+                }
                 HostError::Node(NodeError::Denied(Denial::RunsElsewhere { .. })) => {
                     Failure::must_not_run("RUNS_ELSEWHERE", error)
                 }

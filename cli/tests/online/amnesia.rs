@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use trine_cli::devcluster::{Death, Server, health};
 
+use super::backup::{hosts, lose_everything};
 use super::caller::{PATIENCE, eventually, eventually_or};
 use super::cluster::Cluster;
 use super::outage::copy;
@@ -125,6 +126,82 @@ fn a_node_that_lost_data_stops_and_says_what_to_do() {
     replace(&stage.data(), &own);
     stage.start();
     stage.until_ready();
+}
+
+/// After a restore a node is started with its data from before, whose term is
+/// higher. It stops and says why, and the two others neither stop nor follow it;
+/// with the data that it was restored with it belongs to them.
+#[test]
+fn a_node_with_data_from_before_a_restore_stops_and_stops_nobody() {
+    let stage = Stage::new();
+    let (cluster, user) = (&stage.cluster, stage.cluster.caller());
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, "correct horse").expect("a passphrase");
+    user.json(&["cluster", "backup", &backup, "--passphrase-file", &secret]);
+    while term(&stage) < 12 {
+        // Somebody else may be elected meanwhile; all that counts is the term.
+        user.run(&["cluster", "transfer-leader"]);
+    }
+    let (old, own) = (dir.path().join("old"), dir.path().join("own"));
+    stage.stop();
+    copy(&stage.data(), &old);
+
+    lose_everything(cluster, &[1, 2, 3]);
+    let nodes = hosts(cluster);
+    let restore = ["--host", &nodes, "cluster", "restore", &backup, "--quiet", "0s"];
+    let restored = user.json(&[&restore[..], &["--passphrase-file", &secret]].concat());
+    eventually("the restored cluster serves", || {
+        user.run(&["acquire", "line", "--ttl", "1s"]).status.success().then_some(())
+    });
+    stage.until_caught_up();
+    stage.stop();
+    copy(&stage.data(), &own);
+
+    replace(&stage.data(), &old);
+    stage.start();
+    let epoch = format!("of epoch {}", restored["epoch"]);
+    let said = ["is from before the cluster was restored", "of epoch 0", &epoch, "wipe this one"];
+    stage.until_it_must_not_run(&said);
+    stage.serves();
+    assert!(term(&stage) < 12, "they followed it into its term");
+
+    // It took part in the restored cluster before, so wiping is not enough.
+    wipe(&stage.data());
+    stage.start();
+    stage.until_it_must_not_run(&["has lost data", "keeps nothing", "trine cluster replace"]);
+    stage.serves();
+
+    replace(&stage.data(), &own);
+    stage.start();
+    stage.until_ready();
+    stage.serves();
+    let deaths = stage.cluster.block_on(async { stage.cluster.servers().deaths().pop() });
+    assert!(deaths.is_none(), "another stopped too: {deaths:?}");
+}
+
+/// The term of the cluster's leader.
+fn term(stage: &Stage) -> u64 {
+    eventually("a leader says its term", || {
+        let output = stage.cluster.caller().run(&["--json", "cluster", "status"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        status["cluster"]["term"].as_u64()
+    })
+}
+
+/// Nothing is left of the data but the container and what vouches for it.
+fn wipe(data: &Path) {
+    for entry in fs::read_dir(data).expect("a data directory") {
+        let path = entry.expect("an entry").path();
+        let is_kept =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("container"));
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("removed");
+        } else if !is_kept {
+            fs::remove_file(path).expect("removed");
+        }
+    }
 }
 
 /// A copy of a running node's data, started at another address: it finds that

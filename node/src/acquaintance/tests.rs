@@ -25,16 +25,31 @@ struct Node {
     clearance: Clearance,
 }
 
+/// A message with what its sender tells of promises.
+fn telling(promises: impl Into<Vec<peer::NodePromise>>) -> Packed {
+    Packed { promises: promises.into(), ..Packed::default() }
+}
+
 impl Node {
     async fn new() -> Self {
+        Self::of(Epoch::default()).await
+    }
+
+    async fn of(epoch: Epoch) -> Self {
         let mut log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         log.save_vote(&Vote::new_committed(5, 2)).await.expect("saved");
         let members = [2, 3].map(|node| (node, format!("node-{node}:22451")));
         let incarnation = Incarnation([1; 16]);
         let peers = Peers::new(1, members, Arc::new(Nowhere), incarnation);
         let clearance = Clearance::new();
-        let acquaintances =
-            Acquaintances::new(NodeId(1), incarnation, peers, log, clearance.clone());
+        let acquaintances = Acquaintances::new(
+            NodeId(1),
+            incarnation,
+            peers,
+            log,
+            move || epoch,
+            clearance.clone(),
+        );
         Self { acquaintances, clearance }
     }
 
@@ -47,7 +62,7 @@ impl Node {
 
     fn told(&self, witness: u64, verdict: Verdict) -> Result<(), String> {
         let detail = "node-1:22451".to_owned();
-        let reply = HelloReply { verdict: verdict.into(), remembered: None, detail };
+        let reply = HelloReply { verdict: verdict.into(), detail, ..HelloReply::default() };
         self.acquaintances.answered(witness, reply)
     }
 
@@ -56,7 +71,7 @@ impl Node {
     }
 
     fn notes(&self, teller: u64, vote: Vote, of: u64, promise: Promise) -> Promise {
-        self.acquaintances.note_all(teller, &vote, &[told((of, promise))]);
+        self.acquaintances.note_all(teller, &vote, &telling([told((of, promise))]));
         self.acquaintances.remembered(of)
     }
 }
@@ -149,7 +164,7 @@ async fn an_answer_of_who_lost_data_does_not_count() {
     node.acquaintances.known().entry(2).or_default().met = Some(met);
     node.acquaintances.note(2, held(5, 40));
     let before_it_was_asked = node.acquaintances.remembered(2);
-    let answer = |shown| [told((2, shown)), told((1, voted(5)))];
+    let answer = |shown| telling([told((2, shown)), told((1, voted(5)))]);
     let compare = |shown, remembered| node.acquaintances.compare(2, &answer(shown), remembered);
     compare(held(5, 40), before_it_was_asked).expect("as it was");
     compare(voted(6), before_it_was_asked).expect("a later term outweighs it");
@@ -164,7 +179,7 @@ async fn an_answer_of_who_lost_data_does_not_count() {
     let unmet = compare(held(5, 39), before_it_was_asked).unwrap_err();
     assert!(matches!(unmet, Unmet::ShowsLess { .. }), "{unmet}");
     assert!(!node.acquaintances.has_met(2, met));
-    let unmet = node.acquaintances.compare(2, &[], before_it_was_asked).unwrap_err();
+    let unmet = node.acquaintances.compare(2, &telling([]), before_it_was_asked).unwrap_err();
     assert!(matches!(unmet, Unmet::ShowsLess { .. }), "silence shows nothing: {unmet}");
     assert_eq!(node.denied(), None);
 }
@@ -178,7 +193,7 @@ async fn an_overtaken_message_does_not_count_and_cuts_nobody_off() {
     let met = Incarnation([2; 16]);
     node.acquaintances.known().entry(2).or_default().met = Some(met);
     let compare = |shown| {
-        let message = [told((2, shown)), told((1, voted(5)))];
+        let message = telling([told((2, shown)), told((1, voted(5)))]);
         node.acquaintances.compare_message(2, &message)
     };
     node.acquaintances.note(2, held(5, 40));
@@ -206,11 +221,102 @@ async fn an_overtaken_message_does_not_count_and_cuts_nobody_off() {
 #[tokio::test]
 async fn who_is_told_that_it_promised_more_takes_no_part_any_more() {
     let node = Node::cleared().await;
-    let message = [told((3, voted(5))), told((1, held(5, 12)))];
+    let message = telling([told((3, voted(5))), told((1, held(5, 12)))]);
     let unmet = node.acquaintances.compare(3, &message, voted(5)).unwrap_err();
     assert_eq!(unmet, Unmet::NotCleared);
     let denial = node.denied().expect("it stops");
     assert!(
         matches!(denial, Denial::LostData { witness: NodeId(3), kept, .. } if kept == voted(5))
     );
+}
+
+/// An answer to a hello, of a node that remembers much of this one.
+fn answer(verdict: Verdict, epoch: Option<u64>) -> HelloReply {
+    let remembered = Some(to_wire(held(40, 900)));
+    HelloReply { verdict: verdict.into(), remembered, epoch, ..HelloReply::default() }
+}
+
+/// A data directory from before the restore remembers what this node's id had
+/// promised then, and may have come further. None of it counts here: it stops
+/// nobody, clears nobody, and is not noted.
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_from_before_a_restore_does_not_count() {
+    let node = Node::of(Epoch::formed(9)).await;
+    for verdict in [Verdict::LostData, Verdict::Welcome, Verdict::RunsElsewhere] {
+        let said = node.acquaintances.answered(3, answer(verdict, Some(0))).unwrap_err();
+        assert!(said.contains("node-3's data is from before"), "{said}");
+    }
+    assert!(!node.clearance.is_given(), "nobody of this epoch has answered");
+    node.told(2, Verdict::Welcome).expect("welcome");
+
+    let promises = [told((3, voted(40))), told((1, held(40, 900))), told((2, held(40, 900)))];
+    let message = Packed { epoch: Some(0), ..telling(promises) };
+    let unmet = node.acquaintances.compare_message(3, &message).unwrap_err();
+    assert_eq!(unmet, Unmet::BeforeRestore { node: NodeId(3), theirs: 0 });
+    let unmet = node.acquaintances.compare(3, &message, Promise::default()).unwrap_err();
+    assert_eq!(unmet, Unmet::BeforeRestore { node: NodeId(3), theirs: 0 });
+    node.acquaintances.note_all(3, &Vote::new(41, 3), &message);
+    assert_eq!(node.acquaintances.remembered(3), Promise::default());
+    tokio::time::advance(SECOND_LOOK).await;
+    assert_eq!(node.denied(), None);
+    assert!(node.clearance.is_given());
+
+    let request = HelloRequest { epoch: Some(0) };
+    let reply = node.acquaintances.greet(3, Some(Incarnation([3; 16])), request).await;
+    assert_eq!((reply.verdict(), reply.epoch), (Verdict::BeforeRestore, Some(9)));
+}
+
+/// One that was restored by itself, on the bench say, and strayed into a cluster
+/// that lives is told apart from a cluster that was restored: there are two.
+#[tokio::test]
+async fn two_others_decide_that_a_node_is_from_before_a_restore() {
+    let node = Node::of(Epoch::formed(0)).await;
+    let later = answer(Verdict::BeforeRestore, Some(9));
+    for _ in 0..3 {
+        let said = node.acquaintances.answered(3, later.clone()).unwrap_err();
+        assert!(said.contains("the cluster was restored since"), "{said}");
+    }
+    assert_eq!(node.denied(), None, "one may have strayed");
+    node.told(2, Verdict::Welcome).expect("welcome");
+    assert!(node.clearance.is_given(), "whoever is of its own epoch clears it");
+    let strayed = Packed { epoch: Some(9), ..telling([told((3, voted(1)))]) };
+    let unmet = node.acquaintances.compare_message(3, &strayed).unwrap_err();
+    assert_eq!(unmet, Unmet::AfterRestore { node: NodeId(3), theirs: 9 });
+
+    let back = Packed { epoch: Some(0), ..telling([told((3, voted(5)))]) };
+    node.acquaintances.compare_message(3, &back).expect("with its own data again");
+    node.acquaintances.answered(2, later.clone()).unwrap_err();
+    assert_eq!(node.denied(), None, "now it is the other one, alone");
+
+    node.acquaintances.answered(3, later).unwrap_err();
+    let denial = node.denied().expect("two");
+    assert!(matches!(denial, Denial::BeforeRestore { ours: 0, theirs: 9, .. }), "{denial}");
+    let said = denial.to_string();
+    for part in ["from before the cluster was restored", "node-2 and node-3", "epoch 9", "wipe"] {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
+
+/// Whoever has no cluster yet and whoever knows no epochs is judged as ever; but
+/// a new node notes nothing that it may have to forget.
+#[tokio::test]
+async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
+    let node = Node::of(Epoch::formed(9)).await;
+    node.told(2, Verdict::Welcome).expect("welcome");
+    let promises = [told((2, held(5, 7))), told((3, voted(4)))];
+    node.acquaintances.compare_message(2, &telling(promises)).expect("a build of before");
+    node.acquaintances.note_all(2, &Vote::new_committed(5, 2), &telling(promises));
+    assert_eq!(node.acquaintances.remembered(2), held(5, 7));
+    let less = telling([told((2, voted(4)))]);
+    let unmet = node.acquaintances.compare(2, &less, held(5, 7)).unwrap_err();
+    assert!(matches!(unmet, Unmet::ShowsLess { .. }), "{unmet}");
+
+    let new = Node::of(Epoch::default()).await;
+    let message = Packed { epoch: Some(0), ..telling(promises) };
+    new.told(2, Verdict::Welcome).expect("welcome");
+    new.acquaintances.compare_message(2, &message).expect("it is heard");
+    new.acquaintances.note_all(2, &Vote::new_committed(5, 2), &message);
+    assert_eq!(new.acquaintances.remembered(2), Promise::default());
+    new.acquaintances.hear(2, held(40, 900));
+    assert!(new.denied().is_some(), "an emptied node is refused all the same");
 }

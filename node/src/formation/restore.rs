@@ -82,7 +82,10 @@ impl Formation {
     }
 
     async fn epoch(&self, header: &Header, asked: &Asked) -> Result<u64, FormationError> {
-        let lowest = header.lowest_epoch();
+        // Nodes that know of an attempt take what is of a lower epoch for what was
+        // before it (S21).
+        let begun = self.underway().map_or(0, |(underway, _)| underway.epoch);
+        let lowest = header.lowest_epoch().max(begun);
         match asked.epoch {
             Some(asked) if asked < lowest => Err(FormationError::EpochTooLow { asked, lowest }),
             Some(asked) => Ok(asked),
@@ -92,7 +95,8 @@ impl Formation {
                 }
                 let mut dice = [0; 8];
                 self.entropy.fill(&mut dice);
-                Ok(header.next_epoch(self.clock.wall(), u64::from_le_bytes(dice)))
+                let next = header.next_epoch(self.clock.wall(), u64::from_le_bytes(dice));
+                Ok(next.max(begun))
             }
         }
     }

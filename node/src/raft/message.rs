@@ -17,7 +17,7 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) fn pack(message: &impl Serialize) -> Result<Packed, Status> {
     let body = postcard::to_allocvec(message)
         .map_err(|error| Status::internal(format!("message does not encode: {error}")))?;
-    Ok(Packed { format: FORMAT, body, promises: Vec::new(), level: 0 })
+    Ok(Packed { format: FORMAT, body, ..Packed::default() })
 }
 
 /// Entries, under the feature level of the ledger, or of the entries where that

@@ -100,11 +100,11 @@ impl Network {
         NetworkError::from_string(what).into()
     }
 
-    /// A message of Raft, with what this node knows of promises and of the
-    /// feature level.
+    /// A message of Raft, with what this node knows of promises, of the feature
+    /// level and of restores.
     fn pack(&self, message: &impl Serialize) -> Result<Packed, Status> {
         let (promises, level) = (self.acquaintances.promises(), self.level().number().into());
-        Ok(Packed { promises, level, ..pack(message)? })
+        Ok(Packed { promises, level, epoch: self.acquaintances.epoch(), ..pack(message)? })
     }
 
     /// What an answer says, if it counts: `remembered` is what this node knew of
@@ -114,7 +114,7 @@ impl Network {
         answer: &Packed,
         remembered: Promise,
     ) -> Result<A, Status> {
-        self.acquaintances.compare(self.id, &answer.promises, remembered)?;
+        self.acquaintances.compare(self.id, answer, remembered)?;
         unpack(answer)
     }
 
@@ -159,7 +159,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let (term, last) = (request.vote.leader_id().term, reach(&request));
-        let message = pack_entries(self.level(), self.acquaintances.promises(), &request);
+        let message = pack_append(self.level(), &self.acquaintances, &request);
         let answer = self
             .call(message, option.soft_ttl(), |mut client, message| async move {
                 client.append_entries(message).await
@@ -202,7 +202,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     // A stream outlives the moment at which this node is denied.
                     acquaintances.require_cleared()?;
                     sent.all().push_back(acquaintances.remembered(id));
-                    pack_entries(level, acquaintances.promises(), &request)
+                    pack_append(level, &acquaintances, &request)
                 })
                 // A request that is not sent ends the stream; Raft then starts another.
                 .take_while(|message| std::future::ready(message.is_ok()))
@@ -281,10 +281,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let send = async {
             let header = self.pack(&header)?;
             let (format, level) = (header.format, header.level);
-            let chunks = bytes
-                .chunks(CHUNK_BYTES)
-                .map(|chunk| Packed { format, body: chunk.to_vec(), promises: Vec::new(), level })
-                .collect::<Vec<_>>();
+            let packed = |chunk: &[u8]| {
+                let body = chunk.to_vec();
+                Packed { format, body, level, ..Packed::default() }
+            };
+            let chunks = bytes.chunks(CHUNK_BYTES).map(packed).collect::<Vec<_>>();
             let messages = stream::iter(std::iter::once(header).chain(chunks));
             let remembered = self.acquaintances.remembered(self.id);
             let answer = self.client()?.install_snapshot(messages).await?;
@@ -318,6 +319,16 @@ impl RaftNetworkV2<TypeConfig> for Network {
         })
         .await
     }
+}
+
+/// Entries, with what this node knows of promises and of restores.
+fn pack_append(
+    level: Level,
+    acquaintances: &Acquaintances,
+    append: &AppendEntriesRequest<TypeConfig>,
+) -> Result<Packed, Status> {
+    let packed = pack_entries(level, acquaintances.promises(), append)?;
+    Ok(Packed { epoch: acquaintances.epoch(), ..packed })
 }
 
 /// How far a follower's log reaches that has taken in all of `request`.

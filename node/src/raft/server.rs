@@ -129,7 +129,7 @@ fn answer<A: Serialize>(
     // A message may have come before this node was denied.
     acquaintances.require_cleared()?;
     match result {
-        Ok(answer) => Ok(Packed { promises, ..pack(&answer)? }),
+        Ok(answer) => Ok(Packed { promises, epoch: acquaintances.epoch(), ..pack(&answer)? }),
         Err(stopped) => Err(Status::unavailable(stopped.to_string())),
     }
 }
@@ -163,13 +163,13 @@ impl Heard {
             return Err(Status::unauthenticated("a newer process runs as this node"));
         }
         self.require_unrevoked()?;
-        acquaintances.compare_message(*node, &packed.promises)?;
+        acquaintances.compare_message(*node, packed)?;
         self.reach.admit(packed.level)?;
         let message = unpack(packed)?;
         let vote = vote(&message);
         require_own(vote, *node)?;
         let promises = acquaintances.promises_to(*node);
-        acquaintances.note_all(*node, vote, &packed.promises);
+        acquaintances.note_all(*node, vote, packed);
         Ok((message, promises))
     }
 }
@@ -194,8 +194,8 @@ fn require_own(vote: &Vote, caller: u64) -> Result<(), Status> {
 impl Peer for PeerDoor {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
         let incarnation = Incarnation::shown(request.metadata());
-        let (caller, _) = self.admit(request)?;
-        Ok(Response::new(self.acquaintances.greet(caller, incarnation).await))
+        let (caller, hello) = self.admit(request)?;
+        Ok(Response::new(self.acquaintances.greet(caller, incarnation, hello).await))
     }
 
     async fn present(

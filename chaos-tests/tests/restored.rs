@@ -1,0 +1,172 @@
+//! A data directory from before a restore, started again in the restored
+//! cluster: it stops, and nobody else notices (S21).
+
+use std::time::Duration;
+
+use chaos_tests::world::{NODES, PRODUCT, Platter, Survives, World, play};
+use wire::peer::{PresentReply, PresentRequest};
+
+/// How old data compares with the restored cluster's.
+#[derive(Clone, Copy, PartialEq)]
+enum Term {
+    /// Its Raft has come further than the new one.
+    Above,
+    /// It has not come as far.
+    Below,
+}
+
+/// What a node says of itself.
+async fn presence(world: &World, node: u64) -> PresentReply {
+    let mut line = world.peer(node, node % 3 + 1).await;
+    line.present(PresentRequest {}).await.expect("the node is up").into_inner()
+}
+
+async fn term(world: &World) -> u64 {
+    let leader = world.leader().await;
+    presence(world, leader).await.promise.expect("it has voted").term
+}
+
+/// Has the cluster elect leaders until its term is `above`.
+async fn elect_beyond(world: &World, above: u64) {
+    while term(world).await <= above {
+        let leader = world.leader().await;
+        world.crash(leader, Survives::Everything).await;
+        world.until("another leads", async || (world.leader().await != leader).then_some(())).await;
+        world.restart(leader).await;
+        world.until_same().await;
+    }
+}
+
+async fn work(world: &World) -> Result<(), Box<dyn std::error::Error>> {
+    let app = world.application("line-1");
+    for _ in 0..5 {
+        app.acquire(PRODUCT).send().await?.release().await?;
+    }
+    Ok(())
+}
+
+/// A cluster is restored: what its nodes had on their disks before, and its epoch.
+async fn restored(world: &World, old: Term) -> (Vec<Platter>, u64) {
+    world.serve_license(2).await;
+    work(world).await.expect("it serves");
+    let backup = world.back_up().await;
+    if old == Term::Above {
+        elect_beyond(world, 3).await;
+    }
+    let disks = NODES.map(|node| world.copy_disk(node)).into();
+    let before = term(world).await;
+    let epoch = world.lose_all_and_restore(&backup).await;
+    world.until_serving().await;
+    if old == Term::Below {
+        elect_beyond(world, before).await;
+    }
+    assert_eq!(term(world).await > before, old == Term::Below, "the story is told wrongly");
+    (disks, epoch)
+}
+
+#[track_caller]
+fn says_old(said: &str, node: u64, epoch: u64) {
+    for part in [
+        &format!("node-{node}'s data directory is from before the cluster was restored"),
+        &format!("epoch {epoch}"),
+        "wipe",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
+
+/// The old data is found out whichever term it shows. The two others go on under
+/// the leader and in the term they had, nothing of theirs is taken for lost, and
+/// the node comes back with its restored data.
+fn an_old_disk_stops(seed: u64, old: Term) {
+    play(seed, async move |world| {
+        let (disks, epoch) = restored(&world, old).await;
+        let leader = world.leader().await;
+        for node in [leader, leader % 3 + 1] {
+            let disk = &disks[node as usize - 1];
+            world.crash(node, Survives::Everything).await;
+            let own = world.copy_disk(node);
+            world.until("two serve", async || work(&world).await.ok()).await;
+            let (leader, term_before) = (world.leader().await, term(&world).await);
+            world.put_back(node, disk);
+            says_old(&world.restart_until_it_stops(node).await, node, epoch);
+            work(&world).await?;
+            assert_eq!((world.leader().await, term(&world).await), (leader, term_before));
+            world.put_back(node, &own);
+            world.restart(node).await;
+            world.until_same().await;
+        }
+        work(&world).await
+    });
+}
+
+#[test]
+fn a_disk_of_a_higher_term_from_before_the_restore_disturbs_nobody() {
+    an_old_disk_stops(61, Term::Above);
+}
+
+#[test]
+fn a_disk_of_a_lower_term_from_before_the_restore_is_not_taken_along() {
+    an_old_disk_stops(62, Term::Below);
+}
+
+/// With only one other node up the old disk neither serves nor counts: it waits,
+/// and one node alone elects nobody. When the third is back it stops.
+#[test]
+fn a_disk_from_before_the_restore_makes_no_quorum_with_a_single_node() {
+    play(63, async |world| {
+        let (disks, epoch) = restored(&world, Term::Above).await;
+        let leader = world.leader().await;
+        let [node, absent] = [leader % 3 + 1, (leader + 1) % 3 + 1];
+        let own = {
+            world.crash(node, Survives::Everything).await;
+            world.copy_disk(node)
+        };
+        world.crash(absent, Survives::Everything).await;
+        world.put_back(node, &disks[node as usize - 1]);
+        world.let_stop(node);
+        world.restart(node).await;
+        let before = presence(&world, leader).await.promise;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.stopped(node), None, "it waits for a second witness");
+        let app = world.client_at(
+            pki::Role::Application,
+            "line-2",
+            &[leader, node],
+            Duration::from_secs(3),
+        );
+        app.acquire(PRODUCT).send().await.expect_err("one node is no quorum");
+        let now = presence(&world, leader).await.promise;
+        assert_eq!(
+            now.map(|now| now.term),
+            before.map(|before| before.term),
+            "it voted for nobody"
+        );
+
+        world.restart(absent).await;
+        says_old(&world.until_stopped(node).await, node, epoch);
+        world.until("two serve", async || work(&world).await.ok()).await;
+        world.put_back(node, &own);
+        world.restart(node).await;
+        world.until_same().await;
+        Ok(())
+    });
+}
+
+/// A node that was down while the backup came holds none of it yet: it belongs to
+/// the restored cluster all the same.
+#[test]
+fn a_node_that_missed_the_restore_joins_it() {
+    play(64, async |world| {
+        world.serve_license(2).await;
+        let backup = world.back_up().await;
+        let begun = world.lose_all_and_begin(&backup).await;
+        let node = 3;
+        world.crash(node, Survives::Nothing).await;
+        world.hand_over(&backup, &begun).await;
+        world.until_serving().await;
+        world.restart(node).await;
+        world.until_same().await;
+        work(&world).await
+    });
+}
