@@ -9,6 +9,9 @@ mod caller;
 #[allow(dead_code, reason = "the stories next door use the rest")]
 #[path = "../online/cluster.rs"]
 mod cluster;
+#[allow(dead_code, reason = "the stories next door use the rest")]
+#[path = "../online/findings.rs"]
+mod findings;
 mod load;
 mod next;
 mod rolling;

@@ -9,6 +9,7 @@ use trine_client::Endpoint;
 
 use crate::caller::{PATIENCE, eventually};
 use crate::cluster::{Cluster, word};
+use crate::findings::until_found;
 use crate::load::Load;
 use crate::next;
 
@@ -110,8 +111,10 @@ fn a_rolling_upgrade_is_noticed_by_nobody_and_only_then_can_the_level_rise() {
         assert_eq!(version_of(&cluster, node), next::VERSION);
         same_hashes(&cluster);
         if upgraded == 2 {
+            until_found(caller, &[], 7, &[("LEVEL_CAN_RISE", "cluster")]);
             break;
         }
+        until_found(caller, &[], 7, &[("VERSIONS_DIFFER", "cluster")]);
         // Somebody still runs this build, and is named.
         let blocked = eventually("the newer build is heard", || {
             let output = caller.run(&["--json", "cluster", "upgrade", "--check"]);
@@ -140,10 +143,11 @@ fn a_rolling_upgrade_is_noticed_by_nobody_and_only_then_can_the_level_rise() {
         let output = caller.run(&["cluster", "upgrade", "--check"]);
         (output.status.code() == Some(0)).then_some(())
     });
-    let raised = caller.json(&["cluster", "upgrade"]);
+    let raised = caller.json(&["cluster", "upgrade", "--to", &level.to_string()]);
     assert_eq!((&raised["level"], &raised["raised"]), (&level.into(), &true.into()), "{raised}");
     assert!(raised["changes"].to_string().contains("revoking a seat that has ended"), "{raised}");
     load.go_on("work on the new level");
+    until_found(caller, &[], 0, &[]);
     let again = caller.json(&["cluster", "upgrade"]);
     assert_eq!((&again["level"], &again["raised"]), (&level.into(), &false.into()), "{again}");
     let status = caller.json(&["cluster", "status"]);
@@ -171,6 +175,7 @@ fn a_rolling_upgrade_is_noticed_by_nobody_and_only_then_can_the_level_rise() {
     for words in [&format!("feature level {level}"), "start the newer build"] {
         assert!(death.last_words.contains(words), "{words:?}: {}", death.last_words);
     }
+    until_found(caller, &[], 8, &[("NODE_DOWN", &format!("node-{back}"))]);
     load.go_on("work while one node is away");
     {
         let mut servers = cluster.servers();
