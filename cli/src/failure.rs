@@ -93,6 +93,11 @@ impl Failure {
         self.exit
     }
 
+    /// What happened, without what to do next.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The stable name of what happened.
     pub fn reason(&self) -> &str {
         &self.reason

@@ -11,7 +11,8 @@ use ledger::usage::audit::Ends;
 
 use crate::failure::Failure;
 
-const MAGIC: &[u8; 8] = b"TRINEUSG";
+/// How a file of pages begins.
+pub const MAGIC: &[u8; 8] = b"TRINEUSG";
 /// No page is longer: 256 records of names at their limits.
 const PAGE_BYTES_MAX: u32 = 1 << 20;
 /// The ends name every live seat.

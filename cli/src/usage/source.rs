@@ -93,7 +93,7 @@ impl Source {
                 let gone = format!("page {next} of the history is no longer kept");
                 return Err(Failure::refused("NOT_KEPT", gone).next("read again from the start"));
             }
-            next += reply.pages.len() as u64;
+            next = next.saturating_add(reply.pages.len() as u64);
             for page in &reply.pages {
                 take(page)?;
             }
@@ -113,7 +113,7 @@ impl Source {
                 return Err(Failure::failed(format!("{} is a file", path.display())));
             }
         };
-        reply.map_err(|error: CallError| connection.failed(&error))
+        reply.map_err(|error: CallError| connection.unread(&error))
     }
 }
 
@@ -129,7 +129,7 @@ fn each_of_file(
         if number >= range.start {
             take(&page)?;
         }
-        number += 1;
+        number = number.saturating_add(1);
     }
     Ok(())
 }

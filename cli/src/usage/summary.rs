@@ -1,4 +1,5 @@
-//! What a stretch of history comes to, product by product.
+//! What a stretch of history comes to, product by product. Counts that a file
+//! makes up stay at the most there is.
 
 use std::collections::BTreeMap;
 
@@ -77,13 +78,13 @@ impl Adder {
                     if within {
                         let product = self.of(&product);
                         match ending {
-                            Ending::Expired => product.expired += 1,
-                            Ending::Revoked => product.revoked += 1,
+                            Ending::Expired => add(&mut product.expired, 1),
+                            Ending::Revoked => add(&mut product.revoked, 1),
                             Ending::Released => {}
                         }
                     }
                 }
-                Fact::RenewedLate { .. } if within => self.of(&product).renewed_late += 1,
+                Fact::RenewedLate { .. } if within => add(&mut self.of(&product).renewed_late, 1),
                 _ => {}
             }
         }
@@ -96,15 +97,15 @@ impl Adder {
         let times = row.times.unwrap_or(1);
         match (row.what, row.served_later) {
             ("granted", _) => {
-                product.granted += 1;
-                product.waited += u64::from(row.waited_ms.is_some());
+                add(&mut product.granted, 1);
+                add(&mut product.waited, u64::from(row.waited_ms.is_some()));
                 product.longest_wait_ms =
                     product.longest_wait_ms.max(row.waited_ms.unwrap_or_default());
             }
             ("gave-up", _) if row.reason.as_deref() == Some("withdrawn") => {}
-            (_, Some("same-pool")) => product.served_later += times,
-            (_, Some("another-pool")) => product.served_by_another += times,
-            (_, Some(_)) => product.denied += times,
+            (_, Some("same-pool")) => add(&mut product.served_later, times),
+            (_, Some("another-pool")) => add(&mut product.served_by_another, times),
+            (_, Some(_)) => add(&mut product.denied, times),
             _ => {}
         }
     }
@@ -151,4 +152,8 @@ impl Adder {
             .entry(product.to_owned())
             .or_insert_with(|| Use { product: product.to_owned(), ..Use::default() })
     }
+}
+
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
 }

@@ -88,6 +88,19 @@ impl Caller {
         serde_json::from_str(&page).expect("JSON on stdout")
     }
 
+    /// Gives back a seat that `trine acquire` took.
+    pub(crate) fn give_back(&self, seat: &Value) {
+        let word = |key: &str| seat[key].to_string().trim_matches('"').to_owned();
+        let released = self.json(&["release", &word("lease"), "--token", &word("token")]);
+        assert_eq!(released["released"], true);
+    }
+
+    /// What the usage history says, in order.
+    pub(crate) fn told(&self, words: &[&str]) -> Vec<Value> {
+        let listed = self.json(&[&["usage"], words].concat());
+        listed["records"].as_array().cloned().expect("records")
+    }
+
     /// The error of a command that must end with `exit` and print no result.
     pub(crate) fn refused(&self, exit: i32, words: &[&str]) -> Refusal {
         let output = self.run(&[&["--json"], words].concat());

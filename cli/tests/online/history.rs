@@ -11,24 +11,13 @@ use trine_cli::devcluster::Server;
 use trine_cli::usage::file::Reader;
 
 use super::caller::{Caller, eventually};
-use super::cluster::{Cluster, shared, word};
-
-fn give_back(caller: &Caller, seat: &Value) {
-    let (lease, token) = (word(seat, "lease"), word(seat, "token"));
-    caller.json(&["release", &lease, "--token", &token]);
-}
-
-/// What the history says, in order.
-fn told(caller: &Caller, words: &[&str]) -> Vec<Value> {
-    let listed = caller.json(&[&["usage"], words].concat());
-    listed["records"].as_array().cloned().expect("records")
-}
+use super::cluster::{Cluster, shared, trine, word};
 
 /// The first record of this kind, once there is one.
 #[track_caller]
 fn first(caller: &Caller, what: &str, words: &[&str]) -> Value {
     eventually(&format!("{what} is told"), || {
-        told(caller, words).into_iter().find(|record| record["what"] == what)
+        caller.told(words).into_iter().find(|record| record["what"] == what)
     })
 }
 
@@ -59,7 +48,7 @@ fn waits_and_how_they_end_are_told() {
     assert_eq!(gone.finish().code, 130);
     let served = wait("10m", "served");
     until_waiting();
-    give_back(caller, &held);
+    caller.give_back(&held);
     assert_eq!(served.finish().code, 0);
 
     let vain = first(caller, "gave-up", &["--holder", "vain"]);
@@ -99,12 +88,12 @@ fn a_late_renewal_is_told() {
     caller.json(&["renew", &lease, "--token", &token]);
     std::thread::sleep(Duration::from_millis(11_000));
     caller.json(&["renew", &lease, "--token", &token]);
-    let records = told(caller, &["--product", "sleepy"]);
+    let records = caller.told(&["--product", "sleepy"]);
     let late: Vec<_> = records.iter().filter(|record| record["what"] == "renewed-late").collect();
     assert_eq!(late.len(), 1, "the first renewal was in time: {records:?}");
     assert!(late[0]["silent_ms"].as_u64() >= Some(10_000), "{}", late[0]);
     assert_eq!(summary(caller, &["--product", "sleepy"])["renewed_late"], 1);
-    give_back(caller, &seat);
+    caller.give_back(&seat);
 }
 
 /// Three are denied: one is served from the same pool after all, one from
@@ -120,11 +109,11 @@ fn a_summary_tells_denials_that_cost_from_those_made_good() {
         caller.refused(3, &["acquire", "scarce", "--holder", holder]);
     }
     let other = caller.json(&["acquire", "plenty", "--holder", "flexible"]);
-    give_back(caller, &held);
+    caller.give_back(&held);
     let same = caller.json(&["acquire", "scarce", "--holder", "patient"]);
 
     let later = |holder| {
-        word(&told(caller, &["--product", "scarce", "--holder", holder])[0], "served_later")
+        word(&caller.told(&["--product", "scarce", "--holder", holder])[0], "served_later")
     };
     assert_eq!(later("patient"), "same-pool");
     assert_eq!(later("flexible"), "another-pool");
@@ -140,8 +129,8 @@ fn a_summary_tells_denials_that_cost_from_those_made_good() {
     for words in ["denied", "served later", "by another", "scarce"] {
         assert!(page.contains(words), "{words:?} is not in {page}");
     }
-    give_back(caller, &other);
-    give_back(caller, &same);
+    caller.give_back(&other);
+    caller.give_back(&same);
 }
 
 /// CSV and JSON are the same rows, and a subject's are its own.
@@ -160,14 +149,14 @@ fn csv_and_json_say_the_same_of_one_subject() {
     let robot = operator.with("TRINE_TOKEN_FILE", &file);
     let (own, robots) = (operator.json(&["acquire", "shaped"]), robot.json(&["acquire", "shaped"]));
     robot.refused(3, &["acquire", "shaped", "--holder", "one, \"two\""]);
-    give_back(&robot, &robots);
-    give_back(operator, &own);
+    robot.give_back(&robots);
+    operator.give_back(&own);
 
-    let all = told(operator, &["--product", "shaped"]);
+    let all = operator.told(&["--product", "shaped"]);
     let subject = word(&all[2], "subject");
     assert!(subject.contains("shaper"), "{all:?}");
     let words = ["--product", "shaped", "--subject", &subject];
-    let records = told(operator, &words);
+    let records = operator.told(&words);
     let whats: Vec<_> = records.iter().map(|record| word(record, "what")).collect();
     assert_eq!(whats, ["granted", "denied", "released"]);
 
@@ -207,7 +196,7 @@ fn space_for_the_history_is_set_beside_its_days() {
 /// Takes a seat and gives it back, so many times.
 fn work(caller: &Caller, rounds: u32) {
     for _ in 0..rounds {
-        give_back(caller, &caller.json(&["acquire", "busy"]));
+        caller.give_back(&caller.json(&["acquire", "busy"]));
     }
 }
 
@@ -215,6 +204,9 @@ fn work(caller: &Caller, rounds: u32) {
 pub(crate) fn until_all_have_it(caller: &Caller) {
     eventually("three nodes have the same history", || {
         let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
+        if output.status.code() != Some(0) {
+            return None;
+        }
         let verified: Value = serde_json::from_slice(&output.stdout).ok()?;
         let pages = verified["first_page"].as_u64()? + verified["pages"].as_u64()?;
         let whole = |node: &Value| node["same"] == true && node["pages"] == pages;
@@ -242,6 +234,53 @@ fn rot(data: &Path, page: &[u8]) -> usize {
         flipped += places.len();
     }
     flipped
+}
+
+/// A balancer leads to one node. An audit through it reads every member all the
+/// same, and says which one it could not read.
+#[test]
+fn every_node_is_read_through_a_balancer_and_the_one_that_was_not_is_named() {
+    let cluster = Cluster::alone();
+    cluster.license("busy", 1);
+    let balancer = at_balancer(&cluster);
+    let caller = cluster.caller();
+    work(caller, 3);
+    let audit = || {
+        let output =
+            caller.run(&["--json", "--host", &balancer, "usage", "verify", "--every-node"]);
+        let verified: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let nodes = verified["nodes"].as_array().cloned()?;
+        let read: Vec<_> =
+            nodes.iter().map(|node| (word(node, "node"), node["read"] == true)).collect();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Some((output.status.code()?, read, said))
+    };
+    let names = ["node-1", "node-2", "node-3"];
+    let of = |unread: Option<&str>| names.map(|name| (name.to_owned(), Some(name) != unread));
+    eventually("all three are read", || {
+        let (code, read, said) = audit()?;
+        (code == 0 && read == of(None) && said.is_empty()).then_some(())
+    });
+    for node in Server::NODES {
+        cluster.stop(node);
+        let Server::Node(id) = node else { panic!("{node:?} is a node") };
+        let name = format!("node-{id}");
+        let address = format!("127.0.0.1:{}", cluster.servers().ports().client(node));
+        let said = eventually("the others are read", || {
+            let (code, read, said) = audit()?;
+            (code == 4 && read == of(Some(&name))).then_some(said)
+        });
+        for words in ["NODE_NOT_READ", &name, &address] {
+            assert!(said.contains(words), "{words:?} is not in {said}");
+        }
+        // Without having asked for it nobody is told that it is missing.
+        caller.json(&["--host", &balancer, "usage", "verify"]);
+        cluster.restart_as(node, trine());
+    }
+}
+
+fn at_balancer(cluster: &Cluster) -> String {
+    format!("127.0.0.1:{}", cluster.servers().ports().client(Server::Balancer(1)))
 }
 
 /// A node is away until the others have let its log go. It comes back by a
@@ -276,8 +315,10 @@ fn a_node_fetches_the_history_it_missed_and_rot_on_one_disk_is_named() {
     let data = cluster.servers().layout().home(rotten);
     assert!(rot(&data, &pages[number]) > 0, "the page is not in {}", data.display());
     cluster.block_on(async { cluster.servers().start(rotten) }).expect("started");
+    let balancer = at_balancer(&cluster);
     let refusal = eventually("the node is back and read", || {
-        let output = caller.run(&["--json", "usage", "verify", "--every-node"]);
+        let output =
+            caller.run(&["--json", "--host", &balancer, "usage", "verify", "--every-node"]);
         (output.status.code() == Some(9))
             .then(|| String::from_utf8_lossy(&output.stderr).into_owned())
     });

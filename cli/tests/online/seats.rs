@@ -3,14 +3,8 @@
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::caller::{Caller, eventually};
+use super::caller::eventually;
 use super::cluster::{Cluster, shared, word};
-
-fn give_back(caller: &Caller, seat: &Value) {
-    let (lease, token) = (word(seat, "lease"), word(seat, "token"));
-    let released = caller.json(&["release", &lease, "--token", &token]);
-    assert_eq!(released["released"], true);
-}
 
 #[test]
 fn a_seat_is_taken_renewed_and_given_back_by_hand() {
@@ -30,8 +24,8 @@ fn a_seat_is_taken_renewed_and_given_back_by_hand() {
     assert_eq!(renewed["lasts_ms"], 600_000);
     let page = caller.page(&["renew", &lease, "--token", &token]);
     assert_eq!(page, format!("Seat {token} lives another 10m\n"));
-    give_back(caller, &seat);
-    give_back(caller, &seat);
+    caller.give_back(&seat);
+    caller.give_back(&seat);
     assert!(cluster.held("by-hand").is_empty());
     caller.refused(3, &["renew", &lease, "--token", &token]);
 }
@@ -47,7 +41,7 @@ fn a_seat_is_renewed_and_given_back_only_with_its_token() {
     caller.refused(3, &["renew", &lease, "--token", "999999"]);
     caller.refused(3, &["release", &lease, "--token", "999999"]);
     assert_eq!(cluster.held("tokens").len(), 1);
-    give_back(caller, &seat);
+    caller.give_back(&seat);
 }
 
 #[test]
@@ -98,9 +92,9 @@ fn a_full_pool_refuses_and_names_the_way_out() {
     let seat = caller.json(&["acquire", "full"]);
     let refusal = caller.refused(3, &["acquire", "full"]);
     assert_eq!(refusal.reason, "NO_SEAT_FREE");
-    refusal.says(&["full", "1", "--wait", "trine seats"]);
-    give_back(caller, &seat);
-    give_back(caller, &caller.json(&["acquire", "full"]));
+    refusal.says(&["the one seat of full is taken", "--wait", "trine seats"]);
+    caller.give_back(&seat);
+    caller.give_back(&caller.json(&["acquire", "full"]));
 }
 
 #[test]
@@ -148,7 +142,7 @@ fn who_waits_sees_the_place_and_is_served_when_a_seat_comes_free() {
     assert!(hasty.said.contains("withdrawn and no seat is held"), "{}", hasty.said);
     assert_eq!(places(cluster, "queue"), [(1, "patient".into())]);
 
-    give_back(caller, &seat);
+    caller.give_back(&seat);
     let patient = patient.finish();
     assert_eq!(patient.code, 0, "{}", patient.said);
     assert!(patient.said.contains(" of queue"), "{}", patient.said);
@@ -187,7 +181,7 @@ fn operators_see_who_where_and_since_when_but_no_lease_id() {
         assert!(!shown.contains(&word(&seat, "lease")), "{shown}");
         assert!(!shown.contains("\"lease\""), "{shown}");
     }
-    give_back(caller, &seat);
+    caller.give_back(&seat);
 }
 
 #[test]
@@ -204,8 +198,8 @@ fn a_revoked_seat_is_not_renewed_and_says_who_did_it() {
     assert_eq!(refusal.reason, "SEAT_REVOKED");
     // Still its holder's, until they let go.
     caller.refused(3, &["acquire", "revoked"]);
-    give_back(caller, &seat);
-    give_back(caller, &caller.json(&["acquire", "revoked"]));
+    caller.give_back(&seat);
+    caller.give_back(&caller.json(&["acquire", "revoked"]));
     let refusal = caller.refused(3, &["seats", "revoke", "999999"]);
     assert_eq!(refusal.reason, "NO_SUCH_SEAT");
 }

@@ -4,20 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::caller::{Caller, eventually};
+use super::caller::eventually;
 use super::cluster::{Cluster, shared, word};
 use super::history::until_all_have_it;
-
-fn give_back(caller: &Caller, seat: &Value) {
-    let (lease, token) = (word(seat, "lease"), word(seat, "token"));
-    caller.json(&["release", &lease, "--token", &token]);
-}
-
-/// What the history says of a product, in order.
-fn told(caller: &Caller, words: &[&str]) -> Vec<Value> {
-    let listed = caller.json(&[&["usage"], words].concat());
-    listed["records"].as_array().cloned().expect("records")
-}
 
 fn whats(records: &[Value]) -> Vec<String> {
     records.iter().map(|record| word(record, "what")).collect()
@@ -30,12 +19,12 @@ fn the_history_tells_what_became_of_every_seat() {
     let caller = cluster.caller();
     let seat = caller.json(&["acquire", "told", "--ttl", "10m", "--holder", "night build"]);
     caller.refused(3, &["acquire", "told", "--holder", "day build"]);
-    give_back(caller, &seat);
+    caller.give_back(&seat);
     let again = caller.json(&["acquire", "told", "--holder", "day build"]);
     caller.json(&["seats", "revoke", &word(&again, "token")]);
-    give_back(caller, &again);
+    caller.give_back(&again);
 
-    let records = told(caller, &["--product", "told"]);
+    let records = caller.told(&["--product", "told"]);
     let expected =
         ["licensed", "granted", "denied", "released", "granted", "revoke-ordered", "revoked"];
     assert_eq!(whats(&records), expected);
@@ -47,11 +36,11 @@ fn the_history_tells_what_became_of_every_seat() {
     assert_eq!(word(denied, "later_product"), "told");
     assert!(word(&records[5], "by").contains("developer"), "{}", records[5]);
 
-    let nights = told(caller, &["--product", "told", "--holder", "night build"]);
+    let nights = caller.told(&["--product", "told", "--holder", "night build"]);
     assert_eq!(whats(&nights), ["granted", "released"]);
-    assert_eq!(told(caller, &["--product", "told", "--from", "2099-01-01"]).len(), 0);
-    assert_eq!(told(caller, &["--product", "told", "--to", "2001-01-01"]).len(), 0);
-    assert_eq!(told(caller, &["--product", "told", "--from", "2001-01-01"]).len(), 7);
+    assert_eq!(caller.told(&["--product", "told", "--from", "2099-01-01"]).len(), 0);
+    assert_eq!(caller.told(&["--product", "told", "--to", "2001-01-01"]).len(), 0);
+    assert_eq!(caller.told(&["--product", "told", "--from", "2001-01-01"]).len(), 7);
 
     let page = caller.page(&["usage", "--product", "told"]);
     assert!(page.contains("night build") && page.contains("served from told"), "{page}");
@@ -83,11 +72,11 @@ fn a_denial_served_from_another_pool_is_told_apart() {
     let seat = caller.json(&["acquire", "dear", "--holder", "somebody"]);
     caller.refused(3, &["acquire", "dear", "--holder", "else"]);
     let other = caller.json(&["acquire", "cheap", "--holder", "else"]);
-    let denied = told(caller, &["--product", "dear", "--holder", "else"]);
+    let denied = caller.told(&["--product", "dear", "--holder", "else"]);
     assert_eq!(word(&denied[0], "served_later"), "another-pool");
     assert_eq!(word(&denied[0], "later_product"), "cheap");
-    give_back(caller, &seat);
-    give_back(caller, &other);
+    caller.give_back(&seat);
+    caller.give_back(&other);
 }
 
 /// Flips one bit of a file.
@@ -104,7 +93,7 @@ fn the_history_is_verified_on_the_cluster_and_in_a_file() {
     let caller = cluster.caller();
     for _ in 0..5 {
         let seat = caller.json(&["acquire", "audited"]);
-        give_back(caller, &seat);
+        caller.give_back(&seat);
     }
     let held = caller.json(&["acquire", "audited"]);
     let verified = caller.json(&["usage", "verify", "--every-node"]);
@@ -114,15 +103,19 @@ fn the_history_is_verified_on_the_cluster_and_in_a_file() {
     assert_eq!(verified["peaks"]["audited"]["licensed"], 2);
     let nodes = verified["nodes"].as_array().expect("nodes");
     assert_eq!(nodes.len(), 3);
-    assert!(nodes.iter().all(|node| node["same"] == true), "{verified}");
+    let whole = |node: &Value| node["same"] == true && node["read"] == true;
+    assert!(nodes.iter().all(whole), "{verified}");
 
     let file = caller.dir().join("history.trine");
     let name = file.to_string_lossy().into_owned();
     let exported = caller.json(&["usage", "export", &name]);
     caller.refused(2, &["usage", "export", &name]);
+    let inspected = caller.json(&["vendor", "inspect", &name]);
+    assert_eq!(inspected["contents"]["kind"], "usage-export");
+    assert!(caller.page(&["vendor", "inspect", &name]).contains("trine usage verify --file"));
     let offline = caller.json(&["usage", "verify", "--file", &name]);
     assert_eq!(offline["head"], exported["head"]);
-    assert_eq!(whats(&told(caller, &["--file", &name, "--product", "audited"])).len(), 12);
+    assert_eq!(whats(&caller.told(&["--file", &name, "--product", "audited"])).len(), 12);
 
     let altered = caller.dir().join("altered.trine");
     let length = std::fs::metadata(&file).expect("the export").len() as usize;
@@ -133,7 +126,7 @@ fn the_history_is_verified_on_the_cluster_and_in_a_file() {
     }
     let refusal = caller.refused(2, &["usage", "verify", "--file", "context.toml"]);
     refusal.says(&["trine usage export"]);
-    give_back(caller, &held);
+    caller.give_back(&held);
 }
 
 /// A reading that began at one leader goes on at the next, and a node that was
@@ -144,12 +137,12 @@ fn the_history_survives_the_leader() {
     cluster.license("lasting", 1);
     let caller = cluster.caller();
     let seat = caller.json(&["acquire", "lasting", "--ttl", "10m"]);
-    let before = told(caller, &["--product", "lasting"]);
+    let before = caller.told(&["--product", "lasting"]);
     let leader = cluster.leader();
     let victim = trine_cli::devcluster::Server::NODES[usize::from(leader) - 1];
     cluster.block_on(cluster.servers().kill(victim)).expect("killed");
     eventually("another leads", || (cluster.leader() != leader).then_some(()));
-    assert_eq!(told(caller, &["--product", "lasting"]), before);
+    assert_eq!(caller.told(&["--product", "lasting"]), before);
     eventually("the seat is given back", || {
         let (lease, token) = (word(&seat, "lease"), word(&seat, "token"));
         let output = caller.run(&["release", &lease, "--token", &token]);
@@ -167,7 +160,7 @@ fn what_is_kept_is_set_by_an_operator_and_is_in_the_history() {
     assert_eq!((&kept["days"], &kept["mebibytes"]), (&500.into(), &4096.into()));
     caller.refused(2, &["usage", "retain", "--days", "0"]).says(&["1 to 3650 days"]);
     caller.refused(2, &["usage", "retain", "--mebibytes", "1"]).says(&["64 to 65536 MiB"]);
-    let records = told(caller, &[]);
+    let records = caller.told(&[]);
     let set = records.iter().rev().find(|record| record["what"] == "retention");
     assert!(word(set.expect("it is told"), "reason").contains("500 days"));
 }
