@@ -209,7 +209,9 @@ pub async fn enroll(
     let container = match container::read(&config.data, &host)? {
         Some(opened) => opened.container,
         None => {
-            let ca = config.ca().map_err(|wrong| HostError::Config { wrong: vec![wrong] })?;
+            let wrong = |wrong| HostError::Config { wrong: vec![wrong] };
+            config.data_folder().map_err(wrong)?;
+            let ca = config.ca().map_err(wrong)?;
             let disk = store::open(&config.data, config.engine)?;
             let act = config.act.unwrap_or_else(|| container::first_act(&ca));
             container::open(&config.data, act, &*disk, &host, entropy).await?

@@ -1,9 +1,10 @@
 //! `trine node` that cannot start: every time a message that says what to do, a
 //! nonzero exit code, no panic, and nothing lost.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -99,6 +100,54 @@ fn a_data_directory_is_made_unless_a_file_is_in_the_way() {
     for refusal in [bench.refused(2), bench.check_refused()] {
         refusal.says(&["data", "file", "name another"]);
     }
+}
+
+/// Under systemd the directory is the service's, and it is not root who enrolls.
+#[test]
+fn a_data_directory_that_may_not_be_written_to_is_refused_by_check_start_and_enrollment() {
+    let bench = Bench::new();
+    let data = bench.home.join("data");
+    fs::create_dir(&data).expect("a directory");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).expect("permissions");
+    // Permissions stop root only without its power over them.
+    let is_root = fs::write(data.join("probe"), "").is_ok();
+    let powerless = ["setpriv", "--bounding-set=-dac_override"].map(OsString::from);
+    let caller = if is_root { bench.caller.through(powerless) } else { bench.caller.clone() };
+    if is_root {
+        fs::remove_file(data.join("probe")).expect("it was there");
+    }
+    let node = ["node", "--config", "node.toml"];
+    for words in [&node[..], &["node", "--config", "node.toml", "--check"]] {
+        caller.refused(2, words).says(&["data", "may not write", "sudo -u", "chown -R"]);
+    }
+    caller.refused(2, &["node", "enroll", "--config", "node.toml"]).says(&["may not write"]);
+    assert!(!bench.home.join("node-1.enroll").exists());
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("permissions");
+    caller.json(&["node", "--config", "node.toml", "--check"]);
+}
+
+/// What root makes in the service's directory the service cannot open.
+#[test]
+fn root_who_enrolls_beside_the_services_own_files_is_warned() {
+    const SERVICE: u32 = 65_534;
+    let bench = Bench::new();
+    let data = bench.home.join("data");
+    fs::create_dir(&data).expect("a directory");
+    let enroll = |file: &str| {
+        let enrolled = bench.caller.run(&["node", "enroll", "--config", "node.toml", "-o", file]);
+        assert_eq!(enrolled.status.code(), Some(0));
+        String::from_utf8_lossy(&enrolled.stderr).into_owned()
+    };
+    if chown(&data, Some(SERVICE), None).is_err() {
+        // Only root can be in this story.
+        return;
+    }
+    let said = enroll("first");
+    for words in ["container is root's", "user 65534", "chown -R 65534: ", "sudo -u '#65534'"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    chown(data.join("container"), Some(SERVICE), None).expect("as it was told");
+    assert_eq!(enroll("second"), "");
 }
 
 #[test]

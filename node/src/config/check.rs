@@ -5,6 +5,7 @@ use std::path::Path;
 
 use license::product::WallTime;
 use license::trust::VendorRoot;
+use nix::unistd::{AccessFlags, access};
 use pki::{Ca, CredentialError, Credentials, Pem};
 
 use super::{Config, ConfigError, Pair};
@@ -191,13 +192,24 @@ impl Config {
         })
     }
 
-    fn data_folder(&self) -> Result<(), ConfigError> {
-        let exists = self.data.ancestors().find(|path| path.exists());
-        if exists.is_some_and(|path| !path.is_dir()) {
+    /// The data directory may be written to by whoever runs this, or made.
+    pub(crate) fn data_folder(&self) -> Result<(), ConfigError> {
+        let Some(exists) = self.data.ancestors().find(|path| path.exists()) else { return Ok(()) };
+        if !exists.is_dir() {
             let rule = "a file stands in the way of this folder; name another, or move the file";
             return Err(self.wrong("data", shown(&self.data), rule));
         }
-        Ok(())
+        access(exists, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
+            let rule = format!(
+                "whoever runs this may not write to {} ({}); run it as the user that the node's \
+                 service runs as (`sudo -u USER trine node …`), and give that user the folder \
+                 (`chown -R USER: {}`)",
+                exists.display(),
+                errno.desc(),
+                self.data.display()
+            );
+            self.wrong("data", shown(&self.data), rule)
+        })
     }
 
     fn read(&self, key: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
