@@ -20,7 +20,7 @@ use license::product::NodeId;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, Instant as _, ServerState};
 use tokio::sync::Mutex;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use self::step::{Sight, Step};
 use crate::answer::NotAnswered;
@@ -82,8 +82,9 @@ pub(crate) enum ReplaceError {
 /// Takes one step at a time.
 #[derive(Default)]
 pub(crate) struct Replacer {
-    /// On and back must not take turns within one step.
-    busy: Mutex<()>,
+    /// On and back must not take turns within one step. The new node that did
+    /// not answer at the last one, and since when.
+    silent: Mutex<Option<(NodeId, Instant)>>,
 }
 
 impl Replacer {
@@ -96,7 +97,7 @@ impl Replacer {
         formation: &Formation,
         order: &Order,
     ) -> Result<Progress, ReplaceError> {
-        let _one_at_a_time = self.busy.lock().await;
+        let mut silent = self.silent.lock().await;
         let (_, mut sight) =
             formation.service.read(|ledger| look(ledger, order.old, order.new)).await?;
         see_raft(formation, &mut sight);
@@ -104,6 +105,15 @@ impl Replacer {
         let next =
             if order.undo { step::back(&sight, old, new) } else { step::forward(&sight, old, new) };
         tracing::info!(old = %order.old, new = %order.new, by = %order.by, step = ?next, "replacing a node");
+        let is_silent = matches!(next, Step::NeedNewcomer { .. });
+        let known = silent.take().filter(|(node, _)| *node == order.new);
+        if is_silent {
+            let (_, since) = *silent.insert(known.unwrap_or((order.new, Instant::now())));
+            if since.elapsed() <= ANSWER_AGE_MAX {
+                // It may have been let in a moment ago.
+                return under_way("catching-up", format!("{} has not answered yet", order.new));
+            }
+        }
         take(formation, order, next).await
     }
 }
@@ -202,9 +212,12 @@ async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progre
         Step::Wait { node, behind } => {
             under_way("catching-up", format!("node-{node} is {behind} entries behind"))
         }
-        Step::NeedNewcomer => under_way(
+        Step::NeedNewcomer { behind } => under_way(
             "catching-up",
-            format!("{new} does not answer; start it, or give it up with --undo"),
+            format!(
+                "{new} does not answer (is it started?) and is {behind} entries behind: start \
+                 it, or give it up with --undo"
+            ),
         ),
         Step::Switch { voters } => {
             change(formation.raft.change_membership(voters, false)).await;

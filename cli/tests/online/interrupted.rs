@@ -2,19 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use trine_cli::context::Purpose;
 use trine_cli::devcluster::Server;
-use trine_cli::online::Connection;
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, issued_anew};
-use super::newcomer::{Newcomer, hold};
-use super::replace::{members, shares, until_live};
+use super::newcomer::{Newcomer, fill};
+use super::replace::{members, shares, until_heard, until_live};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -44,17 +40,9 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     let cluster = Cluster::alone();
     let license = cluster.license("press", 3).license;
     let caller = cluster.caller();
-    let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let target = cluster.servers().target(Purpose::Application);
-    let connection = cluster.block_on(Connection::to(target)).expect("a connection");
     // Longer than the outages of this story.
-    let ttl = Duration::from_secs(60);
-    let holding = cluster.spawn(hold(connection, 3, ttl, stop.clone(), held.clone()));
-    eventually("the pool is full", || (held.load(Ordering::Relaxed) == 3).then_some(()));
-    eventually("all are heard", || {
-        let status = status(caller)?;
-        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
-    });
+    let holders = fill(&cluster, Duration::from_secs(60));
+    until_heard(caller);
     {
         let mut servers = cluster.servers();
         cluster.block_on(servers.kill(Server::Node(3))).expect("it is gone");
@@ -85,7 +73,7 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     eventually("it ends unasked", || {
         status(caller).filter(|status| members(status) == [1, 2, 4]).map(drop)
     });
-    assert!(!holding.is_finished(), "a seat was lost");
+    holders.still_hold();
     assert_eq!(caller.json(&replace)["stage"], "done");
 
     // The share on the old disk is not to be made again by anybody.
@@ -97,8 +85,7 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     until_live(caller, &license, [1, 2, 4]);
 
     balancers_learn(&cluster, &newcomer);
-    stop.store(true, Ordering::Relaxed);
-    cluster.block_on(holding).expect("the task ends").expect("no seat was lost");
+    holders.end(&cluster);
     caller.json(&["acquire", "press"]);
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use trine_cli::context::Purpose;
 use trine_cli::online::Connection;
 
 use super::caller::eventually;
@@ -127,8 +129,40 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-/// Holds every seat and renews it, until told to stop; the first loss is an error.
-pub(crate) async fn hold(
+/// Somebody who holds every seat of `press` and renews it, until told to stop.
+pub(crate) struct Holders {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<(), String>>,
+}
+
+/// Takes the three seats of `press`, for `ttl` at a time.
+pub(crate) fn fill(cluster: &Cluster, ttl: Duration) -> Holders {
+    let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let target = cluster.servers().target(Purpose::Application);
+    let connection = cluster.block_on(Connection::to(target)).expect("a connection");
+    let task = cluster.spawn(hold(connection, 3, ttl, stop.clone(), held.clone()));
+    eventually("the pool is full", || {
+        (task.is_finished() || held.load(Ordering::Relaxed) == 3).then_some(())
+    });
+    Holders { stop, task }
+}
+
+impl Holders {
+    /// No seat was lost so far.
+    #[track_caller]
+    pub(crate) fn still_hold(&self) {
+        assert!(!self.task.is_finished(), "a seat was lost");
+    }
+
+    /// They give back what they hold; none of it was lost.
+    pub(crate) fn end(self, cluster: &Cluster) {
+        self.stop.store(true, Ordering::Relaxed);
+        cluster.block_on(self.task).expect("the task ends").expect("no seat was lost");
+    }
+}
+
+/// The first loss is an error.
+async fn hold(
     connection: Connection,
     seats: u32,
     ttl: Duration,

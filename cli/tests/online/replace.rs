@@ -1,18 +1,15 @@
 //! A node that is lost, and a new one in its place.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use trine_cli::context::Purpose;
-use trine_cli::devcluster::Server;
-use trine_cli::online::Connection;
+use trine_cli::devcluster::{Server, health};
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, word};
-use super::newcomer::{Newcomer, hold};
+use super::findings::until_found;
+use super::newcomer::{Newcomer, fill};
 
 pub(crate) fn shares(caller: &Caller, license: &str) -> Vec<(u64, String)> {
     let shown = caller.json(&["license", "show", license])["licenses"][0].clone();
@@ -30,6 +27,15 @@ pub(crate) fn members(status: &Value) -> Vec<u64> {
     nodes.filter_map(|node| node["id"].as_u64()).collect()
 }
 
+/// Until the leader has heard everybody: of a young cluster it has not.
+pub(crate) fn until_heard(caller: &Caller) {
+    eventually("all are heard", || {
+        let output = caller.run(&["--json", "cluster", "status"]);
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
+    });
+}
+
 /// The whole story: the pool is full and its holders renew all the while; a node
 /// dies; a new one takes its place, the command line cut off half way and run
 /// again; the share comes back by repair, and later by the vendor's next issue;
@@ -39,14 +45,7 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     let cluster = Cluster::alone();
     let license = cluster.license("press", 3).license;
     let caller = cluster.caller();
-    let (stop, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let target = cluster.servers().target(Purpose::Application);
-    let connection = cluster.block_on(Connection::to(target)).expect("a connection");
-    let holding =
-        cluster.spawn(hold(connection, 3, Duration::from_secs(10), stop.clone(), held.clone()));
-    eventually("the pool is full", || {
-        (holding.is_finished() || held.load(Ordering::Relaxed) == 3).then_some(())
-    });
+    let holders = fill(&cluster, Duration::from_secs(10));
     assert_eq!(caller.refused(3, &["acquire", "press"]).reason, "NO_SEAT_FREE");
 
     let old = cluster.leader();
@@ -76,8 +75,14 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     assert_eq!(replaced["without_share"][0], license.as_str(), "{replaced}");
     let status = caller.json(&["cluster", "status"]);
     assert_eq!(members(&status), now, "{status}");
-    // Done twice is done.
-    assert_eq!(caller.json(&replace)["stage"], "done");
+    // Done twice is done, and says what is left to people.
+    let page = caller.page(&replace);
+    let share = format!("trine license withdraw-share {license} --node {old}");
+    let disk = format!("destroy the disk of node-{old}");
+    let certificate = format!("trine pki revoke node-{old}");
+    for words in ["trine license repair", &share, "into the configurations", &disk, &certificate] {
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    }
     assert_eq!(caller.json(&[&replace[..], &["--status"]].concat())["stage"], "done");
 
     // The license serves with two shares, to those who hold seats and to nobody else.
@@ -130,8 +135,7 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     }
     until_live(caller, &license, three);
     caller.json(&["acquire", "press"]);
-    stop.store(true, Ordering::Relaxed);
-    cluster.block_on(holding).expect("the task ends").expect("no seat was lost");
+    holders.end(&cluster);
 }
 
 /// A living node, the leader even, is replaced, after one try was given up.
@@ -176,6 +180,47 @@ fn a_replacement_is_given_up_and_another_made() {
     caller.refused(3, &late).says(&["too late"]);
 }
 
+/// The new node is stopped on its way in, and the operator is told so, not that
+/// it is behind. It comes back and catches up; then it is given up after all.
+#[test]
+fn a_new_node_that_is_stopped_is_said_to_be_and_is_given_up_after_it_caught_up() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let mut newcomer = Newcomer::start(&cluster, 4, 3);
+    until_heard(caller);
+    let replace = ["cluster", "replace", "3", "4"];
+    let first = |words: &[&'static str]| [words, &["--at"]].concat();
+    let swapped = first(&["cluster", "replace", "4", "3"]);
+    let hint = "the member that goes comes first: `trine cluster replace 3 4`";
+    caller.refused(3, &[&swapped[..], &[&newcomer.peer]].concat()).says(&[hint]);
+
+    let mut driving = caller.start(&[&first(&replace)[..], &[&newcomer.peer]].concat());
+    driving.until_said("begun");
+    newcomer.kill();
+    driving.until_said("node-4 does not answer (is it started?)");
+    drop(driving);
+    newcomer.run();
+    let applied = |health: u16| {
+        let page = cluster.block_on(health::get(health, "/metrics"))?.body;
+        let figure = page.lines().find_map(|line| line.strip_prefix("trine_raft_applied_index "));
+        figure?.parse::<u64>().ok()
+    };
+    let (_, port) = newcomer.health.rsplit_once(':').expect("a port");
+    let (port, of_a_member) =
+        (port.parse().expect("a port"), cluster.servers().ports().health(Server::Node(1)));
+    let there = eventually("a member's figures", || applied(of_a_member));
+    eventually("it catches up", || (applied(port)? >= there).then_some(()));
+    let under_way = caller.json(&[&replace[..], &["--status"]].concat());
+    assert_eq!(under_way["stage"], "under-way", "{under_way}");
+
+    let undone = caller.json(&[&replace[..], &["--undo"]].concat());
+    assert_eq!(undone["stage"], "undone", "{undone}");
+    assert_eq!(members(&caller.json(&["cluster", "status"])), [1, 2, 3]);
+    caller.refused(3, &[&first(&replace)[..], &[&newcomer.peer]].concat()).says(&["used before"]);
+    // Node 3 is a member as before, and nobody misses the other.
+    until_found(caller, &[], 0, &[]);
+}
+
 /// The leader dies between two steps. Without it one node would be left, so the
 /// replacement waits for it, and goes on when it is back.
 #[test]
@@ -186,11 +231,7 @@ fn a_replacement_goes_on_after_its_leader_died() {
     let old = leader % 3 + 1;
     let old_word = old.to_string();
     let newcomer = Newcomer::start(&cluster, 4, old);
-    // A cluster this young has not heard all of its nodes yet.
-    eventually("all are heard", || {
-        let status = caller.json(&["cluster", "status"]);
-        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
-    });
+    until_heard(caller);
     let replace = ["cluster", "replace", &old_word, "4"];
     let mut cut_off = caller.start(&[&replace[..], &["--at", &newcomer.peer]].concat());
     cut_off.until_said("begun");

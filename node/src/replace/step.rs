@@ -51,8 +51,8 @@ pub(super) enum Step {
     Teach,
     /// A node has not caught up: the new one, or one that stays.
     Wait { node: u64, behind: u64 },
-    /// The new node holds what it needs, and does not answer.
-    NeedNewcomer,
+    /// The new node does not answer, whether it holds what it needs or not.
+    NeedNewcomer { behind: u64 },
     /// Give the new node the old one's vote.
     Switch { voters: BTreeSet<u64> },
     /// The new voters stand in the log, and not yet on a quorum's disks.
@@ -102,11 +102,11 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
         other => sight.matched.get(&other).copied().unwrap_or(0),
     };
     let behind = sight.last_index.saturating_sub(held(new));
+    if !is_joint && !sight.answering.contains(&new) {
+        return Step::NeedNewcomer { behind };
+    }
     if !is_joint && (held(new) < sight.membership_index || behind > LAG_MAX) {
         return Step::Wait { node: new, behind: behind.max(1) };
-    }
-    if !is_joint && !sight.answering.contains(&new) {
-        return Step::NeedNewcomer;
     }
     // A node that stays must know of the new one, or it would refuse its call.
     if let Some(node) = survivors().find(|node| held(*node) < sight.membership_index) {
@@ -237,8 +237,16 @@ mod tests {
     fn a_new_node_that_does_not_answer_gets_no_vote() {
         let mut silent = learning(1_000);
         silent.answering.remove(&4);
-        assert_eq!(forward(&silent, 3, 4), Step::NeedNewcomer);
+        assert_eq!(forward(&silent, 3, 4), Step::NeedNewcomer { behind: 0 });
         assert_eq!(back(&silent, 3, 4), Step::Dismiss);
+    }
+
+    /// It is stopped: it would be behind for ever, and nobody would be told why.
+    #[test]
+    fn a_new_node_that_is_stopped_is_missed_before_it_has_caught_up() {
+        let mut stopped = learning(10);
+        stopped.answering.remove(&4);
+        assert_eq!(forward(&stopped, 3, 4), Step::NeedNewcomer { behind: 990 });
     }
 
     #[test]

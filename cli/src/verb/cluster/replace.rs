@@ -9,7 +9,7 @@ use trine_client::{CallError, Reason};
 use wire::v1;
 
 use super::Call;
-use crate::console::Tone;
+use crate::console::{Page, Tone};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::online::Connection;
@@ -104,17 +104,8 @@ impl Replace {
             };
             let title = page.tone(Tone::Good, &title);
             page.line(title);
-            for license in &replaced.without_share {
-                page.line(format_args!(
-                    "License {license} serves with two shares. For the third: `trine license \
-                     repair {license}`, or `trine license request` for the vendor's next issue"
-                ));
-            }
             if !self.undo {
-                page.line(format_args!(
-                    "Next: put node-{new} for node-{old} into the balancers' and the other \
-                     nodes' configurations"
-                ));
+                next_steps(page, &replaced);
             }
         })?;
         Ok(Exit::Done)
@@ -143,10 +134,23 @@ impl Replace {
                     }
                 }
                 Err(error) if passes(&error) && last_answer.elapsed() < LEADERLESS_MAX => {}
+                Err(error) if self.is_swapped(connection).await => {
+                    let (old, new) = (self.old, self.new);
+                    return Err(connection.failed(&error).next(format!(
+                        "the member that goes comes first: `trine cluster replace {new} {old}`"
+                    )));
+                }
                 Err(error) => return Err(self.failed(connection, &error)),
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Whether the node that is to come is a member, and the one that is to go is not.
+    async fn is_swapped(&self, connection: &Connection) -> bool {
+        let Ok(status) = connection.operator().status().await else { return false };
+        let is_member = |asked| status.nodes.iter().any(|node| node.id == asked);
+        is_member(self.new) && !is_member(self.old)
     }
 
     fn failed(&self, connection: &Connection, error: &CallError) -> Failure {
@@ -163,7 +167,7 @@ impl Replace {
 
     async fn without_share(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
         let status = connection.operator().status().await;
-        let licenses = status.map_err(|error| connection.failed(&error))?.licenses.into_iter();
+        let licenses = status.map_err(|error| connection.unread(&error))?.licenses.into_iter();
         let lacks = |license: &v1::License| {
             let mut shares = license.shares.iter();
             shares.any(|share| share.node == self.new && share.state == repair::WITHOUT_SHARE)
@@ -173,7 +177,7 @@ impl Replace {
 
     async fn show(&self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
         let status = connection.operator().status().await;
-        let status = status.map_err(|error| connection.failed(&error))?;
+        let status = status.map_err(|error| connection.unread(&error))?;
         let (old, new) = (self.old, self.new);
         let is_member = |asked| status.nodes.iter().any(|node| node.id == asked);
         let stage = match &status.replacement {
@@ -195,6 +199,26 @@ impl Replace {
         })?;
         Ok(Exit::Done)
     }
+}
+
+/// What is left to people once the new node has the place.
+fn next_steps(page: &mut Page, replaced: &Replaced) {
+    let Replaced { old, new, without_share, .. } = replaced;
+    page.line("Next:");
+    for license in without_share {
+        page.line(format_args!(
+            "- license {license} serves with two shares. If the disk of node-{old} is in your \
+             hands: `trine license repair {license}`. If it may be in others': `trine license \
+             withdraw-share {license} --node {old}`, then `trine license request`, and have the \
+             vendor issue it anew"
+        ));
+    }
+    page.line(format_args!(
+        "- put node-{new} for node-{old} into the configurations of the balancers and of the \
+         other nodes, and restart the balancers one after the other"
+    ));
+    page.line(format_args!("- destroy the disk of node-{old}, or wipe its data directory"));
+    page.line(format_args!("- revoke its certificate: `trine pki revoke node-{old} --dir pki`"));
 }
 
 /// Whether asking again in a moment may help.
