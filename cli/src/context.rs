@@ -162,8 +162,12 @@ fn credential(
 ) -> Result<Credential, Failure> {
     let path = |name: &str| environment(name).map(PathBuf::from);
     match (path("TRINE_CERT"), path("TRINE_KEY"), path("TRINE_TOKEN_FILE")) {
-        (Some(cert), Some(key), _) => return Ok(Credential::Certificate(Pair { cert, key })),
-        (Some(_), None, _) | (None, Some(_), _) => {
+        (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(Failure::usage("both TRINE_CERT and TRINE_TOKEN_FILE are set")
+                .next("say who you are in one way, and unset the other"));
+        }
+        (Some(cert), Some(key), None) => return Ok(Credential::Certificate(Pair { cert, key })),
+        (Some(_), None, None) | (None, Some(_), None) => {
             return Err(Failure::usage("TRINE_CERT and TRINE_KEY belong together; one is missing")
                 .next("set both to PEM files, or set TRINE_TOKEN_FILE alone"));
         }

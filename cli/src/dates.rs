@@ -36,14 +36,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write it as 90s, 5m or 1h30m"))
 }
 
-/// Writes a number of milliseconds as `1h 30m` or `2s 500ms`.
+/// Writes a number of milliseconds as `400d 2h`, `1h 30m` or `2s 500ms`, which
+/// [`parse_duration`] reads.
 pub fn show_millis(millis: u64) -> String {
+    const UNITS: [(&str, u64); 5] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     // Below the unit that matters is noise: no milliseconds beside minutes.
-    let rounded = match millis {
+    let mut left = match millis {
         0..60_000 => millis,
         _ => millis / 1_000 * 1_000,
     };
-    humantime::format_duration(Duration::from_millis(rounded)).to_string()
+    let mut words = Vec::new();
+    for (unit, length) in UNITS {
+        if left >= length {
+            words.push(format!("{}{unit}", left / length));
+            left %= length;
+        }
+    }
+    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
 }
 
 #[cfg(test)]
@@ -79,5 +89,12 @@ mod tests {
         assert!(parse_duration("ten").is_err());
         assert_eq!(show_millis(2_500), "2s 500ms");
         assert_eq!(show_millis(3_600_123), "1h");
+        assert_eq!(show_millis(0), "0s");
+        assert_eq!(show_millis(86_400_000), "1d");
+        let long = 400 * 86_400_000 + 7_500_000;
+        assert_eq!(show_millis(long), "400d 2h 5m");
+        for text in ["400d 2h 5m", "1d", "1day", "2 days"] {
+            assert!(parse_duration(text).is_ok(), "{text}");
+        }
     }
 }

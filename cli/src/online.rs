@@ -91,7 +91,7 @@ impl Connection {
     ) -> Result<Option<String>, Failure> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let status = self.operator().status().await.map_err(|error| self.failed(&error))?;
+            let status = self.operator().status().await.map_err(|error| self.unread(&error))?;
             let reason = match status.licenses.into_iter().find(|found| found.id == license) {
                 Some(found) if found.serving && found.serial == serial => return Ok(None),
                 Some(found) if found.serial != serial => {
@@ -110,7 +110,7 @@ impl Connection {
     /// The numbers of the seats that the ledger lists for `product`.
     pub async fn listed_seats(&self, product: &str) -> Result<BTreeSet<u64>, Failure> {
         let listed = self.operator().seats(Some(product)).await;
-        let listed = listed.map_err(|error| self.failed(&error))?;
+        let listed = listed.map_err(|error| self.unread(&error))?;
         Ok(listed.seats.iter().map(|seat| seat.seat).collect())
     }
 
@@ -124,6 +124,12 @@ impl Connection {
             }
         };
         self.hint(what.reason, failure)
+    }
+
+    /// The same of a call that only reads: nothing is in doubt but the answer.
+    pub fn unread(&self, error: &CallError) -> Failure {
+        let what = error.failure();
+        self.hint(what.reason, translate(what.outcome, what.reason, &what.message))
     }
 
     /// A seat that was not taken as a failed command, with what to do next.

@@ -187,6 +187,11 @@ pub fn license_table(licenses: &[License], page: &mut Page) {
     }
 }
 
+/// So many seats, in words.
+pub fn seats(count: u64) -> String {
+    if count == 1 { "1 seat".to_owned() } else { format!("{count} seats") }
+}
+
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

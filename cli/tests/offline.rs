@@ -213,8 +213,12 @@ fn a_vendor_issues_what_inspect_explains() {
 
     let (request, ca) = request();
     fs::write(dir.path().join("cluster.request"), request).expect("the request");
-    let issue = ["vendor", "issue", "--request", "cluster.request", "--ca-fingerprint", &ca];
-    let issue = [&issue[..], &["--product", "cad-pro"]].concat();
+    let issue = ["vendor", "issue", "--request", "cluster.request", "--product", "cad-pro"];
+    for malformed in ["", "none", &ca[1..], &format!("{ca}-1f2e"), &ca.replace('-', ":")] {
+        let told = ["--ca-fingerprint", malformed, "--seats", "5", "-o", "1.license"];
+        refused(dir.path(), 2, &[&issue[..], &told].concat());
+    }
+    let issue = [&issue[..], &["--ca-fingerprint", &ca]].concat();
     let first = json(
         dir.path(),
         &[&issue[..], &["--seats", "5", "-o", "1.license", "--expiration", "2030-01-01"]].concat(),

@@ -60,12 +60,20 @@ impl ConnectionError {
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::NotSent => Failure::new(Outcome::NotDone, Reason::Unreachable, self.to_string()),
+            Self::TurnedAway(AlertDescription::CertificateRevoked) => revoked(),
             Self::TurnedAway(_) => mistrust(&self.to_string()),
             Self::Broken(_) => {
                 Failure::new(Outcome::Unknown, Reason::ConnectionLost, describe(self))
             }
         }
     }
+}
+
+/// The cluster let this client in once, and does no more.
+fn revoked() -> Failure {
+    let message = "the cluster has revoked this client's certificate (TRINE_CERT): an operator \
+                   issues another with `trine pki issue`";
+    Failure::new(Outcome::NotDone, Reason::CertificateRevoked, message)
 }
 
 /// A certificate was judged, and nothing was sent or read before.

@@ -57,7 +57,7 @@ impl DevCluster {
             Err(error) => return Err(connection.failed(&error)),
         }
         let status = connection.operator().status().await;
-        status.map(|status| status.virtual_container).map_err(|error| connection.failed(&error))
+        status.map(|status| status.virtual_container).map_err(|error| connection.unread(&error))
     }
 
     /// Has the CA certify the nodes' containers, which they made when they started.
@@ -86,7 +86,7 @@ impl DevCluster {
     ) -> Result<Installed, Failure> {
         let connection = self.operate().await?;
         let listed = connection.operator().list_licenses().await;
-        let licenses = listed.map_err(|error| connection.failed(&error))?.licenses;
+        let licenses = listed.map_err(|error| connection.unread(&error))?.licenses;
         let installed = licenses.into_iter().find(|license| license.product == product);
         let installed = match (installed, seats) {
             (Some(license), None) => license.into(),

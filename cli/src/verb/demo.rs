@@ -313,7 +313,7 @@ impl Story<'_> {
 
     async fn license(&self, connection: &Connection) -> Result<v1::License, Failure> {
         let listed = connection.operator().list_licenses().await;
-        let listed = listed.map_err(|error| connection.failed(&error))?;
+        let listed = listed.map_err(|error| connection.unread(&error))?;
         let license = listed.licenses.into_iter().find(|license| license.product == PRODUCT);
         license.ok_or_else(|| Failure::failed("the license is not listed"))
     }

@@ -274,7 +274,7 @@ async fn engine(operator: &Target) -> Result<String, Failure> {
         return Ok(String::new());
     };
     let status = connection.operator().at(first).node_status().await;
-    status.map(|status| status.engine).map_err(|error| connection.failed(&error))
+    status.map(|status| status.engine).map_err(|error| connection.unread(&error))
 }
 
 /// Has the usage history counted anew. Gives what does not hold.

@@ -245,7 +245,7 @@ impl Install {
 /// All that are installed, those too that are not there for users.
 async fn installed(connection: &Connection) -> Result<Vec<report::License>, Failure> {
     let status = connection.operator().status().await;
-    let licenses = status.map_err(|error| connection.failed(&error))?.licenses;
+    let licenses = status.map_err(|error| connection.unread(&error))?.licenses;
     let mut licenses: Vec<report::License> = licenses.into_iter().map(Into::into).collect();
     licenses.sort_by(|a, b| (&a.product, &a.id).cmp(&(&b.product, &b.id)));
     Ok(licenses)
@@ -253,7 +253,7 @@ async fn installed(connection: &Connection) -> Result<Vec<report::License>, Fail
 
 async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
     let serving = connection.operator().list_licenses().await;
-    let serving = serving.map_err(|error| connection.failed(&error))?.licenses;
+    let serving = serving.map_err(|error| connection.unread(&error))?.licenses;
     let there = |id: &str| serving.iter().any(|license| license.id == id);
     let (licenses, hidden): (Vec<_>, Vec<_>) =
         installed(connection).await?.into_iter().partition(|license| there(&license.id));

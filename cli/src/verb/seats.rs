@@ -141,7 +141,7 @@ async fn list(
     product: Option<&str>,
 ) -> Result<Exit, Failure> {
     let listed = connection.operator().seats(product).await;
-    let listed = Listed::from(listed.map_err(|error| connection.failed(&error))?);
+    let listed = Listed::from(listed.map_err(|error| connection.unread(&error))?);
     call.console.result(&listed, |page| listed.show(page))?;
     Ok(Exit::Done)
 }

@@ -136,7 +136,7 @@ impl Issue {
 
 async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
     let listed = connection.operator().list_tokens().await;
-    let tokens = listed.map_err(|error| connection.failed(&error))?.tokens;
+    let tokens = listed.map_err(|error| connection.unread(&error))?.tokens;
     let listing = |token: wire::v1::list_tokens_reply::Token| Listing {
         name: token.subject,
         expires: show_date(WallTime(token.expires_ms)),

@@ -140,6 +140,9 @@ struct Rotated {
     old: Vec<Anchor>,
     /// waiting (something needs the old), ready (for --finish), done.
     state: &'static str,
+    /// There was no old one, or it is gone already.
+    #[serde(skip)]
+    alone: bool,
 }
 
 /// `trine trust remove --json`
@@ -213,7 +216,8 @@ impl Rotate {
         let new = trust(connection, file).await?;
         let mut old = self.old(&new, anchors(connection).await?)?;
         let is_needed = old.iter().any(|anchor| anchor.needed_by().is_some());
-        let state = match (old.is_empty(), is_needed, self.finish) {
+        let alone = old.is_empty();
+        let state = match (alone, is_needed, self.finish) {
             (true, ..) => "done",
             (_, true, true) => {
                 let needed = old.iter().filter_map(Anchor::needed_by).collect::<Vec<_>>();
@@ -229,7 +233,7 @@ impl Rotate {
                 "done"
             }
         };
-        let rotated = Rotated { new, old, state };
+        let rotated = Rotated { new, old, state, alone };
         call.console.result(&rotated, |page| rotated.show(page))?;
         Ok(Exit::Done)
     }
@@ -268,6 +272,10 @@ impl Remove {
 impl Rotated {
     fn show(&self, page: &mut Page) {
         let title = match self.state {
+            _ if self.alone => format!(
+                "The {} {} is trusted, and no other that it could take the place of",
+                self.new.kind, self.new.name
+            ),
             "done" => {
                 format!("The {} {} has taken the old one's place", self.new.kind, self.new.name)
             }
@@ -286,6 +294,12 @@ impl Rotated {
                 "Next: give operators and applications certificates of the new CA, then run this again with --finish",
             ),
             "ready" => page.line("Next: run this again with --finish"),
+            _ if self.alone && self.new.kind == "ca" => page.line(
+                "If no rotation was finished before, this is the CA that the cluster has: give the new one",
+            ),
+            _ if self.alone => page.line(
+                "If the vendor's old root has another name, say which with --old: see `trine trust list`",
+            ),
             _ => {}
         }
     }
@@ -333,7 +347,7 @@ fn fingerprint(digest: &str) -> String {
 /// Everything that is trusted.
 async fn anchors(connection: &Connection) -> Result<Vec<Anchor>, Failure> {
     let listed = connection.operator().list_trust().await;
-    let anchors = listed.map_err(|error| connection.failed(&error))?.anchors;
+    let anchors = listed.map_err(|error| connection.unread(&error))?.anchors;
     Ok(anchors.into_iter().map(Anchor::from).collect())
 }
 

@@ -15,6 +15,7 @@ use crate::context::environment;
 use crate::devcluster::{Death, DevCluster, Plan, Ports, Server, process};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::report;
 
 /// Start a development cluster, until Ctrl-C
 ///
@@ -239,7 +240,7 @@ fn show(ready: &Ready, page: &mut Page) {
     page.line(title);
     page.facts(&[
         ("container", ready.virtual_container.clone()),
-        ("license", format!("{} seats of {}", ready.seats, ready.product)),
+        ("license", format!("{} of {}", report::seats(ready.seats), ready.product)),
         ("engine", ready.engine.clone()),
         ("data", ready.dir.display().to_string()),
     ]);

@@ -95,6 +95,9 @@ fn a_cluster_comes_back_from_its_backup() {
     assert!(!file("today.backup.part").exists());
     assert!(fs::read(&backup).expect("the backup").starts_with(b"age-encryption.org/v1\n"));
 
+    let inspected = user.json(&["vendor", "inspect", text(&backup)]);
+    assert_eq!(inspected["contents"]["kind"], "backup");
+
     // It opens with its key, and with no other; what was altered is refused.
     let verify = |file: &Path, key: &Path| {
         let words = ["cluster", "backup", "--verify", text(file), "--identity", text(key)];

@@ -205,7 +205,19 @@ fn one_certificate_is_revoked_and_others_of_that_name_go_on() {
         operator.json(&["pki", "revoke", "application-robot", "--superseded", "--dir", place]);
     assert_eq!(revoked["revoked"].as_array().map(Vec::len), Some(1), "{revoked}");
     assert!(may(&dir), "the new one was not meant");
-    assert!(!may(found.path()), "the old one was");
+    let robot = with_certificate(&cluster, found.path(), "application-robot");
+    let refusal = robot.refused(5, &["acquire", "shut-out"]);
+    assert_eq!(refusal.reason, "CERTIFICATE_REVOKED", "{refusal:?}");
+    refusal.says(&["revoked this client's certificate", "trine pki issue"]);
+    let listed = operator.json(&["pki", "list", "--all", "--dir", place]);
+    let robots = listed["certificates"].as_array().expect("certificates").iter();
+    let robots = robots.filter(|one| one["name"] == "application-robot");
+    let mut robots: Vec<_> =
+        robots.map(|one| (one["superseded"] == true, one["revoked"] == true)).collect();
+    robots.sort_unstable();
+    assert_eq!(robots, [(false, false), (true, true)], "{listed}");
+    let page = operator.page(&["pki", "list", "--all", "--dir", place]);
+    assert!(page.lines().any(|line| line.contains("robot (replaced)") && line.contains("revoked")));
 
     keep("application-robot");
     operator.json(&["pki", "issue", "application", "robot", "--force", "--dir", place]);

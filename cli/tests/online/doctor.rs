@@ -37,13 +37,25 @@ fn a_node_that_is_stopped_is_named_and_then_the_quorum() {
     stop(3);
     until_found(caller, &[], 8, &[("NODE_DOWN", "node-3")]);
     stop(2);
-    eventually("the quorum is missed", || {
-        let (exit, found) = examined(caller, &[]);
-        let is = |code: &str, about: &str| found.contains(&(code.into(), about.into()));
-        let all =
-            is("NO_QUORUM", "cluster") && is("NODE_DOWN", "node-2") && is("NODE_DOWN", "node-3");
-        (exit == 8 && all).then_some(())
-    });
+    let until_missed = || {
+        eventually("the quorum is missed", || {
+            let (exit, found) = examined(caller, &[]);
+            let is = |code: &str, about: &str| found.contains(&(code.into(), about.into()));
+            assert!(!is("NOT_FORMED", "cluster"), "{found:?}");
+            let down = |node| is("NODE_DOWN", node);
+            let all = is("NO_QUORUM", "cluster") && down("node-2") && down("node-3");
+            (exit == 8 && all && !down("node-1")).then_some(())
+        });
+    };
+    until_missed();
+    // The one that is left starts anew, alone: it is of that cluster still.
+    stop(1);
+    cluster.block_on(async { cluster.servers().start(Server::Node(1)) }).expect("it starts");
+    until_missed();
+    let said = caller.run(&["cluster", "status"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("No quorum answers"), "{said}");
+    assert!(!said.contains("it is not known whether"), "{said}");
 }
 
 /// One balancer dials from an address that no node trusts; then it looks for

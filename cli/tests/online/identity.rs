@@ -123,6 +123,11 @@ fn half_an_identity_is_a_usage_error() {
     let cluster = shared();
     let half = cluster.caller().with("TRINE_CERT", pki(cluster, "application-developer.pem"));
     half.refused(2, &["acquire", "demo"]).says(&["TRINE_KEY"]);
+    // And so are two.
+    let both = half
+        .with("TRINE_KEY", pki(cluster, "application-developer.key"))
+        .with("TRINE_TOKEN_FILE", "a.token");
+    both.refused(2, &["acquire", "demo"]).says(&["TRINE_CERT and TRINE_TOKEN_FILE", "unset"]);
     let absent = cluster.caller().with("TRINE_TOKEN_FILE", "no-such-file");
     absent.refused(2, &["acquire", "demo"]).says(&["no-such-file"]);
 }

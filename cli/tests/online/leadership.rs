@@ -74,6 +74,9 @@ fn a_node_that_is_frozen_is_named_and_wakes_with_nothing_wrong() {
     };
     signal(Signal::SIGSTOP);
     until_found(caller, &[], 8, &[("NODE_DOWN", &format!("node-{follower}"))]);
+    let page = caller.run(&["cluster", "doctor", "--disk-free", "1"]).stdout;
+    let page = String::from_utf8_lossy(&page).into_owned();
+    assert!(page.contains("stopped or stuck"), "{page}");
     load.go_on("work without it");
     signal(Signal::SIGCONT);
     until_found(caller, &[], 0, &[]);

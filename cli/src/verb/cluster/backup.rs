@@ -35,9 +35,10 @@ const CHUNK_MAX: Duration = Duration::from_secs(30);
 /// Back the cluster's ledger up into a file, sealed to a key or a passphrase
 ///
 /// The backup holds licenses, who holds which seat, who waits, bearer tokens as
-/// digests, and whom the cluster trusts. It holds no private keys and no shares:
-/// keep every node's container file, certificate and key, the cluster CA and the
-/// vendor's license files besides. A live cluster goes on meanwhile.
+/// digests, and whom the cluster trusts. Shares are in it as the vendor sealed
+/// them, each to one node's container, and no private key is: keep every node's
+/// container file, certificate and key, the cluster CA and the vendor's license
+/// files besides. A live cluster goes on meanwhile.
 ///
 /// With --verify it reads a backup instead and checks every byte of it, offline.
 #[derive(Debug, Args)]

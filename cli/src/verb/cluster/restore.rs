@@ -133,8 +133,8 @@ impl Restore {
         epoch: u64,
     ) -> Result<Restored, Failure> {
         let operator = connection.operator();
-        let status = operator.status().await.map_err(|error| connection.failed(&error))?;
-        let tokens = operator.list_tokens().await.map_err(|error| connection.failed(&error))?;
+        let status = operator.status().await.map_err(|error| connection.unread(&error))?;
+        let tokens = operator.list_tokens().await.map_err(|error| connection.unread(&error))?;
         let containers: BTreeSet<String> =
             status.nodes.into_iter().map(|node| node.container).collect();
         let (mut licenses, mut with_two_shares, mut to_reissue) = (vec![], vec![], vec![]);

@@ -181,7 +181,7 @@ impl Status {
                 Ok(Exit::Done)
             }
             Err(error) => {
-                let failure = connection.failed(&error);
+                let failure = connection.unread(&error);
                 if failure.exit() != Exit::Unreachable {
                     return Err(failure);
                 }
@@ -397,7 +397,8 @@ impl Node {
     }
 }
 
-/// Ends when every node that answers says that it is not formed; else never.
+/// Ends when every node that answers says that it is not formed; else never. One
+/// that has a log has been, and only has not read it yet.
 async fn unformed(connection: &Connection, nodes: &[Endpoint]) {
     let ask = |node: &Endpoint| {
         let node = connection.operator().at(node.clone());
@@ -405,7 +406,8 @@ async fn unformed(connection: &Connection, nodes: &[Endpoint]) {
     };
     let answers = join_all(nodes.iter().map(ask)).await;
     let mut answers = answers.into_iter().flatten().peekable();
-    if answers.peek().is_none() || answers.any(|answer| answer.formed) {
+    if answers.peek().is_none() || answers.any(|answer| answer.formed || answer.last_log_index > 0)
+    {
         std::future::pending().await
     }
 }

@@ -122,7 +122,7 @@ impl Round<'_> {
     async fn restart_nodes(&mut self) -> Result<(), Failure> {
         let connection = Connection::to(self.operator.clone()).await?;
         let status = connection.operator().status().await;
-        let mut nodes = status.map_err(|error| connection.failed(&error))?.nodes;
+        let mut nodes = status.map_err(|error| connection.unread(&error))?.nodes;
         nodes.sort_by_key(|node| node.leader);
         for node in nodes {
             let host = node.client_address.rsplit_once(':').map_or("", |(host, _)| host);

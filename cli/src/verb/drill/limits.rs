@@ -9,6 +9,7 @@ use super::report::Judged;
 use super::scenario::Scenario;
 use crate::failure::Failure;
 use crate::files;
+use crate::report::seats;
 
 /// The limits of the lab.
 const LAB: &str = include_str!("../../../../deploy/lab/limits.toml");
@@ -73,7 +74,7 @@ impl Limit {
         }
         for (what, count) in [("lost", outcome.lost), ("doubled", outcome.doubled)] {
             if count > 0 {
-                broken.push(format!("{count} seats {what}"));
+                broken.push(format!("{} {what}", seats(count as u64)));
             }
         }
         broken.extend(outcome.wrong.iter().cloned());
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn a_lost_seat_breaks_a_limit_that_nobody_wrote() {
         let outcome = Judged { lost: 1, ..Judged::default() };
-        assert_eq!(Limit::default().broken_by(&outcome), ["1 seats lost"]);
+        assert_eq!(Limit::default().broken_by(&outcome), ["1 seat lost"]);
     }
 
     #[test]

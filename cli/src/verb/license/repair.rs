@@ -76,7 +76,7 @@ pub(crate) async fn repair(
     }
     loop {
         let status = connection.operator().status().await;
-        let licenses = status.map_err(|error| connection.failed(&error))?.licenses;
+        let licenses = status.map_err(|error| connection.unread(&error))?.licenses;
         let shares = licenses.iter().filter(|found| found.id == license);
         let mut shares = shares.flat_map(|license| &license.shares);
         if !shares.any(|share| nodes.contains(&share.node) && share.state == WITHOUT_SHARE) {

@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use crate::verb::Call;
 
 /// List the certificates in the CA's directory, the soonest to expire first
+///
+/// Those that were revoked from this directory are shown as such; what the
+/// cluster refuses is listed by `trine pki revoked`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,10 +45,11 @@ struct Listed {
     certificates: Vec<Row>,
 }
 
-/// Whether it ends within `span` of now, or has ended.
+/// Whether it ends within `span` of now, or has ended, and was not revoked
+/// before.
 pub(super) fn ends_within(filed: &Filed, now: WallTime, span: Duration) -> bool {
     let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    filed.expires() <= now.plus_millis(span)
+    !filed.revoked && filed.expires() <= now.plus_millis(span)
 }
 
 impl List {
@@ -74,11 +78,16 @@ impl List {
                 } else {
                     row.name.clone()
                 };
+                let left = if row.revoked {
+                    Cell::toned(Tone::Bad, "revoked")
+                } else {
+                    Cell::toned(tone, row.days_left.to_string())
+                };
                 vec![
                     name.into(),
                     row.identity.clone().into(),
                     row.expires.clone().into(),
-                    Cell::toned(tone, row.days_left.to_string()),
+                    left,
                     row.fingerprint[..16].to_owned().into(),
                 ]
             };

@@ -89,7 +89,7 @@ impl Revoked {
         online::runtime()?.block_on(async {
             let connection = Connection::find(&call.global, Purpose::Operator).await?;
             let listed = connection.operator().list_revoked().await;
-            let listed = listed.map_err(|error| connection.failed(&error))?;
+            let listed = listed.map_err(|error| connection.unread(&error))?;
             let revoked = listed.certificates.into_iter().map(Row::from).collect();
             show(call, Report { revoked }, "No certificate is revoked.")
         })
@@ -119,6 +119,11 @@ impl Revoke {
                 let reply = connection.operator().revoke_certificate(der).await;
                 let reply = reply.map_err(|error| connection.failed(&error))?;
                 revoked.extend(reply.revoked.map(Row::from));
+                if self.dir.is_dir()
+                    && let Err(failure) = shelf::note_revoked(&self.dir, &filed)
+                {
+                    call.console.note(format_args!("it is revoked, and not noted here: {failure}"));
+                }
             }
             show(call, Report { revoked }, "Nothing was revoked.")
         })
@@ -201,7 +206,7 @@ async fn shown_by(
     connection: &Connection,
 ) -> Result<Option<bool>, Failure> {
     let status = connection.operator().status().await;
-    let status = status.map_err(|error| connection.failed(&error))?;
+    let status = status.map_err(|error| connection.unread(&error))?;
     let Some(node) = status.nodes.into_iter().find(|node| Some(node.id) == identity.node_id())
     else {
         return Ok(Some(false));

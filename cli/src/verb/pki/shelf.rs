@@ -1,6 +1,7 @@
 //! The certificates that lie in a CA's directory: those in use, and those that
 //! a renewal replaced, which are kept so that they can be revoked by name.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use license::product::WallTime;
@@ -15,6 +16,13 @@ use crate::files::{self, Access, Existing};
 /// Where a renewal puts the certificate it replaces. Never its key.
 const SUPERSEDED: &str = "superseded";
 
+/// Room for more revoked certificates than the cluster remembers.
+const REVOKED_BYTES_MAX: u64 = 1 << 20;
+
+/// The file with the fingerprints of those that were revoked from this
+/// directory, one in a line.
+const REVOKED: &str = "revoked";
+
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
 
 /// One certificate file.
@@ -26,6 +34,8 @@ pub(super) struct Filed {
     pub(super) certificate: Summary,
     /// Whether a renewal replaced it.
     pub(super) superseded: bool,
+    /// Whether it was revoked from this directory.
+    pub(super) revoked: bool,
 }
 
 /// One row of `trine pki list`.
@@ -41,6 +51,9 @@ pub(super) struct Row {
     pub(super) days_left: i64,
     /// Whether a renewal replaced it.
     pub(super) superseded: bool,
+    /// Whether it was revoked from this directory; what the cluster refuses is in
+    /// `trine pki revoked`.
+    pub(super) revoked: bool,
     /// SHA-256 of the certificate (DER).
     pub(super) fingerprint: String,
     /// The file.
@@ -70,6 +83,7 @@ impl Filed {
             expires: show_date(self.expires()),
             days_left: self.expires().0.saturating_sub(now.0).div_euclid(DAY_MILLIS),
             superseded: self.superseded,
+            revoked: self.revoked,
             fingerprint: self.certificate.fingerprint.to_string(),
             certificate: self.path.clone(),
         }
@@ -81,12 +95,13 @@ pub(super) fn read(path: &Path, name: String, superseded: bool) -> Result<Filed,
     let bytes = files::read("certificate", path, PEM_BYTES_MAX)?;
     let shown = path.to_string_lossy();
     let certificate = Summary::read(Pem::new(&shown, &bytes)).map_err(Failure::usage)?;
-    Ok(Filed { name, path: path.to_owned(), certificate, superseded })
+    Ok(Filed { name, path: path.to_owned(), certificate, superseded, revoked: false })
 }
 
 /// All certificates in the CA's directory, by name; those that were replaced behind.
 pub(super) fn all(dir: &Path) -> Result<Vec<Filed>, Failure> {
     let mut found = Vec::new();
+    let revoked = revoked(dir)?;
     for (folder, superseded) in [(dir.to_owned(), false), (dir.join(SUPERSEDED), true)] {
         if superseded && !folder.exists() {
             continue;
@@ -105,10 +120,33 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Filed>, Failure> {
                 Some((name, _)) if superseded => name.to_owned(),
                 _ => stem,
             };
-            found.push(read(&path, name, superseded)?);
+            let filed = read(&path, name, superseded)?;
+            let revoked = revoked.contains(&filed.certificate.fingerprint.to_string());
+            found.push(Filed { revoked, ..filed });
         }
     }
     Ok(found)
+}
+
+fn revoked(dir: &Path) -> Result<BTreeSet<String>, Failure> {
+    let path = dir.join(REVOKED);
+    if !path.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let bytes = files::read("list of revoked certificates", &path, REVOKED_BYTES_MAX)?;
+    Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+}
+
+/// Notes that the cluster refuses this one now.
+pub(super) fn note_revoked(dir: &Path, filed: &Filed) -> Result<(), Failure> {
+    let mut all = revoked(dir)?;
+    if !all.insert(filed.certificate.fingerprint.to_string()) {
+        return Ok(());
+    }
+    let lines: String = all.iter().map(|one| format!("{one}\n")).collect();
+    let path = dir.join(REVOKED);
+    let what = "list of revoked certificates";
+    files::write(what, &path, lines.as_bytes(), Access::Shared, Existing::Replace)
 }
 
 /// Keeps a certificate that is about to be replaced.

@@ -10,6 +10,7 @@ use crate::console::{Cell, Page, Tone};
 use crate::dates::show_millis;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::report;
 use crate::usage::row::{Row, Rows, later};
 use crate::usage::source::Dates;
 use crate::usage::summary::{Adder, Use};
@@ -204,7 +205,7 @@ fn details(row: &Row) -> String {
     let mut words = Vec::new();
     words.extend(row.reason.as_ref().map(|reason| reason.replace('_', " ")));
     words.extend(row.times.filter(|times| *times > 1).map(|times| format!("{times} times")));
-    words.extend(row.seats.map(|seats| format!("{seats} seats")));
+    words.extend(row.seats.map(report::seats));
     words.extend(row.waited_ms.map(|ms| format!("waited {}", show_millis(ms))));
     words.extend(row.held_ms.map(|ms| format!("held {}", show_millis(ms))));
     words.extend(row.silent_ms.map(|ms| format!("silent {}", show_millis(ms))));

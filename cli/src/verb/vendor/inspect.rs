@@ -1,6 +1,8 @@
 //! `trine vendor inspect`: what a file says it is.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use license::inspect::{
@@ -19,7 +21,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::vendor_dir::FILE_BYTES_MAX;
 
-/// Explain any Trine file: package, request, clock reset, trust root, certificate, key
+/// Explain any Trine file: package, request, clock reset, trust root, key, backup, export
 ///
 /// Shows what the file says; nothing in it is believed, and no passphrase is
 /// needed. Secrets are never shown.
@@ -35,6 +37,14 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self, call: &Call) -> Result<Exit, Failure> {
+        if let Some(other) = Other::at(&self.file) {
+            call.console.result(&other, |page| {
+                let title = page.tone(Tone::Strong, other.title);
+                page.line(title);
+                page.facts(&[("length", format!("{} bytes", other.length))]);
+            })?;
+            return Ok(Exit::Done);
+        }
         let bytes = files::read("file", &self.file, FILE_BYTES_MAX)?;
         let inspection = license::inspect::inspect(&bytes)
             .map_err(|error| Failure::usage(format!("{}: {error}", self.file.display())))?;
@@ -56,6 +66,45 @@ struct Shown {
     /// Of a cluster's request: whether the CA it names vouches for all three
     /// containers now. Null for other files.
     vouched: Option<Vouched>,
+}
+
+/// A file that is no vendor's affair, and may be large: what it is, by its
+/// first bytes.
+#[derive(Debug, Serialize)]
+struct Other {
+    length: u64,
+    contents: OtherContents,
+    #[serde(skip)]
+    title: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct OtherContents {
+    /// backup or usage-export.
+    kind: &'static str,
+}
+
+impl Other {
+    fn at(path: &Path) -> Option<Self> {
+        const KINDS: [(&[u8], &str, &str); 2] = [
+            (
+                b"age-encryption.org/v1",
+                "backup",
+                "A file sealed with age, as backups are: read it with `trine cluster backup --verify`",
+            ),
+            (
+                crate::usage::file::MAGIC,
+                "usage-export",
+                "An export of the usage history: read it with `trine usage verify --file`",
+            ),
+        ];
+        let mut file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        let mut start = Vec::new();
+        file.by_ref().take(32).read_to_end(&mut start).ok()?;
+        let (_, kind, title) = KINDS.into_iter().find(|(magic, ..)| start.starts_with(magic))?;
+        Some(Self { length, contents: OtherContents { kind }, title })
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -40,7 +40,7 @@ pub(super) struct Issue {
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
     /// Of the customer's CA, as they told it; asked for if it is not given
-    #[arg(long, value_name = "FINGERPRINT")]
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint)]
     ca_fingerprint: Option<String>,
     /// The name applications ask for: 1 to 64 of a-z 0-9 . _ -
     #[arg(long, value_name = "NAME")]
@@ -105,6 +105,17 @@ impl From<CountingArg> for Counting {
             CountingArg::Unlimited => Self::Unlimited,
         }
     }
+}
+
+/// A fingerprint as it is shown: 32 hexadecimal digits in groups of four.
+fn fingerprint(text: &str) -> Result<String, String> {
+    let digits: Vec<char> = text.trim().chars().filter(|letter| *letter != '-').collect();
+    if digits.len() != 32 || !digits.iter().all(char::is_ascii_hexdigit) {
+        let rule = "write it as it is shown: eight groups of four hexadecimal digits";
+        return Err(rule.to_owned());
+    }
+    let groups = digits.chunks(4).map(|group| group.iter().collect::<String>());
+    Ok(groups.collect::<Vec<_>>().join("-").to_ascii_lowercase())
 }
 
 /// `trine vendor issue --json`
@@ -195,7 +206,7 @@ impl Issue {
     fn compare(&self, request: &ClusterRequest, call: &Call) -> Result<(), Failure> {
         let (request_fingerprint, ca_fingerprint) = vendor_dir::fingerprints(request);
         if let Some(told) = &self.ca_fingerprint {
-            if told.trim().eq_ignore_ascii_case(&ca_fingerprint) {
+            if *told == ca_fingerprint {
                 return Ok(());
             }
             let what = format!(

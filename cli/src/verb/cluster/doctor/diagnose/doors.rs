@@ -43,7 +43,7 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
             "DOOR_CLOSED",
             &door.address,
             format!("no node is reached through it: {}", problem.message),
-            "start the balancer and read its log (systemctl status trine-balancer); see its /status with --balancer HOST:PORT",
+            "if it is a balancer, start it and read its log (systemctl status trine-balancer), and see its /status with --balancer HOST:PORT; if it was a node that was replaced, take it out of the host list or the context",
         )),
     }
 }

@@ -5,6 +5,9 @@ use wire::v1;
 use super::super::finding::Finding;
 use super::super::observations::{Observations, name};
 
+/// What the cluster calls a share that an operator withdrew.
+const WITHDRAWN: &str = "withdrawn";
+
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let Ok(status) = &seen.cluster else { return Vec::new() };
     status.licenses.iter().filter_map(|license| of_license(seen, license)).collect()
@@ -36,10 +39,12 @@ fn of_license(seen: &Observations, license: &v1::License) -> Option<Finding> {
     }
     let each: Vec<String> =
         missing.iter().map(|share| format!("{} is {}", name(share.node), share.state)).collect();
-    Some(Finding::warning(
-        "SHARE_MISSING",
-        about,
-        format!("not all shares are live: {}", each.join(", ")),
-        "two are enough, and the next failure leaves one: ask the vendor for an update of the license, or repair the share",
-    ))
+    let is_withdrawn = missing.iter().any(|share| share.state == WITHDRAWN);
+    let advice = if is_withdrawn {
+        "two are enough, and the next failure leaves one. A withdrawn share is made again by nobody: `trine license request`, and have the vendor issue the license anew"
+    } else {
+        "two are enough, and the next failure leaves one: `trine license repair` makes a lost share again; if its disk may be in others' hands, `trine license withdraw-share`, and have the vendor issue the license anew"
+    };
+    let what = format!("not all shares are live: {}", each.join(", "));
+    Some(Finding::warning("SHARE_MISSING", about, what, advice))
 }

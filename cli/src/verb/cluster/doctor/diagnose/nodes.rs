@@ -29,7 +29,12 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
 fn cluster(seen: &Observations) -> Option<Finding> {
     let problem = seen.cluster.as_ref().err()?;
     let answering: Vec<_> = seen.answering().collect();
-    if !answering.is_empty() && answering.iter().all(|node| !node.formed) {
+    // A node that has a log has been formed, and only has not read it yet; or is
+    // being formed, and has a leader that says so.
+    let says_so = problem.reason == "NOT_FORMED";
+    let is_new =
+        |node: &&v1::NodeStatusReply| !node.formed && (says_so || node.last_log_index == 0);
+    if !answering.is_empty() && answering.iter().all(is_new) {
         return Some(Finding::error(
             "NOT_FORMED",
             "cluster",
@@ -61,11 +66,15 @@ fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Findi
             "is this its client port, and are its certificate and TRINE_CA of one cluster CA?"
                 .to_owned()
         }
+        "NO_ANSWER" => {
+            "something takes connections there and says nothing: is the process stopped, or its disk stuck? See `systemctl status trine-node` on it and its log, and restart it"
+                .to_owned()
+        }
         _ if reached => format!(
             "the other nodes reach it, so it runs: see that {} is its client port and that no firewall is between it and this machine",
             node.address
         ),
-        _ => "the other nodes do not reach it either: start it and read its log (systemctl status trine-node)".to_owned(),
+        _ => "the other nodes do not reach it either: see whether it runs (systemctl status trine-node) and read its log; start it, or restart it if the process is stopped or stuck".to_owned(),
     };
     Some(Finding::error("NODE_DOWN", about, what, advice))
 }

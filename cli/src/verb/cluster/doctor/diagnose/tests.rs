@@ -212,6 +212,21 @@ fn a_cluster_that_is_not_formed_is_called_so() {
     assert_eq!(found(change), [error("NOT_FORMED", "cluster")]);
 }
 
+/// A node that comes back alone has its log, and has not read what it is of.
+#[test]
+fn a_cluster_that_lost_its_quorum_is_not_called_unformed() {
+    let change = |seen: &mut Observations| {
+        seen.cluster = Err(problem("NO_QUORUM", "no leader"));
+        (1..=3).for_each(|id| {
+            let node = seen.node(id);
+            (node.formed, node.last_log_index) = (false, 7);
+        });
+        seen.doors.clear();
+        seen.balancers.clear();
+    };
+    assert_eq!(found(change), [error("NO_QUORUM", "cluster")]);
+}
+
 #[test]
 fn one_wrong_clock_is_a_warning_and_is_told_by_the_others() {
     for off in [-10 * YEAR, -60 * MINUTE, 60 * MINUTE, 10 * YEAR] {
