@@ -20,14 +20,14 @@ use license::trust::VendorRoot;
 use serde::{Deserialize, Serialize};
 
 pub use self::restore::{Blob, Restore, RestoreFinish, RestorePart, RestorePlan, RestoreRefusal};
+pub use crate::bound::Bound;
 use crate::name::{HolderName, Subject};
-pub use crate::refusal::{
-    Bound, GenesisRefusal, ProofKind, Refusal, RepairRefusal, ReplacementRefusal, ShareState,
-};
+pub use crate::refusal::{GenesisRefusal, ProofKind, Refusal, ShareState};
 use crate::time::{ClusterTime, Stamp, Ttl};
 use crate::usage::Retention;
 pub use replace::{
-    AbandonReplacement, BeginReplacement, FinishReplacement, OrderRepair, RepairShare,
+    AbandonReplacement, BeginReplacement, FinishReplacement, OrderRepair, RepairRefusal,
+    RepairShare, ReplacementRefusal,
 };
 pub use trust::{Anchor, AnchorId, Anchors, Distrust, Trust, TrustRefusal};
 

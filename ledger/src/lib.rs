@@ -8,6 +8,7 @@
 
 pub mod backup;
 mod bearer;
+mod bound;
 mod calendar;
 pub mod charter;
 pub mod codec;

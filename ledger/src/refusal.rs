@@ -3,20 +3,27 @@
 use std::fmt;
 
 use license::build::{Build, Level};
-use license::container::ContainerSerial;
-use license::product::{ActId, LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
+use license::product::{LicenseId, LicenseSerial, NodeId, ProductName, Version, WallTime};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Ending, RestoreRefusal, Token, TrustRefusal};
+use crate::bound::Bound;
+use crate::command::{
+    Ending, RepairRefusal, ReplacementRefusal, RestoreRefusal, Token, TrustRefusal,
+};
 use crate::limits;
 use crate::name::Subject;
 use crate::time::ClusterTime;
+
+/// All seats of a pool, in words.
+fn all_seats(capacity: u64) -> String {
+    if capacity == 1 { "the one seat".to_owned() } else { format!("all {capacity} seats") }
+}
 
 /// Why not. Every refusal is definite: the command had no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// S1.
-    #[error("all {capacity} seats of {product} are taken")]
+    #[error("{} of {product} {} taken", all_seats(*capacity), if *capacity == 1 { "is" } else { "are" })]
     NoSeatFree {
         /// The product.
         product: ProductName,
@@ -372,136 +379,6 @@ pub enum GenesisRefusal {
     Restoring,
 }
 
-/// Why a node is not replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum ReplacementRefusal {
-    /// One at a time.
-    #[error(
-        "{old} is being replaced by {new}: go on with `trine cluster replace {} {}`, or give it up with --undo", old.0, new.0
-    )]
-    UnderWay {
-        /// The member that is to go.
-        old: NodeId,
-        /// The node that is to come.
-        new: NodeId,
-    },
-    /// Nothing to finish or to give up.
-    #[error(
-        "no replacement of {old} by {new} is under way: begin one with `trine cluster replace {} {}`", old.0, new.0
-    )]
-    NoneUnderWay {
-        /// The member.
-        old: NodeId,
-        /// The node.
-        new: NodeId,
-    },
-    /// An id is given once.
-    #[error(
-        "the id of {node} was used before, and an id is never used again: give the new node an id that this cluster never had, with a certificate of its own (`trine pki issue`)"
-    )]
-    IdUsed {
-        /// The node.
-        node: NodeId,
-    },
-    /// A container belongs to one node for ever.
-    #[error(
-        "container {container} of {node} was another node's: a data directory was copied; start the new node with an empty one"
-    )]
-    ContainerUsed {
-        /// The new node.
-        node: NodeId,
-        /// Its container.
-        container: ContainerSerial,
-    },
-    /// The new node was set up for another cluster.
-    #[error(
-        "the container of {node} has act id {}, and this cluster's is {}: write `act = {}` into its configuration, empty its data directory and start it again", act.0, wanted.0, wanted.0
-    )]
-    OtherAct {
-        /// The new node.
-        node: NodeId,
-        /// Its container's.
-        act: ActId,
-        /// The cluster's.
-        wanted: ActId,
-    },
-}
-
-/// Why a share is not made again, or not withdrawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum RepairRefusal {
-    /// Nothing is lost.
-    #[error("{node} has its share of license {license}: nothing is to be repaired")]
-    HasShare {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-    /// No operator allowed it.
-    #[error(
-        "no operator ordered a share of license {license} for {node}: `trine license repair` does"
-    )]
-    NotOrdered {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-    /// What was lost was withdrawn, and made again it would be the same share.
-    #[error(
-        "the share of license {license} that {node} lacks was withdrawn, and made again it would be the same share: have the vendor issue the license anew (`trine license request`)"
-    )]
-    Withdrawn {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-    /// One of the two that would make it may not: its own share was withdrawn.
-    #[error(
-        "the share of license {license} that {node} lacks cannot be made again: {helper} would have to help, and its share was withdrawn; have the vendor issue the license anew (`trine license request`)"
-    )]
-    HelperWithdrawn {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-        /// Who would have to help.
-        helper: NodeId,
-    },
-    /// Fewer than two shares are left to make it from.
-    #[error(
-        "the share of license {license} that {node} lacks cannot be made again: that takes two shares, and another member has none either; have the vendor issue the license anew (`trine license request`)"
-    )]
-    TooFewShares {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-    /// Nothing to withdraw.
-    #[error(
-        "{node} has no share of license {license} to withdraw (see `trine license show {license}`); if the share was lost with the node that {node} replaced, name that node"
-    )]
-    NoShare {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-    /// It is none of this license's shares, another member's, or sealed to another container.
-    #[error(
-        "what was offered is no share of license {license} that {node} may hold: ask the vendor for a package made from `trine license request`"
-    )]
-    NoFreePlace {
-        /// The license.
-        license: LicenseId,
-        /// The node.
-        node: NodeId,
-    },
-}
-
 /// What kind of proof failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProofKind {
@@ -523,79 +400,6 @@ impl fmt::Display for ProofKind {
     }
 }
 
-/// What there can be too many of (S26).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Bound {
-    /// Remembered request ids.
-    Memories,
-    /// Live and waiting requests.
-    Leases,
-    /// Installed licenses.
-    Licenses,
-    /// Bearer tokens.
-    BearerTokens,
-    /// Nodes that are gone.
-    Departed,
-    /// Revoked certificates.
-    RevokedCertificates,
-}
-
-impl Bound {
-    /// The limit.
-    pub fn limit(self) -> u64 {
-        match self {
-            Self::Memories => limits::REQUESTS_MAX,
-            Self::Leases => limits::LEASES_MAX,
-            Self::Licenses => limits::LICENSES_MAX,
-            Self::BearerTokens => limits::BEARER_TOKENS_MAX,
-            Self::Departed => limits::DEPARTED_MAX,
-            Self::RevokedCertificates => limits::REVOKED_CERTIFICATES_MAX,
-        }
-    }
-
-    /// Whether there is room for one more beside `held`.
-    pub(crate) fn check_room(self, held: u64) -> Result<(), Refusal> {
-        let limit = self.limit();
-        if held < limit { Ok(()) } else { Err(Refusal::LedgerFull { what: self, limit }) }
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memories => "remembered requests",
-            Self::Leases => "live and waiting requests",
-            Self::Licenses => "licenses",
-            Self::BearerTokens => "bearer tokens",
-            Self::Departed => "nodes that are gone",
-            Self::RevokedCertificates => "revoked certificates",
-        })
-    }
-}
-
 fn down_list(down: &[(NodeId, ShareState)]) -> String {
     down.iter().map(|(node, state)| format!("{node} is {state}")).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_place_is_taken_and_no_other() {
-        for bound in [
-            Bound::Memories,
-            Bound::Leases,
-            Bound::Licenses,
-            Bound::BearerTokens,
-            Bound::Departed,
-            Bound::RevokedCertificates,
-        ] {
-            let limit = bound.limit();
-            assert_eq!(bound.check_room(limit - 1), Ok(()));
-            let full = Refusal::LedgerFull { what: bound, limit };
-            assert_eq!(bound.check_room(limit), Err(full.clone()));
-            assert!(full.to_string().contains(&format!("limit of {limit} {bound}")), "{full}");
-        }
-    }
 }

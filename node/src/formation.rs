@@ -159,14 +159,7 @@ impl Formation {
         let mut cluster = [0; 16];
         self.entropy.fill(&mut cluster);
         let cluster = ClusterId(cluster);
-        let configured: Vec<_> = self.roster.configured().iter().map(|(node, _)| *node).collect();
-        let requests = self.containers(cluster, &configured).await?;
-        let ours = self.ca.digest();
-        enrollment::check_all(&requests, |ca| *ca == ours, self.clock.wall())?;
-        let members = requests
-            .iter()
-            .map(|request| Member { node: request.node(), container: request.identity().clone() })
-            .collect();
+        let members = self.members(cluster).await?;
 
         self.start_raft().await?;
         let genesis = Genesis {
@@ -184,6 +177,20 @@ impl Formation {
             Outcome::Refused(refusal) => Err(FormationError::Refused(refusal)),
             _ => Ok(Formed { cluster, virtual_container: VirtualSerial::of(&cluster) }),
         }
+    }
+
+    /// The nodes of the configuration, as they show their containers now; the
+    /// cluster CA vouches for each.
+    async fn members(&self, cluster: ClusterId) -> Result<Vec<Member>, FormationError> {
+        let configured: Vec<_> = self.roster.configured().iter().map(|(node, _)| *node).collect();
+        let requests = self.containers(cluster, &configured).await?;
+        let ours = self.ca.digest();
+        enrollment::check_all(&requests, |ca| *ca == ours, self.clock.wall())?;
+        let member = |request: &ContainerRequest| Member {
+            node: request.node(),
+            container: request.identity().clone(),
+        };
+        Ok(requests.iter().map(member).collect())
     }
 
     /// Gives Raft its first members.

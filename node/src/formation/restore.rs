@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use ledger::backup::{Front, Header};
 use ledger::command::RestoreRefusal;
-use ledger::command::{Command, Member, Outcome, Refusal, Reply, Restore, RestorePlan};
+use ledger::command::{Command, Outcome, Refusal, Reply, Restore, RestorePlan};
 use ledger::name::Subject;
 use license::product::ClusterId;
 
 use super::{Formation, FormationError, MEMBER_WAIT_MAX};
-use crate::enrollment;
 
 /// What an operator asks for.
 pub(crate) struct Asked {
@@ -47,14 +46,7 @@ impl Formation {
             return Err(FormationError::NotCleared);
         }
         self.require_unformed(header.cluster).await?;
-        let configured: Vec<_> = self.roster.configured().iter().map(|(node, _)| *node).collect();
-        let requests = self.containers(header.cluster, &configured).await?;
-        let ours = self.ca.digest();
-        enrollment::check_all(&requests, |ca| *ca == ours, self.clock.wall())?;
-        let members = requests
-            .iter()
-            .map(|request| Member { node: request.node(), container: request.identity().clone() })
-            .collect();
+        let members = self.members(header.cluster).await?;
         let mut plan = RestorePlan {
             backup: header.digest,
             bytes: header.bytes,
