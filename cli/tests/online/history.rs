@@ -273,10 +273,38 @@ fn every_node_is_read_through_a_balancer_and_the_one_that_was_not_is_named() {
         for words in ["NODE_NOT_READ", &name, &address] {
             assert!(said.contains(words), "{words:?} is not in {said}");
         }
-        // Without having asked for it nobody is told that it is missing.
-        caller.json(&["--host", &balancer, "usage", "verify"]);
+        // Who did not ask for every node is not refused for it.
+        eventually("what is kept holds", || {
+            let output = caller.run(&["--host", &balancer, "usage", "verify"]);
+            (output.status.code() == Some(0)).then_some(())
+        });
         cluster.restart_as(node, trine());
     }
+}
+
+/// A balancer that stands at a node's address, where the node itself is down:
+/// what answers through it is not that node's disk.
+#[test]
+fn whoever_answers_in_a_nodes_place_is_not_taken_for_it() {
+    let cluster = Cluster::alone();
+    let (node, stranger) = (Server::Node(3), Server::Balancer(2));
+    cluster.stop(node);
+    cluster.stop(stranger);
+    let address = |server| format!("127.0.0.1:{}\"", cluster.servers().ports().client(server));
+    let (ours, theirs) = (address(stranger), address(node));
+    let config = cluster.servers().layout().config(stranger);
+    let text = fs::read_to_string(&config).expect("its configuration");
+    // It must not be told that the node is where it listens itself.
+    let moved = text.replace(&ours, "?").replace(&theirs, &ours).replace('?', &theirs);
+    assert_ne!(moved, text);
+    fs::write(&config, moved).expect("its configuration");
+    cluster.block_on(async { cluster.servers().start(stranger) }).expect("it starts");
+    let said = eventually("it is noticed", || {
+        let output = cluster.caller().run(&["--json", "usage", "verify", "--every-node"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code() == Some(4) && said.contains("in its place")).then_some(said)
+    });
+    assert!(said.contains("NODE_NOT_READ") && said.contains("node-3"), "{said}");
 }
 
 fn at_balancer(cluster: &Cluster) -> String {
