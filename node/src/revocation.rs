@@ -3,7 +3,8 @@
 //!
 //! Calls are checked against the ledger itself, at the gate and at the peer
 //! door. What is told on here refuses new connections, and ends those that this
-//! node dialed.
+//! node dialed. Nodes that are gone are told on as well: one whose certificate
+//! was revoked hears at the peer door by whom it was replaced, and stops.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ pub(crate) async fn run(view: View, certificates: Certificates) {
     let mut own_told = BTreeSet::new();
     certificates.trust.refuse(view.look(fingerprints));
     loop {
+        certificates.trust.tell(view.look(gone));
         if let Some(date) = view.look(Ledger::wall) {
             certificates.trust.date_is(unix(date));
         }
@@ -42,6 +44,11 @@ pub(crate) async fn run(view: View, certificates: Certificates) {
             certificates.trust.refuse(view.look(fingerprints));
         }
     }
+}
+
+fn gone(ledger: &Ledger) -> BTreeSet<u64> {
+    let retired = ledger.charter().into_iter().flat_map(|charter| charter.retired.keys());
+    retired.map(|node| node.0).collect()
 }
 
 fn fingerprints(ledger: &Ledger) -> BTreeSet<Fingerprint> {

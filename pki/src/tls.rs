@@ -25,7 +25,9 @@ pub const ALPN: &[u8] = b"h2";
 /// Whether a listener takes callers without a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// A certificate of this cluster's CA, or no connection. For peers.
+    /// A certificate of this cluster's CA, or no connection. For peers. A node
+    /// that is gone ([`Trust::tell`]) comes in with a revoked one too: it is to
+    /// be told, and served nothing.
     Required,
     /// None, or one of this cluster's CA: an application may bring a bearer
     /// token instead. A wrong certificate is refused all the same.

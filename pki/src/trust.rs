@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 
 use crate::credentials::{Ca, CredentialError};
+use crate::identity::identity_of;
 use crate::tls::{ClientAuth, provider, refused, roots};
 
 /// Names one certificate: the SHA-256 of its DER.
@@ -74,6 +75,8 @@ impl OutOfDate for CredentialError {
 struct Believed {
     cas: Vec<Ca>,
     revoked: Arc<BTreeSet<Fingerprint>>,
+    /// Nodes that belong to the cluster no more.
+    gone: Arc<BTreeSet<u64>>,
     /// `None` while no CA is believed.
     judges: Option<Judges>,
 }
@@ -98,7 +101,12 @@ impl Trust {
 
     /// Believes nobody, until told otherwise.
     pub fn nobody() -> Self {
-        let believed = Believed { cas: Vec::new(), revoked: Arc::default(), judges: None };
+        let believed = Believed {
+            cas: Vec::new(),
+            revoked: Arc::default(),
+            gone: Arc::default(),
+            judges: None,
+        };
         let current = RwLock::new(Arc::new(believed));
         Self(Arc::new(Shared { current, version: AtomicU64::new(0), date: AtomicU64::new(0) }))
     }
@@ -123,6 +131,14 @@ impl Trust {
     pub fn refuse(&self, revoked: BTreeSet<Fingerprint>) {
         if *self.current().revoked != revoked {
             self.change(|believed| believed.revoked = Arc::new(revoked));
+        }
+    }
+
+    /// These nodes belong to the cluster no more, and are to hear that from its
+    /// nodes even with a revoked certificate ([`ClientAuth::Required`]).
+    pub fn tell(&self, gone: BTreeSet<u64>) {
+        if *self.current().gone != gone {
+            self.change(|believed| believed.gone = Arc::new(gone));
         }
     }
 
@@ -183,6 +199,16 @@ impl Trust {
             return Err(CertificateError::Revoked.into());
         }
         current.judges.clone().ok_or_else(|| CertificateError::UnknownIssuer.into())
+    }
+
+    /// The same of a caller at a listener that tells nodes that they are gone.
+    fn judges_of_peer(&self, certificate: &CertificateDer<'_>) -> Result<Judges, Error> {
+        let current = self.current();
+        let node = identity_of(certificate).ok().and_then(|identity| identity.node_id());
+        match (node, &current.judges) {
+            (Some(node), Some(judges)) if current.gone.contains(&node) => Ok(judges.clone()),
+            _ => self.judges_of(certificate),
+        }
     }
 }
 
@@ -258,7 +284,10 @@ impl ClientCertVerifier for Callers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let judges = self.trust.judges_of(certificate)?;
+        let judges = match self.auth {
+            ClientAuth::Required => self.trust.judges_of_peer(certificate)?,
+            ClientAuth::Optional => self.trust.judges_of(certificate)?,
+        };
         let verify = |at| judges.clients.verify_client_cert(certificate, intermediates, at);
         self.trust.in_date(now, verify)
     }

@@ -279,6 +279,29 @@ async fn a_revoked_certificate_is_refused_on_either_side() {
     meet(serving, dialing, server_name()).await.expect("nothing is revoked any more");
 }
 
+/// A node that was replaced is to hear that it is gone, also when its certificate
+/// was revoked for it: at the nodes' own listener, and nowhere else.
+#[tokio::test]
+async fn a_node_that_is_gone_comes_in_to_be_told_so_though_its_certificate_is_revoked() {
+    let ca = authority();
+    let (gone, stays) = (node(&ca, 3), node(&ca, 2));
+    let believed = trust(ca.ca());
+    let own = shown(&node(&ca, 1));
+    let peers = server_config(&believed, &own, ClientAuth::Required).expect("TLS");
+    let clients = server_config(&believed, &own, ClientAuth::Optional).expect("TLS");
+    believed.refuse([gone.fingerprint(), stays.fingerprint()].into());
+    refused(peers.clone(), dialing(&ca, Some(&gone)), server_name(), "Revoked").await;
+    believed.tell([3].into());
+    let met = meet(peers.clone(), dialing(&ca, Some(&gone)), server_name()).await;
+    assert_eq!(met.expect("it is let in").caller.and_then(|caller| caller.node_id()), Some(3));
+    refused(clients, dialing(&ca, Some(&gone)), server_name(), "Revoked").await;
+    refused(peers.clone(), dialing(&ca, Some(&stays)), server_name(), "Revoked").await;
+    // Nor does its name let in whom another CA calls so.
+    let other = authority();
+    let stranger = client_config(&trust(ca.ca()), Some(&shown(&node(&other, 3)))).expect("TLS");
+    refused(peers, stranger, server_name(), "invalid peer certificate").await;
+}
+
 #[tokio::test]
 async fn who_believes_nobody_lets_nobody_in() {
     let ca = authority();

@@ -1,6 +1,5 @@
 //! A node that is lost, and a new one in its place.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -89,19 +88,13 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     assert!(shares(caller, &license).contains(&(4, "without a share".to_owned())));
     assert_eq!(caller.refused(3, &["acquire", "press"]).reason, "NO_SEAT_FREE");
 
-    // The old node comes back and is sent away, with what to do.
-    {
-        let mut servers = cluster.servers();
-        cluster.block_on(async { servers.start(Server::Node(old)) }).expect("it starts");
-        let log = servers.layout().log(Server::Node(old));
-        drop(servers);
-        eventually("the old node ends", || {
-            let ended = !cluster.servers().deaths().is_empty();
-            ended.then_some(())
-        });
-        let said = fs::read_to_string(log).expect("its log");
-        assert!(said.contains("was replaced by node-4") && said.contains("wipe"), "{said}");
-    }
+    // The old node comes back and is sent away, with what to do: as it is, and
+    // when its certificate was revoked as well.
+    is_sent_away(&cluster, old);
+    let (name, pki) = (format!("node-{old}"), cluster.servers().layout().pki());
+    let pki = pki.to_str().expect("a path in UTF-8").to_owned();
+    caller.json(&["pki", "revoke", &name, "--dir", &pki, "--yes"]);
+    is_sent_away(&cluster, old);
 
     // The third share, made again by the other two.
     let repaired = caller.json(&["license", "repair", &license]);
@@ -136,6 +129,20 @@ fn a_dead_node_is_replaced_while_the_pool_is_full() {
     until_live(caller, &license, three);
     caller.json(&["acquire", "press"]);
     holders.end(&cluster);
+}
+
+/// A node that node-4 replaced is started again: it ends with what to do.
+fn is_sent_away(cluster: &Cluster, old: u8) {
+    let mut servers = cluster.servers();
+    cluster.block_on(async { servers.start(Server::Node(old)) }).expect("it starts");
+    drop(servers);
+    let death = eventually("the old node ends", || {
+        let mut servers = cluster.servers();
+        cluster.block_on(async { servers.deaths().pop() })
+    });
+    let said = death.last_words;
+    assert_eq!((death.server, death.status.code()), (Server::Node(old), Some(6)), "{said}");
+    assert!(said.contains("was replaced by node-4") && said.contains("wipe"), "{said}");
 }
 
 /// A living node, the leader even, is replaced, after one try was given up.

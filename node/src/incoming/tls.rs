@@ -28,8 +28,8 @@ pub struct Door {
     pub proxies: Arc<[Network]>,
     /// PROXY header and handshake together.
     pub handshake: Duration,
-    /// Ends connections whose certificate is revoked, where nobody is to be told
-    /// why: callers of the client listener hear it from the gate.
+    /// Ends connections whose certificate comes to be revoked, where nobody is to
+    /// be told why: callers of the client listener hear it from the gate.
     pub cuts_off: Option<Trust>,
     /// How many connections there may be.
     pub slots: Slots,
@@ -140,7 +140,10 @@ impl Door {
         if identity.is_none() && !slot.count_anonymous() {
             return Err(Refused::TooManyAnonymous);
         }
-        let stream = Guarded::new(stream, certificate.zip(self.cuts_off.clone()));
+        // Who was let in with a revoked certificate is to be told something.
+        let is_guarded = |(shown, trust): &(Fingerprint, Trust)| !trust.is_revoked(shown);
+        let guard = certificate.zip(self.cuts_off.clone()).filter(is_guarded);
+        let stream = Guarded::new(stream, guard);
         Ok(Connection::counted(stream, Peer { address, identity, certificate }, slot))
     }
 }
