@@ -20,7 +20,10 @@ use crate::telemetry::{ClockAlarm, Metrics};
 /// How often the clocks are compared: as often as heartbeats come.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the last heartbeat of another live node said.
+/// A heartbeat takes less to be logged and applied, on a busy machine too.
+const MOMENT_MILLIS: u64 = 10_000;
+
+/// What the last heartbeat of a live node said.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     node: NodeId,
@@ -104,8 +107,12 @@ pub(crate) async fn run(
     let mut watch = Watch::default();
     loop {
         tokio::time::sleep(COMPARE_INTERVAL).await;
-        let (beats, floor) = service.peek(|ledger| (beats_of_others(ledger, node), ledger.wall()));
         let own = clock.wall();
+        let (beats, floor) = service.peek(|ledger| (beats(ledger), ledger.wall()));
+        if !is_up_to_date(&beats, node, own) {
+            continue;
+        }
+        let beats: Vec<Beat> = beats.into_iter().filter(|beat| beat.node != node).collect();
         tell_of_floor(watch.compare_floor(floor, own), floor, own, &metrics);
         for (other, ahead_ms) in watch.compare(&beats, own) {
             metrics.clock_alarm(ClockAlarm::WallDisagreement);
@@ -141,13 +148,21 @@ fn tell_of_floor(begun: Option<Floor>, floor: Option<WallTime>, own: WallTime, m
     }
 }
 
-fn beats_of_others(ledger: &Ledger, node: NodeId) -> Vec<Beat> {
-    let others = ledger.members().into_iter().filter(|member| member.live && member.node != node);
+/// Whether the ledger is of now: it holds what this node's own clock showed a
+/// moment ago. A node that joins, or that was away, reads heartbeats and dates of
+/// long ago first, and no clock is wrong for that.
+fn is_up_to_date(beats: &[Beat], node: NodeId, own: WallTime) -> bool {
+    let heard = beats.iter().find(|beat| beat.node == node);
+    heard.is_some_and(|beat| beat.ahead_ms(own).unsigned_abs() <= MOMENT_MILLIS)
+}
+
+fn beats(ledger: &Ledger) -> Vec<Beat> {
+    let live = ledger.members().into_iter().filter(|member| member.live);
     let beat = |member: ledger::view::MemberView| {
         let age_ms = ledger.clock().millis_since(member.heard?);
         Some(Beat { node: member.node, wall: member.wall?, age_ms })
     };
-    others.filter_map(beat).collect()
+    live.filter_map(beat).collect()
 }
 
 #[cfg(test)]
@@ -159,6 +174,17 @@ mod tests {
 
     fn beat(node: u64, ahead_ms: i64) -> Beat {
         Beat { node: NodeId(node), wall: OWN.plus_millis(ahead_ms), age_ms: 0 }
+    }
+
+    /// While it catches up a node reads heartbeats of others that are as old as
+    /// its own, if there is one of it at all.
+    #[test]
+    fn a_ledger_that_is_not_of_now_says_nothing_of_clocks() {
+        let own = NodeId(1);
+        assert!(is_up_to_date(&[beat(1, -3_000), beat(2, 60 * MINUTE)], own, OWN));
+        assert!(!is_up_to_date(&[beat(2, -60 * MINUTE)], own, OWN), "it is only joining");
+        assert!(!is_up_to_date(&[beat(1, -MINUTE)], own, OWN), "it was away");
+        assert!(!is_up_to_date(&[], own, OWN));
     }
 
     #[test]

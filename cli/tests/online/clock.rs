@@ -102,7 +102,7 @@ fn a_date_that_is_ahead_is_turned_back_by_the_vendor_once() {
     let id = word(&bench.status(), "id");
     // Without the nodes' clocks the common date would begin with the license.
     eventually("the nodes' clocks have told the date", || {
-        (!word(&bench.status(), "wall_floor").starts_with("1970")).then_some(())
+        bench.status()["wall_floor"].is_string().then_some(())
     });
     caller.json(&["license", "install", &bench.license(1, 10 * YEAR)]);
     assert_eq!(caller.refused(3, &["acquire", "cad"]).reason, "LICENSE_EXPIRED");

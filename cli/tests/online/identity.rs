@@ -25,6 +25,7 @@ fn an_application_takes_seats_and_does_not_run_the_cluster() {
     let seat = word(&cluster.held("roles")[0], "seat");
     for words in [
         &["cluster", "status"][..],
+        &["cluster", "doctor"],
         &["cluster", "init"],
         &["seats"],
         &["seats", "revoke", &seat],
@@ -109,6 +110,9 @@ fn another_clusters_ca_is_not_believed() {
     let refusal = all_foreign.refused(5, &["acquire", "demo"]);
     assert_eq!(refusal.reason, "UNTRUSTED");
     refusal.says(&["CA"]);
+    // The doctor blames no node for it.
+    let doctor = |asker: &Caller| asker.refused(5, &["cluster", "doctor"]);
+    doctor(&all_foreign).says(&["about who asks", "TRINE_CA"]);
 
     let foreign_certificate = cluster
         .caller()
@@ -116,6 +120,7 @@ fn another_clusters_ca_is_not_believed() {
         .with("TRINE_KEY", own.join("application-app.key"));
     let refusal = foreign_certificate.refused(5, &["acquire", "demo"]);
     refusal.says(&["certificate"]);
+    doctor(&foreign_certificate).says(&["about who asks", "TRINE_CERT"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn text(path: &Path) -> &str {
 /// A restore by passphrase, of nodes that are named.
 fn restore<'a>(nodes: &'a str, backup: &'a Path, secret: &'a Path) -> Vec<&'a str> {
     let words = ["--host", nodes, "cluster", "restore", text(backup)];
-    [&words[..], &["--passphrase-file", text(secret)]].concat()
+    [&words[..], &["--passphrase-file", text(secret), "--yes"]].concat()
 }
 
 /// The command line dies right after its first step.
@@ -65,6 +65,9 @@ fn a_cluster_comes_back_with_one_container_lost() {
     let words = restore(&nodes, &backup, &secret);
     user.refused(3, &words).says(&["node-3", "enroll"]);
     enroll(&cluster, dir.path(), &[3]);
+    // A day without grants is not begun unasked.
+    let unasked: Vec<&str> = words.iter().copied().filter(|word| *word != "--yes").collect();
+    user.refused(2, &unasked).says(&["nothing for 24h", "nothing was done", "--yes", "--quiet"]);
     let wrong = file("wrong.txt");
     fs::write(&wrong, "wrong horse").expect("a passphrase");
     assert_eq!(user.refused(3, &restore(&nodes, &backup, &wrong)).reason, "WRONG_KEY");

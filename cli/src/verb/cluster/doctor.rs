@@ -35,7 +35,8 @@ Examples:
 
 Exit codes:
   0  healthy
-  7  nothing is broken, but there are warnings
+  7  nothing is broken, but there are warnings, or something has only just begun
+     and cannot be told yet (verdict not_known_yet): look again in some seconds
   8  something is broken; 2 and 5 when it could not even ask")]
 pub(super) struct Doctor {
     /// A balancer's health listener: which nodes does it see
@@ -49,7 +50,8 @@ pub(super) struct Doctor {
 /// `trine cluster doctor --json`
 #[derive(Debug, Serialize)]
 struct Report {
-    /// healthy, warnings or errors.
+    /// healthy, warnings or errors; not_known_yet when nothing is wrong as far as
+    /// can be told, and not all can be.
     verdict: &'static str,
     /// How many nodes answered.
     nodes_answering: usize,
@@ -64,13 +66,14 @@ impl Doctor {
         let seen = gather::gather(&connection, &seeds, &self.balancer).await;
         if let Some(refused) = seen.not_allowed() {
             return Err(Failure::not_allowed(&refused.reason, &refused.message)
-                .next("the doctor needs an operator's identity, see TRINE_CERT and TRINE_KEY"));
+                .next("this is about who asks, not about the nodes: the doctor needs an operator's identity of this cluster's CA, in date (TRINE_CERT, TRINE_KEY, TRINE_CA)"));
         }
         let thresholds = Thresholds { disk_free: self.disk_free.saturating_mul(1 << 20) };
         let findings = diagnose(&seen, &thresholds, call.world.wall_time());
         let (verdict, exit) = match findings.first().map(|finding| finding.severity) {
             None => ("healthy", Exit::Done),
             Some(Severity::Warning) => ("warnings", Exit::Warnings),
+            Some(Severity::Unknown) => ("not_known_yet", Exit::Warnings),
             Some(Severity::Error) => ("errors", Exit::Broken),
         };
         let report = Report { verdict, nodes_answering: seen.answering().count(), findings };
@@ -90,6 +93,7 @@ impl Report {
             let (tone, word) = match finding.severity {
                 Severity::Warning => (Tone::Warning, "warning"),
                 Severity::Error => (Tone::Bad, "error"),
+                Severity::Unknown => (Tone::Warning, "not known yet"),
             };
             let word = page.tone(tone, word);
             page.line(format_args!("{word}  {}: {}", finding.about, finding.what));
@@ -99,10 +103,11 @@ impl Report {
         let count = |severity| self.findings.iter().filter(|f| f.severity == severity).count();
         page.line("");
         page.table(
-            &["errors", "warnings", "nodes answering"],
+            &["errors", "warnings", "not known yet", "nodes answering"],
             [vec![
                 Cell::from(count(Severity::Error).to_string()),
                 count(Severity::Warning).to_string().into(),
+                count(Severity::Unknown).to_string().into(),
                 nodes.to_string().into(),
             ]],
         );

@@ -44,7 +44,7 @@ const PARTS_AT_ONCE: usize = 8;
 /// not known, so nothing is granted for the longest TTL there is, 24 h: by then
 /// every seat granted after the backup has ended. Who holds a seat of the backup
 /// renews it meanwhile. If you know that no application asks for a longer TTL than,
-/// say, ten minutes, say --quiet 10m; said wrongly, seats are held twice.
+/// say, ten minutes, say --quiet 10m; said wrongly, seats are held twice. Without --quiet you are asked.
 ///
 /// Never restore one node of a cluster that lives: replace it.
 #[derive(Debug, Args)]
@@ -57,9 +57,12 @@ Interrupted, the same command goes on where it was.")]
 pub(super) struct Restore {
     /// The backup
     file: PathBuf,
-    /// Grant nothing for so long: the longest TTL that any application asks for
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-    quiet: Duration,
+    /// Grant nothing for so long: the longest TTL that any application asks for; 24h if left out
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    quiet: Option<Duration>,
+    /// Do not ask whether a day without grants is meant, when --quiet is left out
+    #[arg(long)]
+    yes: bool,
     /// The new restore epoch, if the nodes' clocks are wrong: far above every earlier one
     #[arg(long)]
     epoch: Option<u64>,
@@ -101,11 +104,14 @@ struct Token {
 impl Restore {
     pub(super) async fn run(self, call: &Call, mut target: Target) -> Result<Exit, Failure> {
         let longest = Duration::from_millis(Ttl::MILLIS_MAX);
-        if self.quiet > longest {
+        if self.quiet.is_some_and(|quiet| quiet > longest) {
             return Err(Failure::usage("--quiet is longer than the longest TTL, 24h")
                 .next("give 24h or less, or leave it out"));
         }
         let backup = self.opening.read(&self.file)?;
+        if self.quiet.is_none() && !self.yes {
+            confirm(call, &backup)?;
+        }
         // Balancers lead to whoever leads, and nobody does yet.
         target.hosts = nodes(&target, call);
         let connection = Connection::patient(target, ANSWER_MAX).await?;
@@ -121,7 +127,9 @@ impl Restore {
     fn request(&self, header: &Header) -> v1::BeginRestoreRequest {
         v1::BeginRestoreRequest {
             front: header.encode(),
-            quiet_ms: u64::try_from(self.quiet.as_millis()).unwrap_or(u64::MAX),
+            quiet_ms: self.quiet.map_or(Ttl::MILLIS_MAX, |quiet| {
+                u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX)
+            }),
             epoch: self.epoch,
         }
     }
@@ -162,6 +170,21 @@ impl Restore {
             to_reissue,
             tokens: tokens.tokens.into_iter().map(token).collect(),
         })
+    }
+}
+
+/// A day without grants surprises who did not ask for it, and is not taken back.
+fn confirm(call: &Call, backup: &Backup) -> Result<(), Failure> {
+    let what = format!(
+        "the cluster is restored as of {}, and grants nothing for 24h of cluster time: seats granted after the backup may be in use until then (renewals by holders who held on, and releases, work)",
+        show_date(backup.header.taken)
+    );
+    match call.console.ask(&format!("{what}.\nBegin? [y/N] ")).as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
+        Some(_) => Err(Failure::usage("not confirmed; nothing was done")),
+        None => Err(Failure::usage(format!("{what}; nothing was done")).next(
+            "there is no terminal to ask on: add --yes if that is meant, or --quiet with the longest TTL that any application asks for",
+        )),
     }
 }
 

@@ -67,8 +67,8 @@ struct Whole {
     level: u32,
     /// Cluster time in milliseconds.
     cluster_time_ms: u64,
-    /// The clock that license dates run on, RFC 3339.
-    wall_floor: String,
+    /// The clock that license dates run on, RFC 3339; null before it is known.
+    wall_floor: Option<String>,
     /// The same for each vendor's licenses: only a vendor turns it back.
     firm_dates: Vec<FirmDate>,
     /// The ledger's hash at this moment.
@@ -112,7 +112,8 @@ struct Node {
     address: String,
     /// leader, follower, candidate, learner, down; or unreachable.
     role: String,
-    /// Heard by the leader within three seconds.
+    /// Heard by the leader within three seconds; null as well when it was not
+    /// heard at all since the cluster was formed or restored, or since it joined.
     alive: Option<bool>,
     /// Its build.
     version: Option<String>,
@@ -212,7 +213,7 @@ impl Report {
             firm: date.firm,
             wall_floor: show_date(WallTime(date.wall_floor_ms)),
             last_reset: date.last_reset,
-            differs: date.wall_floor_ms.abs_diff(common) > 1_000,
+            differs: common.is_some_and(|common| date.wall_floor_ms.abs_diff(common) > 1_000),
         };
         let whole = Whole {
             id: status.cluster_id,
@@ -222,7 +223,7 @@ impl Report {
             term: status.term,
             level: status.level,
             cluster_time_ms: status.as_of.map_or(0, |as_of| as_of.stamp_ms),
-            wall_floor: show_date(WallTime(status.wall_floor_ms)),
+            wall_floor: status.wall_floor_ms.map(|date| show_date(WallTime(date))),
             firm_dates: status.firm_dates.iter().map(firm_date).collect(),
             state_hash: status.state_hash,
             granted: counts.granted,
@@ -241,7 +242,7 @@ impl Report {
                 id: Some(seen.id),
                 address: seen.client_address,
                 role: if seen.leader { "leader".to_owned() } else { own.role },
-                alive: Some(seen.alive),
+                alive: (seen.alive || seen.heard_ms_ago.is_some()).then_some(seen.alive),
                 container: Some(seen.container),
                 log_index: seen.matched_index.or(own.log_index),
                 applied_index: seen.applied_index.or(own.applied_index),
@@ -292,6 +293,18 @@ impl Report {
             ],
             self.nodes.iter().map(Node::row),
         );
+        let unheard =
+            self.nodes.iter().filter(|node| node.alive.is_none()).filter_map(|node| node.id);
+        let unheard: Vec<String> = unheard.map(|id| format!("node-{id}")).collect();
+        if self.quorum && !unheard.is_empty() {
+            let line = format!(
+                "Not known yet whether {} lives: not heard since the cluster was formed or \
+                 restored, or since it joined; look again in 10 s",
+                unheard.join(", ")
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+        }
         for node in &self.nodes {
             node.warn_of_certificates(page, now);
         }
@@ -314,7 +327,7 @@ impl Whole {
             ("leader", format!("node-{} in term {}", self.leader, self.term)),
             ("feature level", self.level.to_string()),
             ("cluster time", show_millis(self.cluster_time_ms)),
-            ("date", self.wall_floor.clone()),
+            ("date", self.wall_floor.clone().unwrap_or_else(|| "not known yet".to_owned())),
             (
                 "seats",
                 format!(

@@ -40,7 +40,7 @@ pub(super) fn status(ledger: &Ledger, own: &NodeStatus, roster: &Roster) -> v1::
         act: ledger.charter().map_or(0, |charter| charter.act.0),
         term: own.term,
         leader: own.id,
-        wall_floor_ms: ledger.wall().map_or(0, |wall| wall.0),
+        wall_floor_ms: ledger.wall().map(|wall| wall.0),
         firm_dates: ledger.firm_dates().into_iter().map(firm_date).collect(),
         level: ledger.level().number().into(),
         nodes,

@@ -10,6 +10,8 @@ pub(super) enum Severity {
     Error,
     /// Nobody is harmed yet.
     Warning,
+    /// It cannot be told yet: something has only just begun.
+    Unknown,
 }
 
 /// One thing that is wrong, and the way out.
@@ -47,5 +49,11 @@ impl Finding {
         advice: impl ToString,
     ) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, about, what, advice) }
+    }
+
+    /// Passes by itself within seconds, or becomes one of the others.
+    pub(super) fn unknown(code: &'static str, about: impl ToString, what: impl ToString) -> Self {
+        let finding = Self::error(code, about, what, "nothing yet: look again in 10 s");
+        Self { severity: Severity::Unknown, ..finding }
     }
 }

@@ -68,18 +68,24 @@ impl From<&CallError> for Problem {
     }
 }
 
+/// What is said to an identity that does not do: the protocol's reasons.
+const REFUSALS: [&str; 4] = ["WRONG_ROLE", "NO_IDENTITY", "CERTIFICATE_REVOKED", "UNTRUSTED"];
+
 impl Observations {
     /// The nodes that answered, with what they said.
     pub(super) fn answering(&self) -> impl Iterator<Item = &v1::NodeStatusReply> {
         self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
     }
 
-    /// What a node said when nobody let us in: then nothing else can be told.
+    /// What a node said when nobody let us in, or was believed by us: then
+    /// nothing else can be told, and it says nothing of the nodes.
     pub(super) fn not_allowed(&self) -> Option<&Problem> {
-        let problems = || self.nodes.iter().filter_map(|node| node.answer.as_ref().err());
-        let refused =
-            |problem: &&Problem| matches!(problem.reason.as_str(), "WRONG_ROLE" | "NO_IDENTITY");
-        if self.answering().next().is_some() { None } else { problems().find(refused) }
+        // A node is asked once, and may hang up before it is heard why; the leader
+        // is looked for until somebody says.
+        let nodes = self.nodes.iter().filter_map(|node| node.answer.as_ref().err());
+        let mut problems = nodes.chain(self.cluster.as_ref().err());
+        let refused = |problem: &&Problem| REFUSALS.contains(&problem.reason.as_str());
+        if self.answering().next().is_some() { None } else { problems.find(refused) }
     }
 
     /// `node-2`, or the address of one whose number nobody knows.

@@ -28,9 +28,12 @@ impl Clock {
 }
 
 pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
+    // The leader's first: a node on its way in reads dates of long ago.
+    let told = seen.cluster.as_ref().ok().and_then(|status| status.wall_floor_ms);
     let clock = |node: &wire::v1::NodeStatusReply| {
         let checkup = node.checkup.as_ref()?;
-        Some(Clock { node: node.id, shows: checkup.wall_ms, floor: checkup.wall_floor_ms })
+        let floor = told.or(checkup.wall_floor_ms);
+        Some(Clock { node: node.id, shows: checkup.wall_ms, floor })
     };
     let clocks: Vec<Clock> = seen.answering().filter_map(clock).collect();
     let mut findings = disagreement(&clocks, now);

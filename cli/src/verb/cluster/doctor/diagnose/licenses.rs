@@ -10,16 +10,33 @@ const WITHDRAWN: &str = "withdrawn";
 
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let Ok(status) = &seen.cluster else { return Vec::new() };
-    status.licenses.iter().filter_map(|license| of_license(seen, license)).collect()
+    status.licenses.iter().filter_map(|license| of_license(seen, status, license)).collect()
 }
 
-fn of_license(seen: &Observations, license: &v1::License) -> Option<Finding> {
+fn of_license(
+    seen: &Observations,
+    status: &v1::StatusReply,
+    license: &v1::License,
+) -> Option<Finding> {
     let about = format!("{} ({})", license.product, license.id);
     if !license.serving {
         let reason = match license.reason.as_str() {
             "" => "no reason is given",
             reason => reason,
         };
+        let is_live = |share: &&v1::Share| share.state == "live";
+        let live = license.shares.iter().filter(is_live).count();
+        let is_settling =
+            status.nodes.iter().any(|node| !node.alive && node.heard_ms_ago.is_none());
+        if (live >= 2 && !license.signed) || (live < 2 && is_settling) {
+            return Some(Finding::unknown(
+                "NOT_SERVING_YET",
+                about,
+                format!(
+                    "it does not serve yet, as for a moment after every start and election: {reason}"
+                ),
+            ));
+        }
         return Some(Finding::error(
             "LICENSE_NOT_SERVING",
             about,

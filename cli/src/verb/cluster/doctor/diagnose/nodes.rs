@@ -7,6 +7,7 @@ use wire::v1;
 
 use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
+use crate::dates::show_millis;
 
 /// A cluster that was formed just now, in cluster time, has not heard everybody yet.
 const YOUNG_MILLIS: u64 = 10_000;
@@ -14,7 +15,7 @@ const YOUNG_MILLIS: u64 = 10_000;
 const LAG_MAX: u64 = 20_000;
 
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = cluster(seen).into_iter().collect();
+    let mut findings: Vec<Finding> = cluster(seen).into_iter().chain(quiet(seen)).collect();
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
     findings.extend(strangers(seen));
     findings.extend(unreached(seen));
@@ -48,6 +49,20 @@ fn cluster(seen: &Observations) -> Option<Finding> {
         "cluster",
         what,
         "bring back the nodes below: any two of the three are enough",
+    ))
+}
+
+/// A restored cluster that grants nothing yet.
+fn quiet(seen: &Observations) -> Option<Finding> {
+    let left = seen.cluster.as_ref().ok()?.quiet_ms.filter(|left| *left > 0)?;
+    Some(Finding::warning(
+        "RESTORED",
+        "cluster",
+        format!(
+            "it was restored from a backup, and nothing is granted for another {} of cluster time: applications that ask for a seat hear RESTORED, and so does a holder whose own hold had ended; seats are renewed for who held on, and released",
+            show_millis(left)
+        ),
+        "nothing: it ends by itself, and who waits in a queue is served then",
     ))
 }
 
@@ -150,7 +165,13 @@ fn as_the_leader_sees(
         ));
     }
     let is_young = status.as_of.is_none_or(|as_of| as_of.stamp_ms < YOUNG_MILLIS);
-    if !node.alive && answers && !is_young {
+    if !node.alive && answers && (is_young || node.heard_ms_ago.is_none()) {
+        findings.push(Finding::unknown(
+            "NOT_HEARD_YET",
+            name(node.id),
+            "it answers here, and the leader has not heard it since the cluster was formed or restored, or since it joined: its shares do not count before",
+        ));
+    } else if !node.alive && answers {
         findings.push(Finding::error(
             "NODE_SILENT",
             name(node.id),

@@ -58,6 +58,7 @@ fn healthy() -> Observations {
         client_address: client(id),
         leader: id == 1,
         alive: true,
+        heard_ms_ago: Some(400),
         matched_index: Some(1_000_000),
         highest_level: 2,
         ..Default::default()
@@ -67,6 +68,7 @@ fn healthy() -> Observations {
         id: "6000010:1:1".into(),
         product: "cad".into(),
         serving: true,
+        signed: true,
         shares: [1, 2, 3].map(share).to_vec(),
         ..Default::default()
     };
@@ -152,6 +154,10 @@ fn error(code: &'static str, about: &str) -> (Severity, &'static str, String) {
 
 fn warning(code: &'static str, about: &str) -> (Severity, &'static str, String) {
     (Severity::Warning, code, about.into())
+}
+
+fn not_yet(code: &'static str, about: &str) -> (Severity, &'static str, String) {
+    (Severity::Unknown, code, about.into())
 }
 
 #[test]
@@ -385,7 +391,74 @@ fn a_node_that_the_leader_does_not_hear_is_an_error() {
         change(seen);
         seen.cluster().as_of = Some(v1::Envelope { stamp_ms: 2_000, ..Default::default() });
     };
-    assert_eq!(found(just_formed), []);
+    assert_eq!(found(just_formed), [not_yet("NOT_HEARD_YET", "node-2")]);
+    // Restored, or joined, long after the cluster's time began.
+    let never_heard = |seen: &mut Observations| {
+        change(seen);
+        seen.cluster().nodes[1].heard_ms_ago = None;
+    };
+    assert_eq!(found(never_heard), [not_yet("NOT_HEARD_YET", "node-2")]);
+}
+
+/// Right after a start or an election nothing is wrong and not all is well.
+#[test]
+fn a_license_that_is_about_to_serve_is_not_known_yet() {
+    let unsigned = |seen: &mut Observations| {
+        let license = &mut seen.cluster().licenses[0];
+        (license.serving, license.signed) = (false, false);
+    };
+    let about = "cad (6000010:1:1)";
+    assert_eq!(found(unsigned), [not_yet("NOT_SERVING_YET", about)]);
+    let silent = |seen: &mut Observations| {
+        let license = &mut seen.cluster().licenses[0];
+        license.serving = false;
+        license.shares[0].state = "silent".into();
+        license.shares[1].state = "silent".into();
+    };
+    assert_eq!(found(silent), [error("LICENSE_NOT_SERVING", about)]);
+    let starting = |seen: &mut Observations| {
+        silent(seen);
+        let node = &mut seen.cluster().nodes[1];
+        (node.alive, node.heard_ms_ago) = (false, None);
+    };
+    let expected = [not_yet("NOT_HEARD_YET", "node-2"), not_yet("NOT_SERVING_YET", about)];
+    assert_eq!(found(starting), expected);
+}
+
+/// It grants nothing, and that is as it should be: neither healthy nor broken.
+#[test]
+fn a_restored_cluster_that_is_quiet_is_no_healthy_one() {
+    assert_eq!(found(|seen| seen.cluster().quiet_ms = Some(0)), []);
+    let quiet = |seen: &mut Observations| seen.cluster().quiet_ms = Some(82_800_000);
+    assert_eq!(found(quiet), [warning("RESTORED", "cluster")]);
+}
+
+/// Whose identity does not do is told so, whatever it makes of the nodes.
+#[test]
+fn a_wrong_identity_is_the_askers_and_no_node_is_to_blame() {
+    for reason in ["WRONG_ROLE", "NO_IDENTITY", "CERTIFICATE_REVOKED", "UNTRUSTED"] {
+        let mut seen = healthy();
+        seen.nodes[0].answer = Err(problem("UNREACHABLE", "connection refused"));
+        for node in &mut seen.nodes[1..] {
+            node.answer = Err(problem(reason, "not with this certificate"));
+        }
+        assert_eq!(seen.not_allowed().map(|it| it.reason.as_str()), Some(reason));
+        // One that believes it makes the others' refusal theirs.
+        seen.nodes[2] = node(3);
+        assert_eq!(seen.not_allowed(), None);
+    }
+}
+
+/// A node on its way in has read the history of long ago, and no more yet.
+#[test]
+fn a_node_that_joins_raises_no_alarm_about_the_date() {
+    let joining = |seen: &mut Observations| {
+        seen.cluster().wall_floor_ms = Some(NOW - 500);
+        for id in 1..=3 {
+            seen.checkup(id).wall_floor_ms = Some(NOW - YEAR);
+        }
+    };
+    assert_eq!(found(joining), []);
 }
 
 #[test]
