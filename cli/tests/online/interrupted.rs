@@ -80,6 +80,15 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     caller.json(&["license", "withdraw-share", &license, "--node", "3", "--yes"]);
     caller.refused(3, &["license", "repair", &license]).says(&["withdrawn", "license request"]);
     assert!(shares(caller, &license).contains(&(4, "without a share".to_owned())));
+    // Nor does the new node need one to lead: the two others sign.
+    let lead = ["cluster", "transfer-leader", "--to", "4"];
+    eventually("the new node leads", || caller.run(&lead).status.success().then_some(()));
+    eventually("the license serves under it", || {
+        let shown = caller.run(&["--json", "license", "show", &license]);
+        let shown: Value = serde_json::from_slice(&shown.stdout).ok()?;
+        (shown["licenses"][0]["serving"] == true).then_some(())
+    });
+    assert_eq!(caller.refused(3, &["acquire", "press"]).reason, "NO_SEAT_FREE");
     let package = issued_anew(&cluster, "press", &license);
     caller.json(&["license", "install", text(&package)]);
     until_live(caller, &license, [1, 2, 4]);
@@ -87,6 +96,38 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     balancers_learn(&cluster, &newcomer);
     holders.end(&cluster);
     caller.json(&["acquire", "press"]);
+}
+
+/// A replacement is cut off when the new node is sent the log and has no vote.
+/// The leader is stopped for work on its machine: a voter leads, not the new node.
+#[test]
+fn a_leader_that_drains_hands_over_to_a_voter_though_a_newcomer_has_caught_up() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    let leader = cluster.leader();
+    let old = leader % 3 + 1;
+    let newcomer = Newcomer::start(&cluster, 4, old);
+    eventually("all are heard", || {
+        let status = status(caller)?;
+        status["nodes"].as_array()?.iter().all(|node| node["alive"] == true).then_some(())
+    });
+    let old = old.to_string();
+    let mut cut_off = caller.start(&["cluster", "replace", &old, "4", "--at", &newcomer.peer]);
+    cut_off.until_said("joining");
+    drop(cut_off);
+    assert_eq!(caller.json(&["cluster", "replace", &old, "4", "--status"])["stage"], "under-way");
+    let refused = caller.refused(2, &["cluster", "transfer-leader", "--to", "4"]);
+    refused.says(&["node-4 is not a member"]);
+    // A second of heartbeats: it holds all there is.
+    std::thread::sleep(Duration::from_secs(1));
+
+    cluster.stop(Server::Node(leader));
+    let next = cluster.leader();
+    assert!(next != leader && next <= 3, "node-{next} leads");
+    let log = cluster.servers().layout().log(Server::Node(leader));
+    let said = fs::read_to_string(log).expect("its log");
+    let asked = said.contains("handing leadership over");
+    assert!(asked && !said.contains("handing leadership over to=4"), "{said}");
 }
 
 /// The command, once there is a leader to take its steps.
