@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chaos_tests::world::{Ending, NODES, PRODUCT, Survives, World, play};
+use node::raft::timing::SILENCE_MIN;
 use pki::Role;
 use tokio::time::sleep;
 use trine_client::{AcquireError, Client, Grant, LeaseId, Outcome, Reason};
@@ -340,6 +341,70 @@ async fn outlive(world: &World, meanwhile: impl AsyncFnOnce()) -> Ending {
     assert!(took <= TTL + TTL / 10 + FAILOVER_MAX, "it took {took:?}");
     next.release().await?;
     Ok(())
+}
+
+/// Leadership goes round a dozen times under load. From asking for it to the next
+/// grant it takes less time each time than a silent leader would be given, so
+/// nobody had to wait for an election.
+#[test]
+fn leadership_is_handed_over_without_an_election() {
+    play(18, async |world| {
+        world.serve_license(20).await;
+        let operator = world.operator().operator();
+        let work = busily(&world, 8);
+        for _ in 0..12 {
+            let app = world.application("line-0");
+            let from = world.leader().await;
+            app.whoami().await?;
+            let asked = turmoil::sim_elapsed().unwrap_or_default();
+            let moved = operator.transfer_leader(None).await?;
+            let seat = app.acquire(PRODUCT).send().await?;
+            let took = turmoil::sim_elapsed().unwrap_or_default() - asked;
+            assert_ne!(moved.leader, from, "nobody took over");
+            assert!(took < SILENCE_MIN, "from node-{from} to node-{}: {took:?}", moved.leader);
+            seat.release().await?;
+        }
+        drop(work);
+        Ok(())
+    });
+}
+
+/// The node that is to lead is cut off the moment it is asked. The third is asked
+/// in its place, and leads before anybody has missed a leader.
+#[test]
+fn who_does_not_take_over_is_followed_by_the_next() {
+    play(19, async |world| {
+        world.serve_license(2).await;
+        let from = world.leader().await;
+        let [chosen, next] = others(from).collect::<Vec<_>>()[..] else { panic!("two follow") };
+        let operator = world.client_at(Role::Operator, "ana", &[from], secs(10)).operator();
+        operator.status().await?;
+        world.isolate(chosen);
+        let asked = turmoil::sim_elapsed().unwrap_or_default();
+        let moved = operator.transfer_leader(Some(chosen)).await?;
+        let took = turmoil::sim_elapsed().unwrap_or_default() - asked;
+        assert_eq!(moved.leader, next);
+        assert!(took < SILENCE_MIN, "{took:?}");
+        world.rejoin(chosen);
+        Ok(())
+    });
+}
+
+/// So many applications take a seat and give it back, until this is dropped.
+fn busily(world: &World, count: usize) -> tokio::task::JoinSet<()> {
+    let mut work = tokio::task::JoinSet::new();
+    for number in 1..=count {
+        let app = world.application(&format!("line-{number}"));
+        work.spawn(async move {
+            loop {
+                if let Ok(seat) = app.acquire(PRODUCT).send().await {
+                    drop(seat.release().await);
+                }
+                sleep(ms(5)).await;
+            }
+        });
+    }
+    work
 }
 
 /// A refusal of the ledger is told as one, wherever it is asked for.

@@ -67,7 +67,8 @@ impl Operator {
         self.ask(|mut cluster| async move { cluster.upgrade(request).await }).await
     }
 
-    /// Has node `to` lead, or the follower that is furthest.
+    /// Has node `to` lead, or the voter that answers and holds the most of the log.
+    /// Should it not take over, another does: the reply says who leads.
     ///
     /// # Errors
     /// Not done, or not known.

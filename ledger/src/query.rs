@@ -269,9 +269,10 @@ impl Ledger {
         installed.flat_map(Installed::editions).map(places).collect()
     }
 
-    /// Editions that two shares have not yet signed for the current term.
-    pub fn signature_needs(&self) -> Vec<SignatureNeed> {
-        let (epoch, term) = (Epoch(self.epoch()), self.term());
+    /// Editions that two shares have not yet signed for `term`: the ledger's own,
+    /// or one that has begun and of which it has heard nothing yet.
+    pub fn signature_needs(&self, term: u64) -> Vec<SignatureNeed> {
+        let epoch = Epoch(self.epoch());
         let editions = self.state.licenses.iter().flat_map(|(_, installed)| installed.editions());
         let unsigned = editions.filter(|edition| edition.signed_term != Some(term));
         let need = |terms: &license::terms::Terms| SignatureNeed {

@@ -58,7 +58,7 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
         let answer = tokio::time::timeout(ANSWER_MAX, client.hello(hello)).await;
         let unwelcome = match answer {
             Ok(Ok(reply)) => match acquaintances.answered(peer, reply.into_inner()) {
-                Ok(()) => return,
+                Ok(()) => return peers.open(peer).await,
                 Err(why) => why,
             },
             Ok(Err(status)) => {

@@ -1,17 +1,23 @@
 //! Handing leadership to another node, without the pause of an election.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
+use tokio::time::{Instant, timeout_at};
 
 use crate::raft::Raft;
 use crate::service::Service;
 use crate::status::RaftRole;
 
-/// How long another node may take to lead. It takes one round trip.
+/// When nobody leads by then, an election has long begun.
 const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long one node may take to lead before the next is asked too. It takes two
+/// round trips and a sync; who is late leads all the same, if the next has not.
+const TURN: Duration = Duration::from_millis(150);
 
 /// Who has not answered for so long is not asked to lead: from being asked on the
 /// leader proposes nothing, so a node that is gone would cost an election.
@@ -66,29 +72,29 @@ impl Sight {
         }
     }
 
-    /// Who is to lead: `to`, or the voter that holds the most; of several, the
-    /// one that answered last.
-    fn choose(&self, to: Option<u64>) -> Result<u64, NotHandedOver> {
+    /// Who is asked to lead, one after the other: first `to`, if one is named;
+    /// then the voter that holds the most; of several, the one that answered last.
+    fn order(&self, to: Option<u64>) -> Result<Vec<u64>, NotHandedOver> {
         let answers = |node: &u64| self.silent_for.get(node).is_some_and(|s| *s <= SILENCE_MAX);
         match to {
             Some(node) if !self.voters.contains(&node) => {
-                Err(NotHandedOver::NoVote { node, voters: self.voters.clone() })
+                return Err(NotHandedOver::NoVote { node, voters: self.voters.clone() });
             }
-            Some(node) if !answers(&node) => Err(NotHandedOver::Silent { node }),
-            Some(node) => Ok(node),
-            None => {
-                let there = self.voters.iter().copied().filter(answers);
-                let rank = |node: &u64| {
-                    let held = self.matched.get(node).copied().unwrap_or(0);
-                    (held, std::cmp::Reverse(self.silent_for.get(node).copied()))
-                };
-                there.max_by_key(rank).ok_or(NotHandedOver::NobodyThere)
-            }
+            Some(node) if !answers(&node) => return Err(NotHandedOver::Silent { node }),
+            _ => {}
         }
+        let mut order: Vec<_> = self.voters.iter().copied().filter(answers).collect();
+        order.sort_by_key(|node| {
+            let held = self.matched.get(node).copied().unwrap_or(0);
+            (Some(*node) != to, Reverse(held), self.silent_for.get(node).copied())
+        });
+        if order.is_empty() { Err(NotHandedOver::NobodyThere) } else { Ok(order) }
     }
 }
 
-/// If this node leads, lets `to` lead instead, or the voter that is furthest.
+/// If this node leads, lets `to` lead instead, or the voter that holds the most.
+/// Who does not take over in its turn is followed by the next: this leader
+/// cannot go back, and an election would take longer.
 ///
 /// Gives who leads when it is over, this node itself if nobody took over in time.
 ///
@@ -103,28 +109,37 @@ pub(crate) async fn hand_over(
     if status.role != RaftRole::Leader || to == Some(status.id) {
         return Ok(status.leader.map_or(status.id, |leader| leader.node));
     }
-    let next = Sight::of(raft, status.id).choose(to)?;
-    tracing::info!(to = next, "handing leadership over");
-    if raft.trigger().transfer_leader(next).await.is_err() {
-        return Ok(status.id);
-    }
-    let mut metrics = raft.server_metrics();
-    let taken_over = async {
-        loop {
-            let leader = metrics.borrow_watched().current_leader;
-            if let Some(leader) = leader.filter(|leader| *leader != status.id) {
-                return leader;
-            }
-            if metrics.changed().await.is_err() {
-                return status.id;
-            }
+    let order = Sight::of(raft, status.id).order(to)?;
+    let given_up = Instant::now() + HANDOVER_WAIT_MAX;
+    for next in order.into_iter().cycle() {
+        tracing::info!(to = next, "handing leadership over");
+        if raft.trigger().transfer_leader(next).await.is_err() {
+            break;
         }
-    };
-    let leader = tokio::time::timeout(HANDOVER_WAIT_MAX, taken_over).await;
-    Ok(leader.unwrap_or_else(|_| {
-        tracing::info!("nobody took the lead in time");
-        status.id
-    }))
+        let turn_ends = given_up.min(Instant::now() + TURN);
+        if let Ok(leader) = timeout_at(turn_ends, another_leads(raft, status.id)).await {
+            return Ok(leader);
+        }
+        if Instant::now() >= given_up {
+            tracing::info!("nobody took the lead in time");
+            break;
+        }
+    }
+    Ok(status.id)
+}
+
+/// Resolves when another node leads, or Raft has ended here.
+async fn another_leads(raft: &Raft, own: u64) -> u64 {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let leader = metrics.borrow_watched().current_leader;
+        if let Some(leader) = leader.filter(|leader| *leader != own) {
+            return leader;
+        }
+        if metrics.changed().await.is_err() {
+            return own;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,9 +158,8 @@ mod tests {
 
     #[test]
     fn the_voter_that_holds_the_most_leads_and_never_a_learner() {
-        assert_eq!(sight().choose(None), Ok(3));
-        assert_eq!(sight().choose(Some(2)), Ok(2));
-        let refused = sight().choose(Some(4)).unwrap_err();
+        assert_eq!(sight().order(None), Ok(vec![3, 2]));
+        let refused = sight().order(Some(4)).unwrap_err();
         assert_eq!(refused, NotHandedOver::NoVote { node: 4, voters: [2, 3].into() });
         let words = refused.to_string();
         assert!(words.contains("node-4 has no vote") && words.contains("node-2, node-3"));
@@ -155,12 +169,12 @@ mod tests {
     fn a_voter_that_does_not_answer_is_not_asked_to_lead() {
         let mut sight = sight();
         sight.silent_for.insert(3, SILENCE_MAX * 2);
-        assert_eq!(sight.choose(None), Ok(2));
-        assert_eq!(sight.choose(Some(3)), Err(NotHandedOver::Silent { node: 3 }));
+        assert_eq!(sight.order(None), Ok(vec![2]));
+        assert_eq!(sight.order(Some(3)), Err(NotHandedOver::Silent { node: 3 }));
         // Never heard at all.
         sight.silent_for.remove(&2);
-        assert_eq!(sight.choose(None), Err(NotHandedOver::NobodyThere));
-        assert_eq!(sight.choose(Some(2)), Err(NotHandedOver::Silent { node: 2 }));
+        assert_eq!(sight.order(None), Err(NotHandedOver::NobodyThere));
+        assert_eq!(sight.order(Some(2)), Err(NotHandedOver::Silent { node: 2 }));
     }
 
     #[test]
@@ -168,6 +182,12 @@ mod tests {
         let mut sight = sight();
         sight.matched.insert(2, 1_000);
         sight.silent_for.insert(3, Duration::from_millis(700));
-        assert_eq!(sight.choose(None), Ok(2));
+        assert_eq!(sight.order(None), Ok(vec![2, 3]));
+    }
+
+    #[test]
+    fn who_is_named_is_asked_first_and_the_other_if_it_does_not_take_over() {
+        assert_eq!(sight().order(Some(2)), Ok(vec![2, 3]));
+        assert_eq!(sight().order(Some(3)), Ok(vec![3, 2]));
     }
 }

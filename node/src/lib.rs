@@ -28,6 +28,7 @@ pub mod identity;
 pub mod incoming;
 pub mod node;
 mod office;
+mod outstanding;
 pub mod peers;
 mod proposer;
 pub mod raft;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::Event;
 use ledger::level::Level;
@@ -27,9 +28,10 @@ use crate::formation::Formation;
 use crate::incoming::Incoming;
 use crate::peers::{Dial, Incarnation, Peers};
 use crate::proposer::{Proposer, SUBMISSIONS_MAX};
+use crate::raft::arrival::Arrivals;
 use crate::raft::network::Factory;
 use crate::raft::server::PeerDoor;
-use crate::raft::{Endpoints, Raft, spawn};
+use crate::raft::{Endpoints, Raft, spawn, timing};
 use crate::reach::{self, Reach};
 use crate::repair::{Repairs, carry_out_orders};
 use crate::replace::{Replacer, finish_unasked};
@@ -310,14 +312,15 @@ where
         reach: reach.clone(),
         roster,
         repairs: repairs.clone(),
+        snapshots: Arrivals::default(),
+        peers: links.clone(),
         client_address: own_client_address(&setup),
     };
     let peer_routes = tonic::service::Routes::new(door.served());
     let serving_peers = spawn(serve(
         peers,
         peer_routes.into_axum_router(),
-        // A peer pipelines appends, and a few calls beside them.
-        Bounds { streams: 256, ..bounds },
+        Bounds { streams: PEER_STREAMS_MAX, ..bounds },
         closing_peers.clone(),
     ));
     let health_routes = health::routes(service.clone(), metrics.clone(), setup.data.clone());
@@ -363,11 +366,12 @@ where
 }
 
 fn raft_config(snapshots: Snapshots) -> openraft::Config {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let config = openraft::Config {
         cluster_name: "trine".into(),
-        heartbeat_interval: 75,
-        election_timeout_min: 400,
-        election_timeout_max: 800,
+        heartbeat_interval: millis(timing::HEARTBEAT),
+        election_timeout_min: millis(timing::WAIT_MIN),
+        election_timeout_max: millis(timing::WAIT_MAX),
         install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshots.every.into()),
@@ -382,6 +386,10 @@ fn raft_config(snapshots: Snapshots) -> openraft::Config {
     };
     config.validate().expect("the numbers above are in their ranges")
 }
+
+/// Calls at once on one connection of a peer: it pipelines appends, and makes a
+/// few calls beside them.
+const PEER_STREAMS_MAX: u32 = 256;
 
 /// A task that may touch Raft ([`spawn`]), for a set of tasks to own.
 fn within<F>(future: F) -> impl Future<Output = Result<(), JoinError>> + Send

@@ -18,6 +18,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use wire::peer::PresentRequest;
 use wire::peer::peer_client::PeerClient;
 
 /// A byte stream between two nodes.
@@ -75,6 +76,9 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A dial that has not succeeded by then has failed.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// A peer that was heard a moment ago answers within a fraction of this.
+const OPEN_MAX: Duration = Duration::from_secs(1);
 
 /// A silent peer is asked for a sign of life this often, and given as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -169,6 +173,16 @@ impl Peers {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    /// Opens the connection for Raft's own messages. A follower has no use for it
+    /// until it stands for election, and a handshake then would lengthen that.
+    pub(crate) async fn open(self, id: u64) {
+        let Some(mut client) = self.raft(id) else { return };
+        let opened = tokio::time::timeout(OPEN_MAX, client.present(PresentRequest {})).await;
+        if !matches!(opened, Ok(Ok(_))) {
+            tracing::debug!(id, "the way to a peer does not open yet");
         }
     }
 

@@ -112,6 +112,7 @@ impl Proposer {
     pub(crate) async fn run(mut self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut metrics = self.raft.metrics();
         loop {
             let slots = self.slots.clone();
             let ticked = tokio::select! {
@@ -121,6 +122,8 @@ impl Proposer {
                     false
                 }
                 _ = ticks.tick() => true,
+                // Who was elected a moment ago may lead by now.
+                _ = metrics.changed(), if self.is_awaited() => false,
                 // A slot came free while a crowd waits for one.
                 slot = slots.acquire_owned(), if self.is_crowded() => {
                     drop(slot);
@@ -171,6 +174,11 @@ impl Proposer {
 
     fn is_crowded(&self) -> bool {
         self.office.is_some() && self.has_work(false) && self.slots.available_permits() == 0
+    }
+
+    /// Whether somebody waits for this node to take office.
+    fn is_awaited(&self) -> bool {
+        self.office.is_none() && !self.pending.is_empty()
     }
 
     fn has_work(&self, lazy_too: bool) -> bool {

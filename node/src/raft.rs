@@ -1,9 +1,11 @@
 //! Raft as this node runs it: openraft's types with our entries, answers and addresses.
 
+pub(crate) mod arrival;
 mod forward;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod server;
+pub mod timing;
 
 use std::fmt;
 use std::future::Future;

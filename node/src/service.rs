@@ -10,9 +10,11 @@ use std::time::Duration;
 use ledger::Ledger;
 use ledger::command::{Command, LeaseId, LogId, Outcome, Refusal, Reply};
 use ledger::time::ClusterTime;
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{ReadPolicy, ServerState};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use wire::peer::{ForwardRequest, forward_reply};
@@ -22,7 +24,7 @@ use crate::clearance::{Clearance, WAITS};
 use crate::peers::{Peers, never_sent};
 use crate::proposer::{Submission, UNCONFIRMED};
 use crate::raft::message::{pack, unpack};
-use crate::raft::{Raft, leader_hint};
+use crate::raft::{Raft, TypeConfig, leader_hint};
 use crate::status::NodeStatus;
 use crate::store::history::History;
 use crate::store::machine::View;
@@ -297,7 +299,22 @@ impl Service {
 
     /// Whether this node leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
-        self.leader() == Some(self.inner.id)
+        self.reigns().is_some()
+    }
+
+    /// The term in which this node leads, as far as it knows.
+    pub(crate) fn reigns(&self) -> Option<u64> {
+        let term = {
+            let metrics = self.inner.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.state == ServerState::Leader).then(|| metrics.vote.leader_id().term)
+        };
+        term.filter(|_| self.inner.clearance.is_given())
+    }
+
+    /// The elections that this node hears of.
+    pub(crate) fn elections(&self) -> Elections {
+        Elections(self.inner.raft.server_metrics())
     }
 
     /// The leader, for a node that may speak to it in its own name.
@@ -306,6 +323,18 @@ impl Service {
             return None;
         }
         self.inner.raft.server_metrics().borrow_watched().current_leader
+    }
+}
+
+/// Tells when somebody was elected, or stands.
+pub(crate) struct Elections(WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>);
+
+impl Elections {
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Raft has ended, and the node is about to.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use ledger::Ledger;
 use ledger::command::Attest;
@@ -18,20 +17,14 @@ use license::repair::{self, Contribution, Half, RepairedShare};
 use license::request::ContainerRequest;
 use license::share::{Commitment, Nonces, Share, ShareProof, ShareRefusal};
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::Instant;
 use tonic::Status;
 use wire::peer::{CommitTermReply, CommitTermRequest, SignTermReply, SignTermRequest};
 
 use crate::enrollment::Enrolled;
 use crate::entropy::{Entropy, EntropyRng};
+use crate::outstanding::Outstanding;
 use crate::raft::Raft;
 use crate::store::machine::View;
-
-/// A nonce that was not used by then is dropped.
-const NONCE_LIFE: Duration = Duration::from_secs(2);
-
-/// Nonces that may be outstanding; a peer that asks for more is refused.
-const NONCES_MAX: usize = 64;
 
 /// One edition of one license.
 pub(crate) type Edition = (LicenseId, LicenseSerial);
@@ -51,7 +44,7 @@ struct Inner {
     view: View,
     entropy: Arc<dyn Entropy>,
     opened: Mutex<BTreeMap<Edition, Arc<Opened>>>,
-    outstanding: Mutex<BTreeMap<u64, Outstanding>>,
+    outstanding: Mutex<Outstanding<Committed>>,
 }
 
 /// One edition that was verified, and this node's share of it.
@@ -69,11 +62,11 @@ impl Opened {
     }
 }
 
-struct Outstanding {
+/// The nonces of one commitment, and what they may sign.
+struct Committed {
     edition: Edition,
     term: u64,
     nonces: Nonces,
-    dropped_at: Instant,
 }
 
 /// Why this node's share cannot be used.
@@ -135,10 +128,14 @@ impl Shares {
         &self.inner.container
     }
 
-    /// Which shares this node has not proved, and whose signature of the term is missing.
-    pub(crate) fn needs(&self) -> (Vec<AttestationNeed>, Vec<SignatureNeed>) {
-        let node = self.inner.node;
-        self.inner.view.look(|ledger| (ledger.attestation_needs(node), ledger.signature_needs()))
+    /// Which shares this node has not proved.
+    pub(crate) fn attestation_needs(&self) -> Vec<AttestationNeed> {
+        self.inner.view.look(|ledger| ledger.attestation_needs(self.inner.node))
+    }
+
+    /// Which editions' signatures of `term` are missing.
+    pub(crate) fn signature_needs(&self, term: u64) -> Vec<SignatureNeed> {
+        self.inner.view.look(|ledger| ledger.signature_needs(term))
     }
 
     /// The proof, for the log, that this node holds its share of an edition.
@@ -170,16 +167,11 @@ impl Shares {
         let share = opened.share().map_err(|e| refuse(e.into()))?;
         let (nonces, commitment) = share.commit(&mut self.rng()).map_err(|e| refuse(e.into()))?;
 
-        let now = Instant::now();
-        let mut outstanding = self.outstanding();
-        outstanding.retain(|_, kept| kept.dropped_at > now);
-        if outstanding.len() >= NONCES_MAX {
+        let committed = Committed { edition, term: request.term, nonces };
+        let nonce = self.fresh_id();
+        if !self.outstanding().keep(nonce, committed) {
             return Err(Status::resource_exhausted("too many signatures under way"));
         }
-        let nonce = self.fresh_id();
-        let kept =
-            Outstanding { edition, term: request.term, nonces, dropped_at: now + NONCE_LIFE };
-        outstanding.insert(nonce, kept);
         Ok(CommitTermReply { nonce, commitment: encode(&commitment).map_err(Status::internal)? })
     }
 
@@ -189,13 +181,9 @@ impl Shares {
         self.require_term(request.term)?;
         self.require_in_service(edition)?;
         // Taken out before anything else: a nonce serves once, whatever comes of it.
-        let kept = self.outstanding().remove(&request.nonce);
+        let kept = self.outstanding().take(request.nonce);
         let kept = kept
-            .filter(|kept| {
-                kept.edition == edition
-                    && kept.term == request.term
-                    && kept.dropped_at > Instant::now()
-            })
+            .filter(|kept| kept.edition == edition && kept.term == request.term)
             .ok_or_else(|| Status::not_found("no such nonce, or it was dropped after 2 s"))?;
         let commitments: Vec<Commitment> =
             decode(&request.commitments).map_err(Status::invalid_argument)?;
@@ -341,7 +329,7 @@ impl Shares {
         self.inner.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn outstanding(&self) -> MutexGuard<'_, BTreeMap<u64, Outstanding>> {
+    fn outstanding(&self) -> MutexGuard<'_, Outstanding<Committed>> {
         self.inner.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

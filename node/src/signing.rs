@@ -39,7 +39,7 @@ pub(crate) async fn prove_shares(shares: Shares, service: Service) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let (needs, _) = shares.needs();
+        let needs = shares.attestation_needs();
         let editions: Vec<_> = needs.iter().map(|need| (need.license, need.serial)).collect();
         refused.retain(|edition, _| editions.contains(edition));
         for need in needs {
@@ -91,19 +91,25 @@ async fn prove(shares: &Shares, service: &Service, need: AttestationNeed) -> Res
     }
 }
 
-/// While this node leads, has every license signed for its term. Runs for ever.
+/// While this node leads, has every license signed for its term: from the moment
+/// it was elected, so that the first request of the term finds the signature
+/// under way. Runs for ever.
 pub(crate) async fn sign_terms(shares: Shares, service: Service, peers: Peers) {
     let cosigning = Cosigning::new(shares.clone(), peers);
     let mut unsigned: BTreeMap<SignatureNeed, Unsigned> = BTreeMap::new();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut elections = service.elections();
     loop {
-        looks.tick().await;
-        if !service.leads() {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = elections.next() => {}
+        }
+        let Some(term) = service.reigns() else {
             unsigned.clear();
             continue;
-        }
-        let (_, needs) = shares.needs();
+        };
+        let needs = shares.signature_needs(term);
         unsigned.retain(|need, _| needs.contains(need));
         // Side by side: a license whose shares are bad or gone holds up no other.
         let attempts = stream::iter(needs).map(|need| {

@@ -21,6 +21,7 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use wire::peer::Packed;
 
@@ -35,6 +36,14 @@ type RpcError = RPCError<TypeConfig>;
 
 /// Bytes of a snapshot in one message.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// An append is answered after the follower's sync, which on a slow or busy disk
+/// takes longer than Raft lets a heartbeat wait. Giving up on it means to send
+/// its entries once more, over a new stream.
+const APPEND_ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// Between two tries to tell a node that it is to lead.
+const TELL_AGAIN: Duration = Duration::from_millis(10);
 
 /// Makes a [`Network`] for each peer.
 pub(crate) struct Factory {
@@ -176,7 +185,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
-        option: RPCOption,
+        // Raft cuts off a heartbeat by itself; of the stream of entries this would be too short.
+        _option: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
@@ -208,7 +218,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 .take_while(|message| std::future::ready(message.is_ok()))
                 .filter_map(|message| std::future::ready(message.ok()));
 
-            let within = option.soft_ttl();
+            let within = APPEND_ANSWER_MAX;
             let opening = async { self.client()?.stream_append(outbound).await };
             let inbound = match tokio::time::timeout(within, opening).await {
                 Ok(Ok(answer)) => answer.into_inner(),
@@ -314,10 +324,25 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
-        self.call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
-            client.transfer_leader(message).await
-        })
-        .await
+        // Raft tells each node once, and one that does not hear it makes the
+        // cluster wait for an election. So it is told again: a message may be
+        // overtaken by an append, and be refused for it, or end with its connection.
+        let given_up = Instant::now() + option.soft_ttl();
+        loop {
+            let within = given_up.saturating_duration_since(Instant::now());
+            let told = self
+                .call(self.pack(&request), within, |mut client, message| async move {
+                    client.transfer_leader(message).await
+                })
+                .await;
+            match told {
+                Err(error) if Instant::now() + TELL_AGAIN < given_up => {
+                    tracing::debug!(%error, "a node is told again who is to lead");
+                    tokio::time::sleep(TELL_AGAIN).await;
+                }
+                told => return told,
+            }
+        }
     }
 }
 
@@ -368,3 +393,6 @@ async fn next_answer(
         return Some(remembered.map(|remembered| (answer, remembered)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
+use wire::peer::hello_reply::Verdict;
 use wire::peer::peer_server::{Peer, PeerServer};
 use wire::peer::{
     BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
@@ -21,23 +22,22 @@ use wire::peer::{
     RepairReply, RepairRequest, RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
 };
 
+use super::arrival::Arrivals;
 use super::forward::may_be_forwarded;
 use super::message::{pack, unpack};
-use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote};
+use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote, spawn};
 use crate::acquaintance::{Acquaintances, Unmet};
 use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
-use crate::peers::{Incarnation, MESSAGE_BYTES_MAX};
+use crate::peers::{Incarnation, MESSAGE_BYTES_MAX, Peers};
 use crate::reach::Reach;
 use crate::recall::{PAGES_BYTES_MAX, PAGES_MAX};
 use crate::repair::Repairs;
 use crate::roster::Roster;
 use crate::service::Service;
 use crate::shares::Shares;
+use crate::status::RaftRole;
 use crate::store::machine::SnapshotBytes;
-
-/// Longest snapshot that is taken from a peer, in bytes.
-const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 
 /// What reaches a node that is about to be cleared waits so long for it.
 const CLEARANCE_WAIT_MAX: Duration = Duration::from_millis(300);
@@ -52,6 +52,8 @@ pub(crate) struct PeerDoor {
     pub(crate) reach: Reach,
     pub(crate) roster: Roster,
     pub(crate) repairs: Repairs,
+    pub(crate) snapshots: Arrivals,
+    pub(crate) peers: Peers,
     /// Where clients reach this node, as its configuration says.
     pub(crate) client_address: String,
 }
@@ -195,7 +197,12 @@ impl Peer for PeerDoor {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
         let incarnation = Incarnation::shown(request.metadata());
         let (caller, hello) = self.admit(request)?;
-        Ok(Response::new(self.acquaintances.greet(caller, incarnation, hello).await))
+        let reply = self.acquaintances.greet(caller, incarnation, hello).await;
+        if reply.verdict() == Verdict::Welcome {
+            // It has just started, and its old connections ended with it.
+            drop(spawn(self.peers.clone().open(caller)));
+        }
+        Ok(Response::new(reply))
     }
 
     async fn present(
@@ -256,6 +263,11 @@ impl Peer for PeerDoor {
     async fn transfer_leader(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
         let from = TransferLeaderRequest::<TypeConfig>::from_leader;
         let (message, promises) = self.message(request, from).await?;
+        let own = self.service.node_status();
+        // Raft would have whoever is named stand for election.
+        if *message.to_node_id() == own.id && own.role == RaftRole::Learner {
+            return Err(Status::failed_precondition("this node has no vote, so it cannot lead"));
+        }
         self.answer(self.raft.handle_transfer_leader(message).await, promises)
     }
 
@@ -269,19 +281,7 @@ impl Peer for PeerDoor {
             .await?
             .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
         let (header, promises) = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
-        if header.bytes > SNAPSHOT_BYTES_MAX {
-            return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = messages.message().await? {
-            bytes.extend_from_slice(&chunk.body);
-            if bytes.len() as u64 > header.bytes {
-                return Err(Status::invalid_argument("snapshot is longer than its header says"));
-            }
-        }
-        if bytes.len() as u64 != header.bytes {
-            return Err(Status::invalid_argument("snapshot is shorter than its header says"));
-        }
+        let bytes = self.snapshots.receive(header.bytes, messages).await?;
         // Minutes may have passed since it began.
         caller.require_unrevoked()?;
         let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };

@@ -21,7 +21,7 @@ use super::bed::{self, Doors, connect};
 const EVERY_COMMAND: &[u8] = include_bytes!("../../../ledger/tests/golden/batch-2.bin");
 
 /// How commands are packed; another format is refused in other words.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// On whose behalf a command may come over another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +90,13 @@ fn in_the_name_of(command: &Command, subject: &str) -> Command {
 }
 
 /// Node 2 at the peer door of node 1, as the process that node 1 has met.
-struct Member {
-    door: PeerClient<tonic::transport::Channel>,
+pub(crate) struct Member {
+    pub(crate) door: PeerClient<tonic::transport::Channel>,
     incarnation: Vec<u8>,
 }
 
 impl Member {
-    async fn second_of(nodes: &[Doors]) -> Self {
+    pub(crate) async fn second_of(nodes: &[Doors]) -> Self {
         let asked = connect(&nodes[1].peers, Some("trine://peer/node-1")).await;
         let present = PeerClient::new(asked).present(PresentRequest {}).await.expect("an answer");
         let door = connect(&nodes[0].peers, Some("trine://peer/node-2")).await;
@@ -104,14 +104,19 @@ impl Member {
         Self { door: PeerClient::new(door), incarnation }
     }
 
+    /// A call of this very process.
+    pub(crate) fn says<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let shown = MetadataValue::from_bytes(&self.incarnation);
+        request.metadata_mut().insert_bin("trine-incarnation-bin", shown);
+        request
+    }
+
     /// Whether the door takes the command, whatever becomes of it.
     async fn hands_on(&mut self, command: &Command) -> bool {
         let body = postcard::to_allocvec(command).expect("it encodes");
         let command = Packed { format: FORMAT, body, ..Packed::default() };
-        let message = ForwardRequest { command: Some(command), within_ms: 2_000 };
-        let mut request = Request::new(message);
-        let shown = MetadataValue::from_bytes(&self.incarnation);
-        request.metadata_mut().insert_bin("trine-incarnation-bin", shown);
+        let request = self.says(ForwardRequest { command: Some(command), within_ms: 2_000 });
         match self.door.forward(request).await {
             Ok(_) => true,
             Err(status) if status.code() == Code::PermissionDenied => false,

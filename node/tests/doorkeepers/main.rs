@@ -5,3 +5,4 @@
 mod bed;
 mod calls;
 mod forwarded;
+mod peers;

@@ -17,7 +17,7 @@ use crate::online::Connection;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trine cluster transfer-leader              to the follower that is furthest
+  trine cluster transfer-leader              to the voter that answers and holds the most
   trine cluster transfer-leader --to 2")]
 pub(super) struct TransferLeader {
     /// The node that is to lead
@@ -44,11 +44,14 @@ impl TransferLeader {
         let Transferred { from, leader } = transferred;
         let as_asked = self.to.map_or(leader != from, |to| leader == to);
         if !as_asked {
-            return Err(Failure::refused(
-                "NOT_TAKEN_OVER",
-                format!("nobody took over within two seconds: node-{leader} leads"),
-            )
-            .next("see with `trine cluster status` that the others are alive and not behind"));
+            let told = match self.to {
+                Some(to) if leader != from => {
+                    format!("node-{to} did not take over in time, and node-{leader} did")
+                }
+                _ => format!("nobody took over within two seconds: node-{leader} leads"),
+            };
+            return Err(Failure::refused("NOT_TAKEN_OVER", told)
+                .next("see with `trine cluster status` that the others are alive and not behind"));
         }
         call.console.result(&transferred, |page| {
             page.line(if leader == from {

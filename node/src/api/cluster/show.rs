@@ -158,8 +158,11 @@ pub(super) fn listed_licenses(ledger: &Ledger) -> Vec<v1::License> {
 fn licenses(ledger: &Ledger) -> Vec<v1::License> {
     let members = ledger.members();
     let pools = ledger.pools();
-    let unsigned: BTreeSet<_> =
-        ledger.signature_needs().into_iter().map(|need| (need.license, need.serial)).collect();
+    let unsigned: BTreeSet<_> = ledger
+        .signature_needs(ledger.term())
+        .into_iter()
+        .map(|need| (need.license, need.serial))
+        .collect();
     let show = |view: LicenseView| {
         let terms = &view.terms;
         let pool = pools.iter().find(|pool| pool.product == terms.name);

@@ -1,0 +1,26 @@
+//! How long Raft waits: for a sign of its leader, and for a vote.
+//!
+//! openraft counts from the last sign of a leader: first a lease, in which
+//! nobody votes for anybody else and which is as long as the longest wait; then
+//! a wait that each node draws anew. So a follower stands for election after
+//! [`SILENCE_MIN`] to [`SILENCE_MAX`], and no sooner.
+
+use std::time::Duration;
+
+/// Between two signs of a leader. An answer to one that takes longer counts for
+/// nothing, so no two nodes may be further apart than this, there and back.
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// The shortest wait beyond the lease. A vote that takes longer does not count
+/// either, and the voter syncs it first: a disk needs the time.
+pub(crate) const WAIT_MIN: Duration = Duration::from_millis(180);
+
+/// The longest wait, and the lease. Waits that were all but equal would have
+/// two nodes stand at once, and neither win.
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// A leader that was heard so lately is left alone.
+pub const SILENCE_MIN: Duration = WAIT_MAX.saturating_add(WAIT_MIN);
+
+/// A leader that was not heard for so long is not waited for.
+pub const SILENCE_MAX: Duration = WAIT_MAX.saturating_add(WAIT_MAX);

@@ -1,0 +1,103 @@
+//! What a peer may ask for, and how much of it at once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use node::raft::{TypeConfig, Vote};
+use openraft::raft::TransferLeaderRequest;
+use tokio::task::JoinSet;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
+use wire::peer::peer_client::PeerClient;
+use wire::peer::{Packed, PresentReply, PresentRequest};
+
+use super::bed::{self, connect};
+use super::forwarded::{FORMAT, Member};
+
+const NODE_2: Option<&str> = Some("trine://peer/node-2");
+
+/// As many calls as one peer may have at once, over one connection.
+const STREAMS_MAX: usize = 256;
+
+/// The longest message of a peer, in bytes.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// What a hostile leader may say, to a node that has no vote: it would stand for
+/// election, and be refused by all, in a term that the others then have to pass.
+#[tokio::test]
+async fn a_node_without_a_vote_is_not_made_to_lead() {
+    // Not formed yet, so nobody has one.
+    let nodes = bed::nodes();
+    let mut member = Member::second_of(&nodes).await;
+    let transfer = TransferLeaderRequest::<TypeConfig>::new(Vote::new_committed(1, 2), 1, None);
+    let body = postcard::to_allocvec(&transfer).expect("it encodes");
+    let message = Packed { format: FORMAT, body, ..Packed::default() };
+    let request = member.says(message);
+    let refused = member.door.transfer_leader(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("has no vote"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_message_of_a_peer_over_the_limit_is_not_read() {
+    let nodes = bed::nodes();
+    let channel = connect(&nodes[0].peers, NODE_2).await;
+    let mut door = PeerClient::new(channel).max_encoding_message_size(usize::MAX);
+    let message = |bytes: usize| Packed { body: vec![0; bytes], ..Packed::default() };
+    let refused = door.append_entries(message(MESSAGE_BYTES_MAX)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    // A little less is read, and refused because nobody knows who says it.
+    let read = door.append_entries(message(MESSAGE_BYTES_MAX - 64)).await.unwrap_err();
+    assert_eq!(read.code(), Code::Unauthenticated, "{read}");
+}
+
+/// The next call waits in the peer until one of them has ended.
+#[tokio::test]
+async fn one_peer_has_so_many_calls_at_once() {
+    let nodes = bed::nodes();
+    let channel = connect(&nodes[0].peers, NODE_2).await;
+    let mut door = PeerClient::new(channel.clone());
+    // Its answer tells the peer of the limit.
+    door.present(PresentRequest {}).await.expect("an answer");
+
+    let begun = Arc::new(AtomicUsize::new(0));
+    let mut calls = JoinSet::new();
+    let mut held = Vec::new();
+    for number in 1..=STREAMS_MAX {
+        let mut line = tonic::client::Grpc::new(channel.clone());
+        let silence = Silence(Some(begun.clone()));
+        held.push(calls.spawn(async move {
+            line.ready().await.expect("a connection");
+            let path = http::uri::PathAndQuery::from_static("/trine.peer.v1.Peer/Present");
+            let codec = ProstCodec::<PresentRequest, PresentReply>::default();
+            let request = Request::new(silence);
+            drop(line.client_streaming::<_, _, PresentReply, _>(request, path, codec).await);
+        }));
+        while begun.load(Ordering::SeqCst) < number {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut next = Box::pin(door.present(PresentRequest {}));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut next).await;
+    assert!(early.is_err(), "there was room for one more");
+    held[0].abort();
+    next.await.expect("there is room again");
+}
+
+/// A request that is begun, counts itself, and says nothing.
+struct Silence(Option<Arc<AtomicUsize>>);
+
+impl Stream for Silence {
+    type Item = PresentRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<PresentRequest>> {
+        if let Some(begun) = self.0.take() {
+            begun.fetch_add(1, Ordering::SeqCst);
+        }
+        Poll::Pending
+    }
+}
