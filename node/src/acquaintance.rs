@@ -23,6 +23,7 @@
 //! compared at all ([`epoch`]).
 
 pub(crate) mod epoch;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,7 @@ use wire::peer::{
 };
 
 use self::epoch::Epoch;
+use self::witness::Witnesses;
 use crate::clearance::{Clearance, Denial};
 use crate::peers::{Incarnation, Peers};
 use crate::raft::Vote;
@@ -71,6 +73,7 @@ struct Inner {
     epoch: Box<dyn Fn() -> Epoch + Send + Sync>,
     clearance: Clearance,
     known: Mutex<BTreeMap<u64, Known>>,
+    witnesses: Mutex<Witnesses>,
     /// Wakes whoever says hello: a peer does not know this node.
     unknown: Notify,
 }
@@ -87,8 +90,6 @@ struct Known {
     answered: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
-    /// The epoch it told last.
-    epoch: Option<u64>,
     /// What was remembered of it a moment ago.
     lately: Lately,
 }
@@ -227,7 +228,7 @@ impl Acquaintances {
     ) -> Self {
         let epoch = Box::new(epoch);
         let memory = log.memory();
-        let (known, unknown) = (Mutex::default(), Notify::new());
+        let (known, witnesses, unknown) = (Mutex::default(), Mutex::default(), Notify::new());
         Self {
             inner: Arc::new(Inner {
                 node,
@@ -238,6 +239,7 @@ impl Acquaintances {
                 epoch,
                 clearance,
                 known,
+                witnesses,
                 unknown,
             }),
         }
@@ -258,7 +260,7 @@ impl Acquaintances {
         // Before the look: what it acknowledges meanwhile is not held against it.
         let remembered = self.inner.memory.of(node);
         let (address, there) = self.look(node).await?;
-        self.require_same_epoch(node, there.epoch)?;
+        self.take_epoch(node, there.epoch)?;
         self.hear(node, promise(there.remembered));
         let kept = promise(there.promise);
         let is_claimed = Incarnation::from_wire(&there.incarnation) == Some(claimed);
@@ -301,37 +303,47 @@ impl Acquaintances {
     /// Takes in the epoch that `node` told, and refuses it when a restore lies
     /// between its data and this node's.
     ///
-    /// Whose data is the older stops, when two others have told the same: one
-    /// that was restored alone by mistake stops nobody who serves.
+    /// Only of a process that was found at the node's address: anybody with a
+    /// copy of its keys can call, and is neither a witness nor a reason not to
+    /// hear the node itself. Whose data is the older stops, by two [`Witnesses`].
+    fn take_epoch(&self, node: u64, told: Option<u64>) -> Result<(), Unmet> {
+        let is_news = self.witnesses().take(node, told, Instant::now());
+        let same = self.require_same_epoch(node, told);
+        if let Err(unmet) = &same {
+            self.known().entry(node).or_default().met = None;
+            match unmet {
+                Unmet::BeforeRestore { node, theirs } if is_news => {
+                    tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
+                }
+                Unmet::AfterRestore { .. } => self.hear_witnesses(),
+                _ => {}
+            }
+        }
+        same
+    }
+
+    /// Refuses the epoch that a caller who may be anybody told as `node`.
     fn require_same_epoch(&self, node: u64, told: Option<u64>) -> Result<(), Unmet> {
         let Some(theirs) = told else { return Ok(()) };
-        let ours = (self.inner.epoch)();
-        let (later, is_news) = {
-            let mut known = self.known();
-            let it = known.entry(node).or_default();
-            let is_news = it.epoch.replace(theirs) != told;
-            if ours.outdates(told) || ours.is_outdated_by(told) {
-                it.met = None;
-            }
-            let told = known.iter().filter_map(|(node, it)| Some((NodeId(*node), it.epoch?)));
-            let later = told.filter(|(_, epoch)| ours.is_outdated_by(Some(*epoch)));
-            (later.collect::<Vec<_>>(), is_news)
-        };
-        if let (Some(ours), [(one, theirs), (other, _), ..]) = (ours.told(), &later[..]) {
-            let (node, by, theirs) = (self.inner.node, [*one, *other], *theirs);
-            self.inner.clearance.deny(Denial::BeforeRestore { node, by, ours, theirs });
-        }
-        let node = NodeId(node);
+        let (ours, node) = ((self.inner.epoch)(), NodeId(node));
         if ours.outdates(told) {
-            if is_news {
-                tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
-            }
             return Err(Unmet::BeforeRestore { node, theirs });
         }
         if ours.is_outdated_by(told) {
             return Err(Unmet::AfterRestore { node, theirs });
         }
         Ok(())
+    }
+
+    /// Stops this node when two others say that the cluster was restored since.
+    fn hear_witnesses(&self) {
+        let ours = (self.inner.epoch)();
+        let (members, now) = (self.inner.peers.ids(), Instant::now());
+        let agreed = self.witnesses().agree(&members, now, |told| ours.is_outdated_by(Some(told)));
+        if let (Some(ours), Some((by, theirs))) = (ours.told(), agreed) {
+            let node = self.inner.node;
+            self.inner.clearance.deny(Denial::BeforeRestore { node, by, ours, theirs });
+        }
     }
 
     /// Compares what `witness` remembers of this node with what its disk keeps.
@@ -366,6 +378,7 @@ impl Acquaintances {
             epoch: self.epoch(),
             ..HelloReply::default()
         };
+        // Not taken in: who calls has not been looked for yet.
         let met = match self.require_same_epoch(node, request.epoch) {
             Ok(()) => self.meet(node, claimed).await,
             Err(unmet) => Err(unmet),
@@ -397,7 +410,7 @@ impl Acquaintances {
         use hello_reply::Verdict;
         let (node, by) = (self.inner.node, NodeId(witness));
         let remembered = promise(reply.remembered);
-        if let Err(unmet) = self.require_same_epoch(witness, reply.epoch) {
+        if let Err(unmet) = self.take_epoch(witness, reply.epoch) {
             self.objects_no_more(witness);
             return Err(unmet.to_string());
         }
@@ -511,7 +524,7 @@ impl Acquaintances {
         Packed { promises, epoch, .. }: &Packed,
         remembered: Promise,
     ) -> Result<(), Unmet> {
-        self.require_same_epoch(node, *epoch)?;
+        self.take_epoch(node, *epoch)?;
         self.hear(node, told_of(self.inner.node.0, promises));
         self.require_cleared()?;
         let shown = told_of(node, promises);
@@ -531,7 +544,7 @@ impl Acquaintances {
     /// promises, or goes on showing less for longer than that, is met again.
     pub(crate) fn compare_message(&self, node: u64, message: &Packed) -> Result<(), Unmet> {
         let Packed { promises, epoch, .. } = message;
-        self.require_same_epoch(node, *epoch)?;
+        self.take_epoch(node, *epoch)?;
         let remembered = self.remembered(node);
         let shown = told_of(node, promises);
         let lately = self.known().entry(node).or_default().lately.at(Instant::now(), remembered);
@@ -591,6 +604,10 @@ impl Acquaintances {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn witnesses(&self) -> MutexGuard<'_, Witnesses> {
+        self.inner.witnesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -297,6 +297,40 @@ async fn two_others_decide_that_a_node_is_from_before_a_restore() {
     }
 }
 
+/// A restore was rehearsed with copies of the containers and certificates and the
+/// members' true addresses: its processes call, and nobody who looks for the
+/// members finds them. The members go on hearing one another.
+#[tokio::test(start_paused = true)]
+async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
+    for (ours, theirs) in [(0, 9), (9, 0)] {
+        let node = Node::of(Epoch::formed(ours)).await;
+        node.told(2, Verdict::Welcome).expect("welcome");
+        for member in [2, 3] {
+            let met = Incarnation([member as u8; 16]);
+            node.acquaintances.known().entry(member).or_default().met = Some(met);
+        }
+        for _ in 0..3 {
+            for stray in [2, 3] {
+                let hello = HelloRequest { epoch: Some(theirs) };
+                let claimed = Some(Incarnation([40 + stray as u8; 16]));
+                let reply = node.acquaintances.greet(stray, claimed, hello).await;
+                assert_ne!(reply.verdict(), Verdict::Welcome);
+                assert_eq!(reply.epoch, Some(ours), "so that it finds out");
+            }
+        }
+        assert_eq!(node.denied(), None, "of epoch {ours}");
+        assert!(node.clearance.is_given());
+        for member in [2, 3] {
+            let met = Incarnation([member as u8; 16]);
+            assert!(node.acquaintances.has_met(member, met), "its streams go on");
+        }
+        // What they told does not wait for a second witness either.
+        let strayed = answer(Verdict::BeforeRestore, Some(theirs));
+        node.acquaintances.answered(3, strayed).unwrap_err();
+        assert_eq!(node.denied(), None, "one that stands at an address is one");
+    }
+}
+
 /// Whoever has no cluster yet and whoever knows no epochs is judged as ever; but
 /// a new node notes nothing that it may have to forget.
 #[tokio::test]

@@ -1,0 +1,105 @@
+//! Who says that the cluster was restored since this node's data was written (S21).
+//!
+//! One may be mistaken: restored alone, on the bench say, and strayed into a
+//! cluster that lives. Two other members of one epoch are the cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use license::product::NodeId;
+use tokio::time::Instant;
+
+/// A node that is up tells its epoch every second or so. What it told longer ago
+/// than this says nothing of who stands there now.
+const TOLD_MAX: Duration = Duration::from_secs(60);
+
+/// The epoch that each node told last, and when.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses(BTreeMap<u64, (u64, Instant)>);
+
+impl Witnesses {
+    /// Takes in what `node` told. Says whether that is news.
+    pub(super) fn take(&mut self, node: u64, told: Option<u64>, now: Instant) -> bool {
+        let before = match told {
+            Some(epoch) => self.0.insert(node, (epoch, now)),
+            None => self.0.remove(&node),
+        };
+        before.map(|(epoch, _)| epoch) != told
+    }
+
+    /// Two of the other `members` who told one and the same epoch lately, and
+    /// that epoch, if it `is_later` than this node's.
+    pub(super) fn agree(
+        &mut self,
+        members: &[u64],
+        now: Instant,
+        is_later: impl Fn(u64) -> bool,
+    ) -> Option<([NodeId; 2], u64)> {
+        self.0.retain(|node, (_, told)| members.contains(node) && now - *told < TOLD_MAX);
+        let mut first = BTreeMap::new();
+        let later = self.0.iter().filter(|(_, (epoch, _))| is_later(*epoch));
+        for (node, (epoch, _)) in later {
+            if let Some(other) = first.insert(*epoch, *node) {
+                return Some(([NodeId(other), NodeId(*node)], *epoch));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATER: fn(u64) -> bool = |epoch| epoch > 0;
+
+    #[test]
+    fn two_members_who_tell_one_later_epoch_agree() {
+        let (mut witnesses, now) = (Witnesses::default(), Instant::now());
+        assert!(witnesses.take(2, Some(9), now));
+        assert!(!witnesses.take(2, Some(9), now), "it said so before");
+        assert_eq!(witnesses.agree(&[2, 3], now, LATER), None, "one is not two");
+        assert!(witnesses.take(3, Some(0), now));
+        assert_eq!(witnesses.agree(&[2, 3], now, LATER), None, "it is of this node's epoch");
+        assert!(witnesses.take(3, Some(9), now));
+        let agreed = Some(([NodeId(2), NodeId(3)], 9));
+        assert_eq!(witnesses.agree(&[2, 3], now, LATER), agreed);
+    }
+
+    /// Two strays of two rehearsals are no cluster.
+    #[test]
+    fn witnesses_of_two_epochs_do_not_agree() {
+        let (mut witnesses, now) = (Witnesses::default(), Instant::now());
+        witnesses.take(2, Some(9), now);
+        witnesses.take(3, Some(10), now);
+        assert_eq!(witnesses.agree(&[2, 3], now, LATER), None);
+    }
+
+    #[test]
+    fn a_witness_that_tells_no_epoch_any_more_is_none() {
+        let (mut witnesses, now) = (Witnesses::default(), Instant::now());
+        witnesses.take(2, Some(9), now);
+        witnesses.take(2, None, now);
+        witnesses.take(3, Some(9), now);
+        assert_eq!(witnesses.agree(&[2, 3], now, LATER), None);
+    }
+
+    #[test]
+    fn a_witness_that_is_gone_is_none() {
+        let (mut witnesses, now) = (Witnesses::default(), Instant::now());
+        witnesses.take(2, Some(9), now);
+        witnesses.take(3, Some(9), now);
+        assert_eq!(witnesses.agree(&[3, 4], now, LATER), None);
+    }
+
+    #[test]
+    fn what_was_told_a_minute_ago_does_not_count() {
+        let (mut witnesses, start) = (Witnesses::default(), Instant::now());
+        witnesses.take(2, Some(9), start);
+        let later = start + TOLD_MAX;
+        witnesses.take(3, Some(9), later);
+        assert_eq!(witnesses.agree(&[2, 3], later, LATER), None);
+        witnesses.take(2, Some(9), later);
+        assert!(witnesses.agree(&[2, 3], later, LATER).is_some(), "it says so again");
+    }
+}
