@@ -257,7 +257,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
         let answer: VoteResponse<TypeConfig> = self
-            .call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
+            .call(self.pack(&request), option.hard_ttl(), |mut client, message| async move {
                 client.vote(message).await
             })
             .await?;
@@ -272,7 +272,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        self.call(self.pack(&request), option.soft_ttl(), |mut client, message| async move {
+        self.call(self.pack(&request), option.hard_ttl(), |mut client, message| async move {
             client.pre_vote(message).await
         })
         .await

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 /// Between two signs of a leader. An answer to one that takes longer counts for
 /// nothing, so no two nodes may be further apart than this, there and back.
-pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// The shortest wait beyond the lease. A vote that takes longer does not count
-/// either, and the voter syncs it first: a disk needs the time.
-pub(crate) const WAIT_MIN: Duration = Duration::from_millis(180);
+/// either, and the voter syncs it first, perhaps behind a sync that is under way:
+/// with two nodes left, a disk that needs longer for that elects nobody.
+pub(crate) const WAIT_MIN: Duration = Duration::from_millis(350);
 
-/// The longest wait, and the lease. Waits that were all but equal would have
-/// two nodes stand at once, and neither win.
-pub(crate) const WAIT_MAX: Duration = Duration::from_millis(250);
+/// The longest wait, and the lease. A candidate asks for votes after a sync of
+/// its own; the other must not stand meanwhile, or neither wins. So the waits are
+/// spread over more than that.
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(550);
 
 /// A leader that was heard so lately is left alone.
 pub const SILENCE_MIN: Duration = WAIT_MAX.saturating_add(WAIT_MIN);
