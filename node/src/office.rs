@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use ledger::time::{ClusterTime, Stamp};
+use tokio::time::Instant;
 
 /// How often the leader samples its clock.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -34,12 +35,15 @@ pub(crate) struct Office {
     /// What has elapsed beyond whole milliseconds.
     rest: Duration,
     sampled: Duration,
+    /// When that was, on a clock that does not jump but stands still in a suspend.
+    sampled_at: Instant,
 }
 
 impl Office {
     /// Takes office, with the ledger's clock as it stands there.
-    pub(crate) fn take(reign: Reign, ledger: ClusterTime, boot: Duration) -> Self {
-        Self { reign, time: ledger, rest: Duration::ZERO, sampled: boot }
+    pub(crate) fn take(reign: Reign, ledger: ClusterTime, boot: Duration, now: Instant) -> Self {
+        let rest = Duration::ZERO;
+        Self { reign, time: ledger, rest, sampled: boot, sampled_at: now }
     }
 
     /// What it keeps the time of.
@@ -55,10 +59,13 @@ impl Office {
 
     /// Samples the boot clock and stamps.
     ///
-    /// A clock that went backward adds nothing and is followed from there.
-    pub(crate) fn stamp(&mut self, boot: Duration) -> Stamp {
-        let elapsed = boot.saturating_sub(self.sampled).min(STEP_MAX) + self.rest;
-        self.sampled = boot;
+    /// A clock that went backward adds nothing and is followed from there. One
+    /// that jumped forward adds a tick at most, however often it is sampled:
+    /// `now` tells how long it can have been (S8).
+    pub(crate) fn stamp(&mut self, boot: Duration, now: Instant) -> Stamp {
+        let most = (now.saturating_duration_since(self.sampled_at) + TICK).min(STEP_MAX);
+        let elapsed = boot.saturating_sub(self.sampled).min(most) + self.rest;
+        (self.sampled, self.sampled_at) = (boot, now);
         if !self.reign.formed {
             return Stamp { time: self.time, term: self.reign.term };
         }
@@ -81,42 +88,66 @@ mod tests {
         Reign { term, epoch: 0, formed: true }
     }
 
+    /// An office, and the moment in which it was taken.
+    fn taken(reign: Reign, ledger: u64, boot: u64) -> (Office, Instant) {
+        let now = Instant::now();
+        (Office::take(reign, ClusterTime(ledger), ms(boot), now), now)
+    }
+
     #[test]
     fn before_the_cluster_is_formed_it_has_no_time() {
-        let unformed = Reign { formed: false, ..formed(1) };
-        let mut office = Office::take(unformed, ClusterTime(0), ms(70_000));
-        assert_eq!(office.stamp(ms(70_100)), Stamp { time: ClusterTime(0), term: 1 });
-        assert_eq!(office.stamp(ms(70_200)).time, ClusterTime(0));
+        let (mut office, now) = taken(Reign { formed: false, ..formed(1) }, 0, 70_000);
+        let none = Stamp { time: ClusterTime(0), term: 1 };
+        assert_eq!(office.stamp(ms(70_100), now + ms(100)), none);
+        assert_eq!(office.stamp(ms(70_200), now + ms(200)), none);
     }
 
     #[test]
     fn time_starts_from_the_ledger_and_adds_what_elapsed() {
-        let mut office = Office::take(formed(3), ClusterTime(5_000), ms(70_000));
-        assert_eq!(office.stamp(ms(70_100)), Stamp { time: ClusterTime(5_100), term: 3 });
-        assert_eq!(office.stamp(ms(70_150)).time, ClusterTime(5_150));
+        let (mut office, now) = taken(formed(3), 5_000, 70_000);
+        let stamp = Stamp { time: ClusterTime(5_100), term: 3 };
+        assert_eq!(office.stamp(ms(70_100), now + ms(100)), stamp);
+        assert_eq!(office.stamp(ms(70_150), now + ms(150)).time, ClusterTime(5_150));
+    }
+
+    /// In a suspend the other clock stands still.
+    #[test]
+    fn a_resumed_machine_adds_a_tick_not_an_hour() {
+        let (mut office, now) = taken(formed(1), 0, 0);
+        assert!(office.sees_jump(ms(3_600_000)));
+        assert_eq!(office.stamp(ms(3_600_000), now).time, ClusterTime(100));
+        assert_eq!(office.stamp(ms(3_600_100), now + ms(100)).time, ClusterTime(200));
+    }
+
+    /// However soon after the last sample a jump is met, it adds one tick.
+    #[test]
+    fn a_jump_between_two_proposals_adds_one_tick() {
+        let (mut office, now) = taken(formed(1), 0, 0);
+        assert_eq!(office.stamp(ms(1), now + ms(1)).time, ClusterTime(1));
+        assert_eq!(office.stamp(ms(60_002), now + ms(2)).time, ClusterTime(102));
+        assert_eq!(office.stamp(ms(60_003), now + ms(3)).time, ClusterTime(103));
     }
 
     #[test]
-    fn a_resumed_machine_adds_two_ticks_not_an_hour() {
-        let mut office = Office::take(formed(1), ClusterTime(0), ms(0));
-        assert!(office.sees_jump(ms(3_600_000)));
-        assert_eq!(office.stamp(ms(3_600_000)).time, ClusterTime(200));
-        assert_eq!(office.stamp(ms(3_600_100)).time, ClusterTime(300));
+    fn a_tick_that_comes_late_is_counted_whole() {
+        let (mut office, now) = taken(formed(1), 0, 0);
+        assert_eq!(office.stamp(ms(180), now + ms(180)).time, ClusterTime(180));
     }
 
     #[test]
     fn a_clock_that_jumps_back_never_turns_time_back() {
-        let mut office = Office::take(formed(1), ClusterTime(900), ms(1_000));
-        assert_eq!(office.stamp(ms(10)).time, ClusterTime(900));
-        assert_eq!(office.stamp(ms(60)).time, ClusterTime(950));
+        let (mut office, now) = taken(formed(1), 900, 1_000);
+        assert_eq!(office.stamp(ms(10), now + ms(50)).time, ClusterTime(900));
+        assert_eq!(office.stamp(ms(60), now + ms(100)).time, ClusterTime(950));
     }
 
     #[test]
     fn fractions_of_a_millisecond_are_not_lost() {
-        let mut office = Office::take(formed(1), ClusterTime(0), Duration::ZERO);
+        let (mut office, now) = taken(formed(1), 0, 0);
         for i in 1..=10_000u64 {
-            office.stamp(Duration::from_micros(i * 100));
+            let passed = Duration::from_micros(i * 100);
+            office.stamp(passed, now + passed);
         }
-        assert_eq!(office.stamp(ms(1_000)).time, ClusterTime(1_000));
+        assert_eq!(office.stamp(ms(1_000), now + ms(1_000)).time, ClusterTime(1_000));
     }
 }

@@ -192,7 +192,7 @@ impl Proposer {
         if office.sees_jump(boot) {
             self.metrics.clock_alarm(ClockAlarm::Jump);
         }
-        Some(office.stamp(boot).time)
+        Some(office.stamp(boot, Instant::now()).time)
     }
 
     /// A stamp is logged when a deadline is due, and now and then while a lease lives.
@@ -234,7 +234,7 @@ impl Proposer {
             if !applied_own {
                 return Leadership::NotYet("this node was elected a moment ago");
             }
-            self.office = Some(Office::take(reign, clock, self.clock.boot()));
+            self.office = Some(Office::take(reign, clock, self.clock.boot(), Instant::now()));
             if is_new_leader {
                 self.metrics.leader_changed();
             }
@@ -267,7 +267,7 @@ impl Proposer {
     /// Sends one batch on its way; it may be empty, and then only tells the time.
     fn propose(&mut self, slot: OwnedSemaphorePermit) {
         let Some(office) = &mut self.office else { return };
-        let stamp = office.stamp(self.clock.boot());
+        let stamp = office.stamp(self.clock.boot(), Instant::now());
         self.last_stamp = Instant::now();
         let level = self.view.look(Ledger::level);
         let mut commands = Vec::new();

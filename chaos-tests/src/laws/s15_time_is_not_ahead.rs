@@ -7,8 +7,8 @@ use super::{Held, Law, Sight};
 /// How much faster than true time it may run.
 const DRIFT: f64 = 0.005;
 
-/// What one jump of a boot clock may add: two ticks in the place of none.
-pub(crate) const JUMP: Duration = Duration::from_millis(200);
+/// What one jump of a boot clock may add: a tick (S8).
+pub(crate) const JUMP: Duration = Duration::from_millis(100);
 
 pub(super) struct TimeIsNotAhead;
 
@@ -18,7 +18,7 @@ impl Law for TimeIsNotAhead {
     }
 
     fn sentence(&self) -> &'static str {
-        "Cluster time never runs ahead of true time beyond 0.5 % and two ticks per jump of a boot clock."
+        "Cluster time never runs ahead of true time beyond 0.5 % and one tick per jump of a boot clock."
     }
 
     /// Against the whole age of the world; from call to answer it is checked by the oracle.
