@@ -196,7 +196,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
     {
         Box::pin(async move {
             // Dialling for a stream that will carry nothing would dial a dead peer in a loop.
-            let Some(first) = input.next().await else {
+            let Some(first) = input.next().await.filter(|first| !is_hollow(first)) else {
                 return Ok(stream::empty().boxed());
             };
             // A stream is one leader's, and so of one term.
@@ -208,6 +208,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let level = self.level();
             let outbound = stream::iter([first])
                 .chain(input)
+                .take_while(|request| std::future::ready(!is_hollow(request)))
                 .map(move |request| {
                     // A stream outlives the moment at which this node is denied.
                     acquaintances.require_cleared()?;
@@ -344,6 +345,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
             }
         }
     }
+}
+
+/// Whether it brings nothing although more is committed: what it was to bring has
+/// been purged. Such a stream ends, so that Raft looks at what to send instead.
+fn is_hollow(append: &AppendEntriesRequest<TypeConfig>) -> bool {
+    append.entries.is_empty() && append.prev_log_id < append.leader_commit
 }
 
 /// Entries, with what this node knows of promises and of restores.

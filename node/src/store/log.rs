@@ -232,7 +232,12 @@ impl RaftLogReader<TypeConfig> for LogReader {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.0.read(start..end, REPLICATION_LIMIT).await
+        let entries = self.0.read(start..end, REPLICATION_LIMIT).await?;
+        // A follower that fell behind may be sent what was purged meanwhile. What
+        // is left would not follow what it has: give nothing, and Raft, which
+        // has a snapshot on its way by then, asks for something else.
+        let follow = entries.first().is_some_and(|first| first.log_id.index == start);
+        Ok(if follow { entries } else { Vec::new() })
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -289,3 +289,16 @@ async fn a_lagging_follower_reads_what_has_left_memory() {
     assert!(!some.is_empty() && some.len() < 19_900);
     assert_eq!(some, entries(1, 100..100 + some.len() as u64));
 }
+
+/// Raft would send what is left as if it followed what the follower has, which
+/// would then find a hole in its log and stop (seed 6 of the simulator).
+#[tokio::test]
+async fn a_range_whose_beginning_was_purged_is_not_read_from_its_middle() {
+    let platter = Platter::new();
+    let mut log = log(&platter.open()).await;
+    log.blocking_append(entries(1, 0..20)).await.expect("appended");
+    log.purge(log_id(1, 9)).await.expect("purged");
+    let mut reader = log.get_log_reader().await;
+    assert_eq!(reader.limited_get_log_entries(5, 15).await.expect("read"), []);
+    assert_eq!(reader.limited_get_log_entries(10, 15).await.expect("read"), entries(1, 10..15));
+}
