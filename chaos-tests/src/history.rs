@@ -265,6 +265,9 @@ pub enum What {
         attempt: AttemptId,
         /// Who calls.
         client: String,
+        /// The name it calls: the virtual address, a node.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        via: String,
         /// What is asked.
         #[serde(flatten)]
         op: Op,
@@ -304,10 +307,16 @@ impl History {
 
     /// A call is about to leave `client`.
     pub fn invoke(&self, client: &str, op: Op) -> AttemptId {
+        self.invoke_via(client, "", op)
+    }
+
+    /// The same, at an address of this name.
+    pub fn invoke_via(&self, client: &str, via: &str, op: Op) -> AttemptId {
         self.add(|inner| {
             inner.attempts += 1;
             let attempt = AttemptId(inner.attempts);
-            (What::Invoke { attempt, client: client.to_owned(), op }, attempt)
+            let (client, via) = (client.to_owned(), via.to_owned());
+            (What::Invoke { attempt, client, via, op }, attempt)
         })
     }
 

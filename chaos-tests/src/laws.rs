@@ -6,10 +6,14 @@
 //! the laws that it checks say so.
 
 mod l01_healing;
+mod l02_two_serve;
+mod l03_failover;
 mod l04_quorum_back;
 mod l05_dead_clients;
 mod l06_head_of_queue;
 mod l07_fill;
+mod l08_one_slow;
+mod l09_all_at_once;
 mod s01_capacity;
 mod s02_conservation;
 mod s03_exactly_once;
@@ -21,15 +25,21 @@ mod s08_never_early;
 mod s09_never_forgotten;
 mod s10_waiters;
 mod s11_quorum_and_shares;
+mod s12_shrink;
+mod s13_terms;
 mod s14_time_rises;
 pub(crate) mod s15_time_is_not_ahead;
+mod s16_stale_stamp;
 mod s17_raft;
 mod s18_same_hash;
 mod s19_snapshot;
-mod s20_durability;
+pub(crate) mod s20_durability;
 mod s21_amnesia;
+mod s23_stateless_balancers;
 mod s24_reads;
+mod s25_clean_refusal;
 mod s26_bounds;
+mod second_opinion;
 
 use std::time::Duration;
 
@@ -38,7 +48,9 @@ use node::store::mem::Platter;
 use node::window::{Standing, Window};
 
 use crate::history::Event;
+use crate::linear::Opinion;
 use crate::oracle::Verdict;
+use crate::world::Aftermath;
 
 /// What a law says of what it sees.
 pub type Held = Result<(), String>;
@@ -87,6 +99,13 @@ pub struct Sight<'a> {
     pub jumps: u64,
 }
 
+impl Sight<'_> {
+    /// The disk of one of the first three nodes.
+    pub fn nodes_disk(&self, node: u64) -> Option<&Platter> {
+        self.disks.get(usize::try_from(node).ok()?.checked_sub(1)?).copied()
+    }
+}
+
 /// One node that runs.
 pub struct NodeSight<'a> {
     /// Which.
@@ -109,6 +128,10 @@ pub struct End<'a> {
     pub verdict: &'a Verdict,
     /// How the cluster came out of it.
     pub recovery: &'a Recovery,
+    /// What the second, independent check found.
+    pub opinion: &'a Opinion,
+    /// What the clients did and heard.
+    pub history: &'a [Event],
     /// Seats sold.
     pub seats: u32,
 }
@@ -139,6 +162,26 @@ pub struct Recovery {
     pub filled: Option<(u32, String)>,
     /// What clients were still waiting for at the end.
     pub unsettled: u64,
+    /// What was measured with one thing broken under load, in runs that do that.
+    pub endured: Option<Endured>,
+}
+
+/// One thing that stayed broken while the applications went on.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Endured {
+    /// What.
+    pub what: Aftermath,
+    /// From the second second on: the longest time in which no call was decided.
+    pub silence: Duration,
+    /// From the crash of the leader until the next call was decided.
+    pub failover: Option<Duration>,
+    /// From when all clients were let in again until calls were decided at half
+    /// the rate of before.
+    pub reconnected: Option<Duration>,
+    /// What 99 of 100 calls took before, and then, if a follower was broken.
+    pub p99_before: Option<Duration>,
+    /// And then.
+    pub p99: Option<Duration>,
 }
 
 /// A law that was broken.
@@ -167,20 +210,31 @@ impl Default for Laws {
             Box::new(s09_never_forgotten::NeverForgotten),
             Box::new(s10_waiters::Waiters),
             Box::<s11_quorum_and_shares::QuorumAndShares>::default(),
+            Box::<s12_shrink::Shrink>::default(),
+            Box::<s13_terms::SignedTerms>::default(),
             Box::<s14_time_rises::TimeRises>::default(),
             Box::new(s15_time_is_not_ahead::TimeIsNotAhead),
+            Box::<s16_stale_stamp::StaleStamp>::default(),
             Box::<s17_raft::RaftsOwn>::default(),
             Box::<s18_same_hash::SameHash>::default(),
             Box::<s19_snapshot::Snapshots>::default(),
             Box::<s20_durability::Durability>::default(),
             Box::new(s21_amnesia::Amnesia),
+            Box::<s16_stale_stamp::Versions>::default(),
+            Box::new(s23_stateless_balancers::StatelessBalancers),
             Box::new(s24_reads::Reads),
+            Box::new(s25_clean_refusal::CleanRefusal),
             Box::new(s26_bounds::Bounds),
+            Box::new(second_opinion::SecondOpinion),
             Box::new(l01_healing::Healing),
+            Box::new(l02_two_serve::TwoServe),
+            Box::new(l03_failover::Failover),
             Box::new(l04_quorum_back::QuorumBack),
             Box::new(l05_dead_clients::DeadClients),
             Box::new(l06_head_of_queue::HeadOfQueue),
             Box::new(l07_fill::Fill),
+            Box::new(l08_one_slow::OneSlow),
+            Box::new(l09_all_at_once::AllAtOnce),
         ])
     }
 }

@@ -7,11 +7,14 @@ pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod laws;
+pub mod linear;
 pub mod model;
+pub mod mutants;
 pub mod oracle;
 pub mod record;
 pub mod rig;
 pub mod sets;
+pub mod timeline;
 pub mod workload;
 pub mod world;
 

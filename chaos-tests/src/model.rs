@@ -11,6 +11,49 @@ use std::collections::BTreeMap;
 
 use crate::history::{LogId, Place, RequestId, Seat};
 
+/// How many seats there were, along the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    first: usize,
+    /// Each from which index on it may have been in force, by which it was, and the count.
+    changes: Vec<(u64, u64, usize)>,
+}
+
+impl Counts {
+    /// The same count all the time.
+    pub fn fixed(seats: usize) -> Self {
+        Self { first: seats, changes: Vec::new() }
+    }
+
+    /// Another count came into force at one of these entries.
+    pub fn change(&mut self, from: u64, by: u64, seats: usize) {
+        self.changes.push((from, by, seats));
+    }
+
+    /// The counts that may have been in force at an entry.
+    fn at(&self, index: u64) -> impl Iterator<Item = usize> {
+        let surely = self.changes.iter().rev().find(|(_, by, _)| *by < index);
+        let perhaps =
+            self.changes.iter().filter(move |(from, by, _)| (*from..=*by).contains(&index));
+        let surely = surely.map_or(self.first, |(.., seats)| *seats);
+        [surely].into_iter().chain(perhaps.map(|(.., seats)| *seats))
+    }
+
+    fn most(&self, at: LogId) -> usize {
+        self.at(at.index).max().unwrap_or(self.first)
+    }
+
+    fn least(&self, at: LogId) -> usize {
+        self.at(at.index).min().unwrap_or(self.first)
+    }
+
+    /// The highest and the lowest that ever were in force.
+    pub fn bounds(&self) -> (usize, usize) {
+        let all = || [self.first].into_iter().chain(self.changes.iter().map(|(.., seats)| *seats));
+        (all().max().unwrap_or(self.first), all().min().unwrap_or(self.first))
+    }
+}
+
 /// A grant that somebody was told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -140,7 +183,7 @@ impl Lease {
 /// The pool as far as the answers tell.
 #[derive(Debug, Clone)]
 pub struct Model {
-    seats: usize,
+    counts: Counts,
     /// In the order in which they were granted.
     leases: Vec<Lease>,
     /// Where in `leases` each request's is.
@@ -157,9 +200,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// A pool of `seats` seats, with every grant that the history knows of.
+    /// A pool of so many seats, with every grant that the history knows of.
     pub fn new(
-        seats: usize,
+        counts: Counts,
         mut grants: Vec<(Granted, Doubts)>,
         strays: Vec<Stray>,
         open: Vec<Open>,
@@ -179,7 +222,7 @@ impl Model {
         let places = leases.iter().enumerate().map(place).collect();
         let strays = strays.into_iter().map(|stray| (stray, true)).collect();
         let (current, next, live_max) = (Vec::new(), 0, 0);
-        Self { seats, leases, places, current, next, strays, open, live_max }
+        Self { counts, leases, places, current, next, strays, open, live_max }
     }
 
     /// The most leases that were surely live at once so far.
@@ -223,13 +266,13 @@ impl Model {
             .map(|lease| lease.grant.token)
             .collect();
         self.live_max = self.live_max.max(live.len());
-        if live.len() > self.seats {
+        let seats = self.counts.most(at.log_id);
+        if live.len() > seats {
             return contradiction(
                 "S1",
                 format!(
-                    "the grant to {request} makes {} live seats of {}: tokens {live:?}",
-                    live.len(),
-                    self.seats
+                    "the grant to {request} makes {} live seats of {seats}: tokens {live:?}",
+                    live.len()
                 ),
             );
         }
@@ -363,13 +406,13 @@ impl Model {
         } else {
             0
         };
-        if leases + strays + later < self.seats {
+        let seats = self.counts.least(at.log_id);
+        if leases + strays + later < seats {
             return contradiction(
                 "S2",
                 format!(
-                    "a request was refused for want of a seat with at most {} of {} seats taken",
-                    leases + strays + later,
-                    self.seats
+                    "a request was refused for want of a seat with at most {} of {seats} seats taken",
+                    leases + strays + later
                 ),
             );
         }
@@ -378,8 +421,10 @@ impl Model {
 
     fn listing(&mut self, at: Place, seats: &[Seat]) -> Result<(), Contradiction> {
         let mut wrong = None;
-        if seats.len() > self.seats {
-            wrong = Some(("S1", format!("{} seats are listed of {}", seats.len(), self.seats)));
+        // After a shrink a pool drains.
+        let (most, _) = self.counts.bounds();
+        if seats.len() > most {
+            wrong = Some(("S1", format!("{} seats are listed of {most}", seats.len())));
         }
         let granted = &self.leases[..self.next];
         let known: BTreeMap<u64, RequestId> =

@@ -9,7 +9,7 @@
 //! An unanswered call is *unknown*: it may have happened or not, and neither
 //! is held against the cluster.
 
-mod attempt;
+pub(crate) mod attempt;
 mod grants;
 mod order;
 
@@ -20,7 +20,7 @@ use attempt::Attempt;
 use serde::Serialize;
 
 use crate::history::{Answer, Event, LogId, Op, Place, RequestId, Standing};
-use crate::model::{Doubts, Fact, How, Model};
+use crate::model::{Counts, Doubts, Fact, How, Model};
 
 /// Violations listed of one run; one is enough, and after the first most are echoes.
 const LISTED_MAX: usize = 20;
@@ -88,12 +88,12 @@ pub struct Figures {
 
 /// Checks a whole history of one pool of `seats` seats that was empty at its beginning.
 pub fn check(events: &[Event], seats: usize) -> Verdict {
-    check_after_jumps(events, seats, 0)
+    check_after_jumps(events, Counts::fixed(seats), 0)
 }
 
-/// The same, of a run in which clocks jumped, each jump adding to cluster time
-/// what it may: so much in all, in milliseconds.
-pub fn check_after_jumps(events: &[Event], seats: usize, jumped_ms: u64) -> Verdict {
+/// The same, of a run in which the count changed, and clocks jumped, each jump
+/// adding to cluster time what it may: so much in all, in milliseconds.
+pub fn check_after_jumps(events: &[Event], counts: Counts, jumped_ms: u64) -> Verdict {
     let attempts = attempt::pair(events);
     let mut violations = Vec::new();
     order::check(&attempts, jumped_ms, &mut violations);
@@ -119,7 +119,7 @@ pub fn check_after_jumps(events: &[Event], seats: usize, jumped_ms: u64) -> Verd
             (grant, doubts)
         })
         .collect();
-    let mut model = Model::new(seats, known, grants.strays, grants.open);
+    let mut model = Model::new(counts, known, grants.strays, grants.open);
     for (place, fact) in &facts {
         if let Err(found) = model.step(*place, fact) {
             violations.push(Violation::new(found.law, place.log_id, found.what));
@@ -132,7 +132,7 @@ pub fn check_after_jumps(events: &[Event], seats: usize, jumped_ms: u64) -> Verd
 }
 
 /// Whether a refusal of this reason settles its request for ever (S3).
-fn is_final(reason: &str) -> bool {
+pub(crate) fn is_final(reason: &str) -> bool {
     // The others leave open what became of an earlier attempt, or are asked again.
     matches!(
         reason,

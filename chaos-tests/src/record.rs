@@ -30,7 +30,7 @@ impl Recorder {
 impl Observer for Recorder {
     fn sent(&self, attempt: &Attempt) {
         let Some(op) = op(&attempt.call) else { return };
-        let recorded = self.history.invoke(&self.client, op);
+        let recorded = self.history.invoke_via(&self.client, attempt.endpoint.host(), op);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(attempt.number, recorded);
     }

@@ -20,6 +20,10 @@ pub struct Sum {
     pub failed: BTreeMap<u64, Vec<String>>,
     /// Simulated hours.
     pub hours: f64,
+    /// Seeds in which the second check had too many orders to follow.
+    pub open: u64,
+    /// From the leader's crash to the next decision, in milliseconds, of the runs that measured it.
+    pub failovers_ms: Vec<u64>,
     /// Calls that clients made, and of these:
     pub operations: u64,
     /// ended unknown,
@@ -40,6 +44,11 @@ impl Sum {
     fn add(&mut self, ended: &Ended, cpu: Duration) {
         self.seeds += 1;
         self.hours += ended.seconds / 3_600.0;
+        self.open += u64::from(ended.open);
+        let endured = ended.recovery.endured.as_ref();
+        let failover = endured.and_then(|endured| endured.failover);
+        self.failovers_ms.extend(failover.map(|took| took.as_millis() as u64));
+        self.failovers_ms.sort_unstable();
         let operations = ended.figures.attempts as u64;
         self.operations += operations;
         self.unknown += ended.figures.unknown as u64;
@@ -63,6 +72,11 @@ impl Sum {
     pub fn missed(&self) -> Vec<Sometimes> {
         let reached = |what: &Sometimes| self.sometimes.contains_key(what);
         Sometimes::ALL.into_iter().filter(|what| !reached(what)).collect()
+    }
+
+    /// What 99 of 100 failovers took at most, in milliseconds.
+    pub fn failover_p99_ms(&self) -> Option<u64> {
+        self.failovers_ms.get(self.failovers_ms.len() * 99 / 100).copied()
     }
 
     /// Whether every seed passed and, if there were enough, nothing was missed.

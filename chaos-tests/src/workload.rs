@@ -4,7 +4,9 @@
 //! hold some of them for long, so that a crash finds seats to lose (LAWS.md,
 //! How to check). What they do and how often are their [`Habits`].
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +14,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trine_client::clock::Clock;
-use trine_client::{Client, Seat, Standing};
+use trine_client::{Client, LeaseId, Operator, Seat, Standing, Ticket};
+
+use crate::history::{History, Op};
+use crate::record;
 
 /// The product they want.
 pub const PRODUCT: &str = "crash";
@@ -36,6 +42,14 @@ pub struct Habits {
     pub ask_late: u32,
     /// Take a seat and never be heard of again.
     pub vanish: u32,
+    /// Take a seat, and renew and give it back under another's token first.
+    pub meddle: u32,
+    /// Take a seat and let a copy of the request arrive when nobody remembers it any more.
+    pub ask_much_later: u32,
+    /// List all seats, as an operator does.
+    pub look: u32,
+    /// By whom, for `look`.
+    pub operator: Option<Arc<Onlooker>>,
     /// TTLs they ask for.
     pub ttl: Range<Duration>,
     /// A long hold, at most. It should span several faults.
@@ -61,6 +75,10 @@ impl Default for Habits {
             ask_twice: 1,
             ask_late: 0,
             vanish: 1,
+            meddle: 0,
+            ask_much_later: 0,
+            look: 0,
+            operator: None,
             ttl: Duration::from_secs(2)..TTL_MAX,
             long_hold: Duration::from_secs(12),
             long_holds: 0.4,
@@ -72,11 +90,46 @@ impl Default for Habits {
     }
 }
 
+/// An operator who lists seats and writes down what is told.
+pub struct Onlooker {
+    operator: Operator,
+    history: Arc<History>,
+}
+
+impl std::fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Onlooker(..)")
+    }
+}
+
+impl Onlooker {
+    /// Asks through `operator`, writes into `history`.
+    pub fn new(operator: Operator, history: Arc<History>) -> Self {
+        Self { operator, history }
+    }
+
+    /// One listing; the tokens in it, if there was an answer.
+    pub async fn look(&self) -> Option<Vec<u64>> {
+        let attempt = self.history.invoke("operator", Op::Seats);
+        match self.operator.seats(Some(PRODUCT)).await {
+            Ok(reply) => {
+                self.history.answer(attempt, record::listed(&reply));
+                Some(reply.seats.iter().map(|seat| seat.seat).collect())
+            }
+            Err(error) => {
+                self.history.answer(attempt, record::not_listed(error.failure()));
+                None
+            }
+        }
+    }
+}
+
 /// The seats that applications on one machine use at a moment, each as its
 /// own client library tells it.
 pub struct InUse {
     clock: Arc<dyn Clock>,
     seats: Mutex<Vec<(u64, watch::Receiver<Standing>)>>,
+    suspended: AtomicBool,
 }
 
 impl std::fmt::Debug for InUse {
@@ -88,11 +141,14 @@ impl std::fmt::Debug for InUse {
 impl InUse {
     /// Nothing is in use; times are told on this clock, the applications' own.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, seats: Mutex::default() }
+        Self { clock, seats: Mutex::default(), suspended: AtomicBool::new(false) }
     }
 
     /// The tokens of the seats that may be used now.
     pub fn now(&self) -> Vec<u64> {
+        if self.suspended.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let now = self.clock.now();
         let usable = |standing: &watch::Receiver<Standing>| match &*standing.borrow() {
             Standing::Held { until } | Standing::AtRisk { until, .. } => now < *until,
@@ -100,6 +156,11 @@ impl InUse {
         };
         let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         seats.iter().filter(|(_, standing)| usable(standing)).map(|(token, _)| *token).collect()
+    }
+
+    /// The machine is suspended, and nobody uses anything, or it goes on.
+    pub fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Relaxed);
     }
 
     /// Everybody has died.
@@ -146,6 +207,7 @@ impl Workload {
                     habits: habits.clone(),
                     random: StdRng::seed_from_u64(random.random()),
                     stop: stop.clone(),
+                    copies: VecDeque::new(),
                 };
                 applications.spawn(application.run());
             }
@@ -174,6 +236,27 @@ enum Deed {
     AskTwice,
     AskLate,
     Vanish,
+    Meddle,
+    AskMuchLater,
+    Look,
+}
+
+/// How long after its end a request is surely forgotten, and a copy of it too
+/// late, in milliseconds of cluster time.
+const FORGOTTEN_AFTER_MS: u64 = 61_000;
+/// Between two looks at whether that has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a request of which a copy comes is good for, in milliseconds.
+const GOOD_FOR_MS: u64 = 20_000;
+
+/// A copy of a request that is still on its way.
+struct Copy {
+    look_at: Instant,
+    /// In cluster time.
+    arrives_ms: u64,
+    lease: LeaseId,
+    ttl: Duration,
+    not_after_ms: u64,
 }
 
 struct Application {
@@ -181,6 +264,7 @@ struct Application {
     habits: Habits,
     random: StdRng,
     stop: CancellationToken,
+    copies: VecDeque<Copy>,
 }
 
 impl Application {
@@ -188,6 +272,7 @@ impl Application {
         while !self.stop.is_cancelled() {
             let pause = self.up_to(self.habits.pause_max);
             tokio::time::sleep(pause).await;
+            self.let_copies_arrive().await;
             match self.next() {
                 Deed::Take => self.take_and_hold().await,
                 Deed::Queue => self.wait_in_line().await,
@@ -195,12 +280,16 @@ impl Application {
                 Deed::AskTwice => self.ask_twice(false).await,
                 Deed::AskLate => self.ask_twice(true).await,
                 Deed::Vanish => self.vanish().await,
+                Deed::Meddle => self.meddle().await,
+                Deed::AskMuchLater => self.ask_much_later().await,
+                Deed::Look => self.look().await,
             }
         }
     }
 
     fn next(&mut self) -> Deed {
         let Habits { take, queue, give_up, ask_twice, ask_late, vanish, .. } = self.habits;
+        let Habits { meddle, ask_much_later, look, .. } = self.habits;
         let deeds = [
             (Deed::Take, take),
             (Deed::Queue, queue),
@@ -208,6 +297,9 @@ impl Application {
             (Deed::AskTwice, ask_twice),
             (Deed::AskLate, ask_late),
             (Deed::Vanish, vanish),
+            (Deed::Meddle, meddle),
+            (Deed::AskMuchLater, ask_much_later),
+            (Deed::Look, look),
         ];
         let all: u32 = deeds.iter().map(|(_, often)| often).sum();
         let mut drawn = self.random.random_range(0..all.max(1));
@@ -253,6 +345,8 @@ impl Application {
         let client = self.client.clone();
         let ask = || client.acquire(PRODUCT).ttl(ttl).id(lease).not_after_ms(not_after_ms).send();
         let Ok(first) = ask().await else { return };
+        // S3: whatever was sent again, it is the request that the caller named.
+        assert_eq!(first.lease(), lease, "a seat under another id than was asked with");
         if late {
             self.hold(first).await;
             let _ = ask().await;
@@ -270,6 +364,58 @@ impl Application {
         let ttl = self.ttl();
         if let Ok(seat) = self.client.acquire(PRODUCT).ttl(ttl).send().await {
             let _ = seat.detach();
+        }
+    }
+
+    /// Somebody with a stale token of this lease tries it (S6): nothing may come of it.
+    async fn meddle(&mut self) {
+        let ttl = self.ttl();
+        let Ok(seat) = self.client.acquire(PRODUCT).ttl(ttl).send().await else { return };
+        for token in [seat.token() + 1, seat.token().saturating_sub(1)] {
+            let stale = Ticket { lease: seat.lease(), token };
+            if self.random.random_bool(0.5) {
+                let _ = self.client.renew(stale).await;
+            }
+            let _ = self.client.release(stale).await;
+        }
+        self.hold(seat).await;
+    }
+
+    /// Takes a seat; a copy of the request arrives when its id is forgotten (S3).
+    async fn ask_much_later(&mut self) {
+        let Ok(clock) = self.client.whoami().await else { return };
+        let (ttl, lease) = (self.ttl(), self.client.mint());
+        let not_after_ms = clock.cluster_time_ms + GOOD_FOR_MS;
+        let asked = self.client.acquire(PRODUCT).ttl(ttl).id(lease).not_after_ms(not_after_ms);
+        if let Ok(seat) = asked.send().await {
+            self.hold(seat).await;
+        }
+        let Ok(clock) = self.client.whoami().await else { return };
+        let arrives_ms = clock.cluster_time_ms + ttl.as_millis() as u64 + FORGOTTEN_AFTER_MS;
+        let look_at = Instant::now() + Duration::from_millis(FORGOTTEN_AFTER_MS);
+        self.copies.push_back(Copy { look_at, arrives_ms, lease, ttl, not_after_ms });
+    }
+
+    async fn let_copies_arrive(&mut self) {
+        let Some(copy) = self.copies.front_mut().filter(|copy| copy.look_at <= Instant::now())
+        else {
+            return;
+        };
+        copy.look_at = Instant::now() + LOOK_AGAIN;
+        let arrives_ms = copy.arrives_ms;
+        // Outages stop cluster time.
+        if self.client.whoami().await.is_ok_and(|clock| clock.cluster_time_ms >= arrives_ms)
+            && let Some(Copy { lease, ttl, not_after_ms, .. }) = self.copies.pop_front()
+        {
+            let asked = self.client.acquire(PRODUCT).ttl(ttl).id(lease);
+            let _ = asked.not_after_ms(not_after_ms).send().await;
+        }
+    }
+
+    /// Lists all seats (S24).
+    async fn look(&mut self) {
+        if let Some(operator) = self.habits.operator.clone() {
+            operator.look().await;
         }
     }
 

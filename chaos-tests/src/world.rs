@@ -19,6 +19,7 @@
 //! Nothing here is a switch in production code: a node is handed its disk,
 //! clock, entropy and listeners here as it is by `main`.
 
+mod aftermath;
 mod backup;
 mod clocks;
 mod enrolled;
@@ -28,6 +29,7 @@ mod inspector;
 mod journal;
 mod machine;
 mod net;
+mod pair;
 mod rehearsal;
 mod rollback;
 mod sometimes;
@@ -46,6 +48,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use license::package::Package;
+use license::product::LicenseSerial;
 use license::request::ClusterRequest;
 use license::terms::Terms;
 pub use node::config::Snapshots;
@@ -56,6 +59,7 @@ use wire::peer::peer_client::PeerClient;
 
 use crate::history::History;
 use crate::laws::s15_time_is_not_ahead::JUMP;
+use crate::model::Counts;
 use crate::oracle::{self, Figures};
 use clocks::HostClock;
 use floor::{FLOORS, Floor, floor_name};
@@ -63,11 +67,13 @@ use inspector::Inspector;
 use journal::Journal;
 use machine::Machine;
 use net::Addresses;
+use pair::{Balancer, Misplaced};
 pub use rehearsal::{Syncs, rehearse};
 pub use rollback::LiveSnapshot;
 pub use sometimes::{Sometimes, Tally};
 use sources::{Now, Seed};
-pub use swarm::{Fault, Options as Weather};
+pub use swarm::{Aftermath, Fault, Options as Weather};
+pub use trace::Span;
 use trace::Trace;
 pub use vendor::PRODUCT;
 use vendor::Vendor;
@@ -113,6 +119,13 @@ struct Inner {
     /// The clock of the desk, which is never wrong.
     clock: HostClock,
     floors: RefCell<Vec<Rc<Floor>>>,
+    balancers: RefCell<Vec<Rc<Balancer>>>,
+    /// Where the virtual address is against the rules.
+    misplaced: Cell<Option<Misplaced>>,
+    /// The serial of the last license, and whether it is another than was sold:
+    /// with a share withdrawn, fewer seats, or an end.
+    serial: Cell<u64>,
+    amended: Cell<bool>,
     /// Lines that are cut, from and to, and how many faults cut each.
     cuts: RefCell<BTreeMap<(String, String), u32>>,
     /// Whether two nodes were parted for ever.
@@ -120,6 +133,8 @@ struct Inner {
     latency_max: Duration,
     /// Whether a node that stops over its disk is started again.
     supervised: Cell<bool>,
+    /// Why the run has failed, if it is not a law that saw it.
+    failed: RefCell<Option<String>>,
     /// Holds the laws against every step, where they are.
     inspector: RefCell<Option<Inspector>>,
 }
@@ -134,6 +149,9 @@ enum Order {
     Kill(Rc<Floor>),
     Revive(Rc<Floor>),
     Latency(String, String, Duration),
+    Door(Rc<Balancer>),
+    Fell(String),
+    Raise(String),
 }
 
 /// What a played story left to look at.
@@ -220,10 +238,15 @@ impl World {
             clock: HostClock::new(now.clone(), Duration::ZERO, EPOCH),
             now,
             floors: RefCell::default(),
+            balancers: RefCell::default(),
+            misplaced: Cell::new(None),
+            serial: Cell::new(1),
+            amended: Cell::new(false),
             cuts: RefCell::default(),
             halved: Cell::new(false),
             latency_max,
             supervised: Cell::new(false),
+            failed: RefCell::default(),
             inspector: RefCell::default(),
             seed,
         };
@@ -259,6 +282,9 @@ impl World {
                 .map_err(|panic| format!("a panic after {at:?}: {}", panicked(&*panic)))?
                 .map_err(|error| format!("the world ended after {at:?}: {error}"))?;
             self.inspect(at)?;
+            if let Some(why) = self.inner.failed.take() {
+                return Err(why);
+            }
             if ended {
                 return Ok(());
             }
@@ -283,12 +309,6 @@ impl World {
         verdict.figures
     }
 
-    /// Whether this node was the last that was seen to lead.
-    fn led(&self, node: u64) -> bool {
-        let inspector = self.inner.inspector.borrow();
-        inspector.as_ref().is_some_and(|inspector| inspector.watcher.leader == Some(node))
-    }
-
     /// Counts what must happen now and then.
     fn saw(&self, what: impl IntoIterator<Item = Sometimes>) {
         if let Some(inspector) = &mut *self.inner.inspector.borrow_mut() {
@@ -299,7 +319,18 @@ impl World {
     fn verdict(&self, seats: u32) -> oracle::Verdict {
         let jumped = JUMP * u32::try_from(self.jumps()).unwrap_or(u32::MAX);
         let jumped_ms = u64::try_from(jumped.as_millis()).unwrap_or(u64::MAX);
-        oracle::check_after_jumps(&self.inner.history.events(), seats as usize, jumped_ms)
+        oracle::check_after_jumps(&self.inner.history.events(), self.counts(seats), jumped_ms)
+    }
+
+    /// The seats sold, along the log.
+    fn counts(&self, seats: u32) -> Counts {
+        let mut counts = Counts::fixed(seats as usize);
+        if let Some(inspector) = &*self.inner.inspector.borrow() {
+            for (from, by, seats) in &inspector.watcher.counts {
+                counts.change(*from, *by, *seats as usize);
+            }
+        }
+        counts
     }
 
     /// How often a node's boot clock jumped.
@@ -314,6 +345,7 @@ impl World {
                 self.saw(sometimes::of_trap(subject, point, survives));
                 sim.crash(machine.name());
                 machine.lose_power(survives);
+                self.inner.trace.begin(self.inner.now.get(), machine.name(), "down");
             }
         }
         for order in self.inner.orders.take() {
@@ -323,10 +355,12 @@ impl World {
                     self.saw(sometimes::of_crash(machine.platter().unsynced(), survives));
                     sim.crash(machine.name());
                     machine.lose_power(survives);
+                    self.inner.trace.begin(self.inner.now.get(), machine.name(), "down");
                 }
                 Order::Destroy(machine) => sim.crash(machine.name()),
                 Order::Restart(node) => {
                     self.machine(node).power_on();
+                    self.inner.trace.end(self.inner.now.get(), self.machine(node).name(), None);
                     sim.bounce(self.machine(node).name());
                 }
                 Order::Open(floor, world) => {
@@ -337,6 +371,11 @@ impl World {
                     floor.died();
                 }
                 Order::Revive(floor) => sim.bounce(floor.name.as_str()),
+                Order::Door(balancer) => {
+                    sim.host(balancer.name.clone(), move || balancer.clone().run());
+                }
+                Order::Fell(name) => sim.crash(name),
+                Order::Raise(name) => sim.bounce(name),
                 Order::Latency(one, other, most) => {
                     sim.set_link_max_message_latency(one, other, most);
                 }
@@ -397,6 +436,68 @@ impl World {
         leader.map(|(_, _, node)| node)
     }
 
+    /// The names of the balancers, if there are any.
+    fn balancer_names(&self) -> Vec<String> {
+        self.inner.balancers.borrow().iter().map(|balancer| balancer.name.clone()).collect()
+    }
+
+    /// A bit of a dead node's disk flips.
+    fn rot(&self, node: u64, rng: &mut impl rand::Rng) {
+        if !self.machine(node).is_up() {
+            self.machine(node).rot(rng);
+        }
+    }
+
+    /// The run has failed, and ends with the next step.
+    fn fail(&self, why: String) {
+        self.inner.failed.borrow_mut().get_or_insert(why);
+    }
+
+    /// Withdraws a node's share of the license.
+    ///
+    /// # Errors
+    /// It could not be, or only perhaps.
+    async fn withdraw_share(&self, node: u64) -> Result<(), trine_client::CallError> {
+        let license = self.inner.vendor.borrow().license();
+        self.inner.amended.set(true);
+        self.note(format_args!("node-{node}'s share is withdrawn"));
+        self.operator().operator().withdraw_share(&license, node).await.map(drop)
+    }
+
+    /// Installs an update of the license as it was sold, with new shares for all.
+    async fn update_license(&self) {
+        self.amend_license(|_| ()).await;
+        self.inner.amended.set(false);
+    }
+
+    /// Installs an update with other terms. A later one may overtake it.
+    async fn amend_license(&self, amend: impl FnOnce(&mut Terms)) {
+        self.inner.amended.set(true);
+        let serial = self.inner.serial.get() + 1;
+        self.inner.serial.set(serial);
+        let operator = self.operator().operator();
+        let request = self
+            .until("the cluster's request is told", async || operator.request_license().await.ok())
+            .await;
+        let request = ClusterRequest::decode(&request.request).expect("a good request");
+        let seats = self.inner.sold.get().unwrap_or(0);
+        let mut terms = Terms { serial: LicenseSerial(serial), ..self.terms(&request, seats) };
+        amend(&mut terms);
+        self.note(format_args!(
+            "update {serial} of the license: {} seats, until {:?}",
+            terms.seats, terms.expiration
+        ));
+        let package =
+            self.issue(|vendor, rng| vendor.issue(&request, terms, rng).expect("valid terms"));
+        self.until("the update is installed", async || {
+            match operator.install_license(package.encode()).await {
+                Ok(_) | Err(trine_client::CallError::Refused(_)) => Some(()),
+                Err(_) => None,
+            }
+        })
+        .await;
+    }
+
     fn floor(&self, number: u32) -> Rc<Floor> {
         self.inner.floors.borrow()[number as usize - 1].clone()
     }
@@ -419,6 +520,8 @@ impl World {
     fn cut(&self, from: &str, to: &str) {
         *self.inner.cuts.borrow_mut().entry((from.to_owned(), to.to_owned())).or_default() += 1;
         turmoil::partition_oneway(from, to);
+        let at = self.inner.now.get();
+        self.inner.trace.begin(at, &format!("cut {from}"), format_args!("to {to}"));
     }
 
     /// Takes one [`cut`](Self::cut) back.
@@ -427,6 +530,8 @@ impl World {
         let line = (from.to_owned(), to.to_owned());
         let Some(count) = cuts.get_mut(&line) else { return };
         *count -= 1;
+        let at = self.inner.now.get();
+        self.inner.trace.end(at, &format!("cut {from}"), Some(&format!("to {to}")));
         if *count == 0 {
             cuts.remove(&line);
             turmoil::repair_oneway(from, to);
@@ -545,18 +650,27 @@ impl World {
         nodes: &[u64],
         patience: Duration,
     ) -> Client {
+        let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
+        self.client_of(clock, role, name, endpoints, patience)
+    }
+
+    fn client_of(
+        &self,
+        clock: &HostClock,
+        role: Role,
+        name: &str,
+        endpoints: Vec<Endpoint>,
+        patience: Duration,
+    ) -> Client {
         let number = self.inner.clients.replace(self.inner.clients.get() + 1);
         let identity = Identity::new(role, name).expect("a valid name");
-        let endpoints = nodes.iter().map(|node| endpoint(*node)).collect();
-        let options = Options::new(
-            endpoints,
-            Arc::new(net::Caller::new(identity, self.inner.addresses.clone())),
-        )
-        .clock(Arc::new(clock.clone()))
-        .random(Arc::new(self.inner.seed.random("client", number)))
-        .observer(self.inner.trace.observer(name, &self.inner.history))
-        .patience(patience)
-        .holder(name);
+        let caller = net::Caller::new(identity, self.inner.addresses.clone(), number as usize);
+        let options = Options::new(endpoints, Arc::new(caller))
+            .clock(Arc::new(clock.clone()))
+            .random(Arc::new(self.inner.seed.random("client", number)))
+            .observer(self.inner.trace.observer(name, &self.inner.history))
+            .patience(patience)
+            .holder(name);
         // Nothing in `connect` waits.
         futures_util::FutureExt::now_or_never(Client::connect(options))
             .expect("connecting does not wait")

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chaos_tests::sets::{self, Sum};
 use chaos_tests::world::{Ended, Syncs, Weather, brave, rehearse};
-use chaos_tests::{history, laws};
+use chaos_tests::{history, laws, mutants, timeline};
 use clap::Parser;
 use nix::time::{ClockId, clock_gettime};
 
@@ -37,7 +39,7 @@ struct Arguments {
     /// Print the sum as JSON
     #[arg(long)]
     json: bool,
-    /// Where the history of a seed that failed is kept
+    /// Where the history and the timeline of a seed that failed are kept; nowhere if `-`
     #[arg(long, default_value = "target/chaos")]
     keep: PathBuf,
     /// Let the disks lie about syncs, to see that the laws notice
@@ -46,9 +48,26 @@ struct Arguments {
     /// Play the small rehearsal of one seed instead
     #[arg(long)]
     rehearsal: bool,
+    /// Plant every mistake of the list, one at a time, and say what finds each
+    #[arg(long)]
+    mutants: bool,
+    /// Only these, by name; implies --mutants
+    #[arg(long)]
+    mutant: Vec<String>,
+    /// How often each mistake is looked for, with other seeds each time
+    #[arg(long, default_value_t = 10)]
+    tries: u64,
+    /// Seeds in which a try must find it
+    #[arg(long, default_value_t = 50)]
+    seeds_max: u64,
     /// Print the laws that are checked
     #[arg(long)]
     laws: bool,
+}
+
+thread_local! {
+    /// The seed that this thread plays.
+    static PLAYED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// Seeds that `--time` alone may come to.
@@ -61,6 +80,16 @@ fn main() -> ExitCode {
             println!("{name:4} {sentence}");
         }
         return ExitCode::SUCCESS;
+    }
+    if arguments.mutants || !arguments.mutant.is_empty() {
+        return match hunt(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::from(2)
+            }
+        };
     }
     if arguments.rehearsal {
         let syncs = if arguments.ignore_syncs { Syncs::Lie } else { Syncs::Hold };
@@ -78,12 +107,20 @@ fn main() -> ExitCode {
             first..first + if arguments.time.is_some() { ENDLESS } else { 1 }
         }
     };
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // A panic while another unwinds ends the process: nobody would know which seed.
+        let seed = PLAYED.get();
+        eprintln!("seed {seed}: a panic; again: cargo chaos --seed {seed} --trace");
+        usual(panic);
+    }));
     let began = clock(ClockId::CLOCK_MONOTONIC);
     let go_on = || {
         let took = clock(ClockId::CLOCK_MONOTONIC) - began;
         arguments.time.is_none_or(|limit| took < limit)
     };
     let play = |seed| {
+        PLAYED.set(seed);
         let cpu = clock(ClockId::CLOCK_THREAD_CPUTIME_ID);
         let mut options = Weather::of(seed);
         options.syncs_lie = arguments.ignore_syncs;
@@ -99,6 +136,55 @@ fn main() -> ExitCode {
         print(&sum);
     }
     if sum.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plants the mistakes that were asked for; whether each was found in time.
+fn hunt(arguments: &Arguments) -> anyhow::Result<bool> {
+    let asked = |mutant: &&mutants::Mutant| {
+        arguments.mutant.is_empty() || arguments.mutant.iter().any(|name| name == mutant.name)
+    };
+    let wanted: Vec<_> = mutants::MUTANTS.iter().filter(asked).collect();
+    anyhow::ensure!(!wanted.is_empty(), "no mutant is called {:?}", arguments.mutant);
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("cargo put this program where it is")?;
+    let program = mutants::plant(&workspace, &target.join("mutants"), target)?;
+    println!("| mutant | what is wrong | found by | median seeds |\n|---|---|---|---|");
+    let next = std::sync::Mutex::new(wanted.into_iter());
+    let all = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let mutant = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(mutant) = mutant else { return };
+                    let found =
+                        mutants::hunt(&program, mutant, arguments.tries, arguments.seeds_max);
+                    if let Ok(hunt) = &found {
+                        let laws: Vec<_> = hunt.found_by.iter().collect();
+                        let laws: Vec<_> =
+                            laws.iter().map(|(law, n)| format!("{law} ({n})")).collect();
+                        let median =
+                            hunt.median().map_or("never".to_owned(), |seeds| seeds.to_string());
+                        println!(
+                            "| `{}` | {} | {} | {median} of {} tries |",
+                            mutant.name,
+                            mutant.mistake,
+                            laws.join(", "),
+                            hunt.needed.len()
+                        );
+                    }
+                    all.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+                }
+            });
+        }
+    });
+    let all: Vec<_> = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let hunts = all.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&hunts)?);
+    }
+    Ok(hunts.iter().all(|hunt| hunt.median().is_some()))
 }
 
 /// Says how one seed ended; keeps and says more if it failed.
@@ -130,19 +216,28 @@ fn told(arguments: &Arguments, ended: &Ended, cpu: Duration) {
     eprintln!("commit: {}", commit().as_deref().unwrap_or("unknown"));
     let life = arguments.seconds.map_or(String::new(), |life| format!(" --seconds {life}"));
     let lies = if arguments.ignore_syncs { " --ignore-syncs" } else { "" };
-    eprintln!("again: cargo chaos --seed {seed} --trace{lies}{life}");
-    match keep(&arguments.keep, ended) {
-        Ok(file) => eprintln!("history: {}", file.display()),
+    let again = format!("cargo chaos --seed {seed} --trace{lies}{life}");
+    eprintln!("again: {again}");
+    if arguments.keep == Path::new("-") {
+        return;
+    }
+    let page = timeline::html(ended, commit().as_deref().unwrap_or("unknown"), &again);
+    match keep(&arguments.keep, ended, &page) {
+        Ok(file) => {
+            eprintln!("history: {}", file.display());
+            eprintln!("timeline: {}", file.with_extension("html").display());
+        }
         Err(error) => eprintln!("its history could not be kept: {error}"),
     }
 }
 
-fn keep(folder: &Path, ended: &Ended) -> std::io::Result<PathBuf> {
+fn keep(folder: &Path, ended: &Ended, page: &str) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let seed = ended.options.seed;
     let log = ended.trace.iter().chain(&ended.journal);
     let log: String = log.flat_map(|line| [line.as_str(), "\n"]).collect();
     std::fs::write(folder.join(format!("seed-{seed}.log")), log)?;
+    std::fs::write(folder.join(format!("seed-{seed}.html")), page)?;
     let file = folder.join(format!("seed-{seed}.jsonl"));
     history::save(&ended.history, &file)?;
     Ok(file)
@@ -164,6 +259,13 @@ fn print(sum: &Sum) {
         sum.pace(),
         sum.ratio()
     );
+    if let Some(p99) = sum.failover_p99_ms() {
+        println!(
+            "{} failovers, the next call decided within {p99} ms at p99",
+            sum.failovers_ms.len()
+        );
+    }
+    println!("{} seeds whose history had too many orders for the second check", sum.open);
     println!("faults: {}", serde_json::to_string(&sum.faults).expect("plain data"));
     println!("sometimes: {}", serde_json::to_string(&sum.sometimes).expect("plain data"));
     if !sum.missed().is_empty() {

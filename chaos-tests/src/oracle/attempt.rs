@@ -6,23 +6,23 @@ use crate::history::{Answer, AttemptId, Event, LogId, Op, Place, What};
 
 /// One call, from invocation to answer.
 #[derive(Debug, Clone)]
-pub(super) struct Attempt {
-    pub(super) client: String,
-    pub(super) op: Op,
+pub(crate) struct Attempt {
+    pub(crate) client: String,
+    pub(crate) op: Op,
     /// The highest log id that anybody had been told of when this call left:
     /// it can only have been decided after that.
-    pub(super) after: LogId,
-    pub(super) invoked_us: u64,
+    pub(crate) after: LogId,
+    pub(crate) invoked_us: u64,
     /// When the answer came.
-    pub(super) answered_us: u64,
+    pub(crate) answered_us: u64,
     /// `None` when the run ended first, which is as good as unknown.
-    pub(super) answer: Option<Answer>,
+    pub(crate) answer: Option<Answer>,
 }
 
 impl Attempt {
     /// Where it was decided, if that is known. A read's place is the end of
     /// the last entry it includes.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Place> {
         let place = self.answer.as_ref()?.place()?;
         match self.op {
             Op::Seats => Some(Place { log_id: place.log_id.end_of_entry(), ..place }),
@@ -31,24 +31,24 @@ impl Attempt {
     }
 
     /// Whether it may have been done without anybody having been told.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         matches!(self.answer, None | Some(Answer::Unknown { .. }))
     }
 
     /// Whether it may have reached the ledger at all.
-    pub(super) fn may_have_arrived(&self) -> bool {
+    pub(crate) fn may_have_arrived(&self) -> bool {
         !matches!(self.answer, Some(Answer::NotDone { .. }))
     }
 }
 
 /// All attempts of a history, in the order of their invocation.
-pub(super) fn pair(events: &[Event]) -> Vec<Attempt> {
+pub(crate) fn pair(events: &[Event]) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut open: BTreeMap<AttemptId, usize> = BTreeMap::new();
     let mut told = LogId::ZERO;
     for Event { at_us, what } in events {
         match what {
-            What::Invoke { attempt, client, op } => {
+            What::Invoke { attempt, client, op, .. } => {
                 open.insert(*attempt, attempts.len());
                 attempts.push(Attempt {
                     client: client.clone(),

@@ -93,6 +93,17 @@ impl HostClock {
         self.set(|hands| hands.stopped = stopped);
     }
 
+    /// They go on after a suspend that lasted so long: both tell it.
+    pub(super) fn resume(&self, lasted: Duration) {
+        self.stop(false);
+        self.set(|hands| {
+            hands.boot += lasted;
+            let millis = i64::try_from(lasted.as_millis()).unwrap_or(i64::MAX);
+            hands.wall = hands.wall.saturating_add(millis);
+            hands.jumps += 1;
+        });
+    }
+
     /// How often the boot clock jumped so far.
     pub(super) fn jumps(&self) -> u64 {
         self.hands().jumps

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
+use license::product::WallTime;
 use node::store::Operation;
 use node::store::mem::Survives;
 use rand::seq::IndexedRandom as _;
@@ -13,10 +14,13 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::net::BALANCER;
+use super::pair::Misplaced;
 use super::sometimes::Sometimes;
 use super::swarm::{Fault, Options};
 use super::traps::{Point, Subject};
-use super::{FLOORS, NODES, World, floor_name};
+use super::{EPOCH, FLOORS, NODES, World, floor_name};
+use crate::laws::s20_durability::promised;
 
 /// How long a node stays dead.
 const DEAD: std::ops::Range<u64> = 200..6_000;
@@ -44,9 +48,12 @@ pub(super) async fn strike(world: &World, options: &Options, until: Duration, co
             under_way.join_next().await;
         }
         let fault = *faults.choose(&mut rng).expect("some");
+        // It is found out only if nothing else is wrong (LAWS.md, S21).
+        while fault == Fault::OldDisk && under_way.join_next().await.is_some() {}
         *counted.borrow_mut().entry(fault).or_default() += 1;
         let (world, mut own) = (world.clone(), ChaCha20Rng::seed_from_u64(rng.next_u64()));
         under_way.spawn_local(async move { happen(&world, fault, &mut own).await });
+        while fault == Fault::OldDisk && under_way.join_next().await.is_some() {}
     }
     under_way.shutdown().await;
 }
@@ -57,8 +64,22 @@ async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
     // Trouble finds the leader more often than its share.
     let node = if rng.random_bool(0.4) { leader } else { node };
     let others: Vec<u64> = NODES.into_iter().filter(|other| *other != node).collect();
-    let name = |node: u64| format!("node-{node}");
     world.note(format_args!("{fault:?} at node-{node}"));
+    let what = format!("{fault:?} at node-{node}");
+    world.inner.trace.begin(world.inner.now.get(), "faults", &what);
+    strike_with(world, fault, node, leader, &others, rng).await;
+    world.inner.trace.end(world.inner.now.get(), "faults", Some(&what));
+}
+
+async fn strike_with(
+    world: &World,
+    fault: Fault,
+    node: u64,
+    leader: u64,
+    others: &[u64],
+    rng: &mut ChaCha20Rng,
+) {
+    let name = |node: u64| format!("node-{node}");
     match fault {
         Fault::Crash => fall(world, &[node], rng).await,
         Fault::CrashLeader => fall(world, &[leader], rng).await,
@@ -71,11 +92,15 @@ async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
                 pause(rng, 50..1_500).await;
             }
         }
-        Fault::CrashTwo => fall(world, &others, rng).await,
+        Fault::CrashTwo => fall(world, others, rng).await,
         Fault::CrashAll => fall(world, &NODES, rng).await,
         Fault::CrashPoint => {
-            let subject = *Subject::ALL.choose(rng).expect("some");
-            let point = *Point::ALL.choose(rng).expect("some");
+            let mut subject = *Subject::ALL.choose(rng).expect("some");
+            let mut point = *Point::ALL.choose(rng).expect("some");
+            if rng.random_bool(0.3) {
+                // Where most is at stake.
+                (subject, point) = (Subject::Entry, Point::BeforeSync);
+            }
             let traps = world.machine(node).traps();
             traps.set(subject, point, survives(rng));
             for _ in 0..50 {
@@ -87,6 +112,146 @@ async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
             world.machine(node).traps().disarm();
             pause(rng, DEAD).await;
             world.restart_if_down(node).await;
+        }
+        Fault::VoteLost => {
+            let others: Vec<u64> = NODES.into_iter().filter(|other| *other != leader).collect();
+            for other in &others {
+                let traps = world.machine(*other).traps();
+                traps.set(Subject::Vote, Point::BeforeSync, Survives::Nothing);
+            }
+            world.crash_if_up(leader, survives(rng)).await;
+            for _ in 0..30 {
+                pause(rng, 100..101).await;
+                if others.iter().any(|other| !world.machine(*other).is_up()) {
+                    break;
+                }
+            }
+            others.iter().for_each(|other| world.machine(*other).traps().disarm());
+            pause(rng, 50..1_500).await;
+            for node in NODES {
+                world.restart_if_down(node).await;
+            }
+        }
+        Fault::OldDisk => old_disk(world, node, rng).await,
+        Fault::Rot => {
+            let machine = world.machine(node);
+            machine.excuse(true);
+            world.crash_if_up(node, survives(rng)).await;
+            world.rot(node, rng);
+            pause(rng, 50..500).await;
+            world.restart_if_down(node).await;
+            pause(rng, 500..4_000).await;
+            world.machine(node).unrot();
+            pause(rng, 2_000..2_001).await;
+            world.machine(node).excuse(false);
+            world.restart_if_down(node).await;
+        }
+        Fault::ReadError => {
+            let machine = world.machine(node);
+            machine.excuse(true);
+            if rng.random_bool(0.5) {
+                machine.platter().fail(Operation::Read, rng.random_range(0..4));
+            } else {
+                machine.platter().shorten_reads(1);
+            }
+            // It reads most when it starts.
+            world.crash_if_up(node, survives(rng)).await;
+            pause(rng, 50..500).await;
+            world.restart_if_down(node).await;
+            pause(rng, 500..2_000).await;
+            world.machine(node).platter().mend();
+            pause(rng, 2_000..2_001).await;
+            world.machine(node).excuse(false);
+        }
+        Fault::Suspend => {
+            let mut far: Vec<String> = others.iter().map(|other| name(*other)).collect();
+            far.extend((1..=FLOORS).map(floor_name));
+            far.extend(world.balancer_names());
+            let lasts = millis(rng, CUT);
+            far.iter().for_each(|other| world.stall(&name(node), other));
+            world.machine(node).clock().stop(true);
+            sleep(lasts).await;
+            world.machine(node).clock().resume(lasts);
+            far.iter().for_each(|other| world.unstall(&name(node), other));
+        }
+        Fault::ClientsSuspend => {
+            let floor = world.floor(rng.random_range(1..=FLOORS));
+            let mut far: Vec<String> = NODES.map(name).to_vec();
+            far.extend(world.balancer_names());
+            let lasts = millis(rng, CUT);
+            far.iter().for_each(|other| world.stall(&floor.name, other));
+            floor.suspend(true);
+            floor.clock.stop(true);
+            sleep(lasts).await;
+            floor.clock.resume(lasts);
+            floor.suspend(false);
+            far.iter().for_each(|other| world.unstall(&floor.name, other));
+        }
+        Fault::ShareLost => {
+            let Ok(()) = world.withdraw_share(node).await else { return };
+            let other = *others.choose(rng).expect("two");
+            world.crash_if_up(other, survives(rng)).await;
+            // Longer than a share stays live in silence.
+            pause(rng, 4_000..7_000).await;
+            world.restart_if_down(other).await;
+            pause(rng, 200..2_000).await;
+            world.update_license().await;
+        }
+        Fault::Shrink => {
+            let sold = world.inner.sold.get().unwrap_or(1);
+            let seats = rng.random_range(1..=sold);
+            world.amend_license(|terms| terms.seats = seats).await;
+            pause(rng, CUT).await;
+            world.update_license().await;
+        }
+        Fault::LicenseEnds => {
+            let lasts = millis(rng, 1_000..6_000);
+            let ends = EPOCH * 1_000 + (world.inner.now.get() + lasts).as_millis() as u64;
+            world.amend_license(|terms| terms.expiration = Some(WallTime(ends as i64))).await;
+            sleep(lasts).await;
+            pause(rng, 1_000..6_000).await;
+            world.update_license().await;
+        }
+        Fault::BalancerCrash => {
+            let number = rng.random_range(0..2);
+            world.kill_balancer(number).await;
+            pause(rng, DEAD).await;
+            world.revive_balancer(number).await;
+        }
+        Fault::BalancerCut => {
+            let balancer = format!("{BALANCER}{}", rng.random_range(1..=2));
+            let mut lines = vec![(name(node), balancer.clone())];
+            if rng.random_bool(0.5) {
+                lines.push((balancer, name(node)));
+            }
+            cut(world, lines, rng).await;
+        }
+        Fault::AddressOnBoth => {
+            world.misplace(Some(Misplaced::Both));
+            pause(rng, CUT).await;
+            world.misplace(None);
+        }
+        Fault::AddressOnNone => {
+            world.misplace(Some(Misplaced::Neither));
+            // What was under way is lost.
+            let balancers = world.balancer_names();
+            let floors = (1..=FLOORS).map(floor_name);
+            let lines = floors.flat_map(|floor| {
+                let both = |balancer: &String| {
+                    [(floor.clone(), balancer.clone()), (balancer.clone(), floor.clone())]
+                };
+                balancers.iter().flat_map(both).collect::<Vec<_>>()
+            });
+            cut(world, lines.collect(), rng).await;
+            world.misplace(None);
+        }
+        Fault::AddressFlaps => {
+            for _ in 0..rng.random_range(2..8) {
+                world.misplace(Some(Misplaced::Other));
+                pause(rng, 150..1_000).await;
+                world.misplace(None);
+                pause(rng, 150..1_000).await;
+            }
         }
         Fault::Isolate => {
             let lines = others
@@ -119,11 +284,11 @@ async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
         }
         Fault::Delay => {
             let slow = Duration::from_millis(rng.random_range(20..1_500));
-            for other in &others {
+            for other in others {
                 world.set_latency(&name(node), &name(*other), slow).await;
             }
             pause(rng, CUT).await;
-            for other in &others {
+            for other in others {
                 world.set_latency(&name(node), &name(*other), world.inner.latency_max).await;
             }
         }
@@ -189,6 +354,50 @@ async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
     }
 }
 
+/// A node is put back to an older copy of its disk while all else is well, must
+/// stop by itself, and gets its own disk again.
+async fn old_disk(world: &World, node: u64, rng: &mut ChaCha20Rng) {
+    let all_is_well =
+        || world.leading().is_some() && NODES.into_iter().all(|node| world.machine(node).is_up());
+    if world.inner.halved.get() || !all_is_well() {
+        return;
+    }
+    let machine = world.machine(node);
+    let copy = world.copy_disk(node);
+    pause(rng, 500..3_000).await;
+    // Its peers have noted what it had promised by then.
+    let before = promised(machine.platter());
+    pause(rng, 1_500..1_501).await;
+    if !all_is_well() || !machine.is_up() {
+        return;
+    }
+    let is_behind = promised(&copy) < before;
+    world.crash(node, Survives::Everything).await;
+    let own = world.copy_disk(node);
+    machine.age(Some(own));
+    machine.excuse(true);
+    machine.platter().restore(&copy);
+    world.note(format_args!("node-{node} gets an older disk: {:?}", promised(&copy)));
+    world.restart(node).await;
+    for _ in 0..60 {
+        pause(rng, 100..101).await;
+        if !world.machine(node).is_up() {
+            break;
+        }
+    }
+    if is_behind && world.machine(node).is_up() {
+        world.fail(format!(
+            "S21 broken: node-{node} came up on an older disk, with {:?} after {before:?}, and was not refused",
+            promised(&copy)
+        ));
+    }
+    world.crash_if_up(node, Survives::Everything).await;
+    world.machine(node).rejuvenate();
+    world.machine(node).excuse(false);
+    pause(rng, 50..1_000).await;
+    world.restart_if_down(node).await;
+}
+
 /// Cuts the power of these, and gives it back.
 async fn fall(world: &World, nodes: &[u64], rng: &mut ChaCha20Rng) {
     for node in nodes {
@@ -228,5 +437,9 @@ fn jump(rng: &mut ChaCha20Rng) -> i64 {
 }
 
 async fn pause(rng: &mut ChaCha20Rng, millis: std::ops::Range<u64>) {
-    sleep(Duration::from_millis(rng.random_range(millis))).await;
+    sleep(self::millis(rng, millis)).await;
+}
+
+fn millis(rng: &mut ChaCha20Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.random_range(range))
 }

@@ -9,11 +9,13 @@ use pki::Role;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
+use trine_client::Endpoint;
 
 use super::clocks::HostClock;
-use super::swarm::Options;
-use super::{EPOCH, Ending, NODES, World};
-use crate::workload::{Habits, InUse, Workload};
+use super::net::{CLIENT_PORT, VIRTUAL};
+use super::swarm::{Door, Options};
+use super::{EPOCH, Ending, NODES, World, endpoint};
+use crate::workload::{Habits, InUse, Onlooker, Workload};
 
 /// Machines full of clients.
 pub(super) const FLOORS: u32 = 3;
@@ -34,6 +36,7 @@ pub(super) struct Floor {
     clients: u32,
     applications: usize,
     habits: Habits,
+    door: Door,
     starts: Cell<u64>,
     up: Cell<bool>,
     /// When its applications are to give back what they have and end.
@@ -54,6 +57,7 @@ impl Floor {
             habits: Habits { in_use: Some(in_use.clone()), ..options.habits() },
             clock,
             in_use,
+            door: options.door,
             starts: Cell::new(0),
             up: Cell::new(true),
             stop: CancellationToken::new(),
@@ -68,12 +72,17 @@ impl Floor {
         let clients: Vec<_> = (0..self.clients)
             .map(|client| {
                 let name = format!("{}-{client}", self.name);
-                world.client_on(&self.clock, Role::Application, &name, &NODES, PATIENCE)
+                world.client_of(&self.clock, Role::Application, &name, self.doors(), PATIENCE)
             })
             .collect();
+        let ana = format!("{}-operator", self.name);
+        let operator =
+            world.client_of(&self.clock, Role::Operator, &ana, self.doors(), PATIENCE).operator();
+        let operator = Some(Arc::new(Onlooker::new(operator, world.inner.history.clone())));
+        let habits = Habits { operator, ..self.habits.clone() };
         let number = u64::from(self.number) << 32 | start;
         let mut random = StdRng::seed_from_u64(world.inner.seed.stream("load", number).next_u64());
-        let load = Workload::with_habits(&clients, self.applications, &self.habits, &mut random);
+        let load = Workload::with_habits(&clients, self.applications, &habits, &mut random);
         self.stop.cancelled().await;
         load.finish().await;
         for client in &clients {
@@ -81,6 +90,22 @@ impl Floor {
         }
         self.ended.set(true);
         Ok(())
+    }
+
+    /// Where its clients ask.
+    fn doors(&self) -> Vec<Endpoint> {
+        let virtual_ip = [Endpoint::new(VIRTUAL, CLIENT_PORT)];
+        let nodes = NODES.map(endpoint);
+        match self.door {
+            Door::Balancers => virtual_ip.to_vec(),
+            Door::Nodes => nodes.to_vec(),
+            Door::Any => virtual_ip.into_iter().chain(nodes).collect(),
+        }
+    }
+
+    /// Its machine is suspended, or goes on.
+    pub(super) fn suspend(&self, suspended: bool) {
+        self.in_use.suspend(suspended);
     }
 
     pub(super) fn died(&self) {

@@ -13,11 +13,13 @@ use node::config::{Limits, Snapshots};
 use node::entropy::Entropy;
 use node::node::Setup;
 use node::raft::{Endpoints, seeded};
+use node::store::Key;
 use node::store::mem::{Platter, Survives};
 use node::telemetry::Metrics;
 use node::window::Window;
 use pki::Identity;
-use rand::Rng as _;
+use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
+use rand::{Rng, RngExt as _};
 
 use super::clocks::HostClock;
 use super::enrolled::{Chain, authority, certify};
@@ -25,6 +27,9 @@ use super::net::{Addresses, CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerD
 use super::sources::{Now, Secrets, Seed};
 use super::traps::Traps;
 use super::{EPOCH, Ending, NODES};
+
+/// Where a bit flipped, what was there, and what is.
+type Rotten = (Key, Vec<u8>, Vec<u8>);
 
 /// A machine with a disk, a container, and a node that starts and crashes on it.
 pub(super) struct Machine {
@@ -54,6 +59,10 @@ pub(super) struct Machine {
     excused: Cell<bool>,
     /// When it is started again after it stopped.
     restart_at: Cell<Option<Duration>>,
+    /// What rotted on its disk.
+    rotten: RefCell<Option<Rotten>>,
+    /// Its own disk, while it has an older copy.
+    own_disk: RefCell<Option<Platter>>,
 }
 
 impl Machine {
@@ -86,6 +95,8 @@ impl Machine {
             up: Cell::new(true),
             excused: Cell::new(false),
             restart_at: Cell::new(None),
+            rotten: RefCell::default(),
+            own_disk: RefCell::default(),
         }
     }
 
@@ -111,6 +122,8 @@ impl Machine {
             up: Cell::new(true),
             excused: Cell::new(false),
             restart_at: Cell::new(None),
+            rotten: RefCell::default(),
+            own_disk: RefCell::default(),
         }
     }
 
@@ -179,6 +192,42 @@ impl Machine {
         self.excused.get()
     }
 
+    /// A bit of its disk, which is at rest, flips.
+    pub(super) fn rot(&self, rng: &mut impl Rng) {
+        let keys = self.platter.durable_keys();
+        let Some(key) = keys.choose(rng) else { return };
+        let good = self.platter.durable(key).unwrap_or_default();
+        let mut bad = good.clone();
+        let Some(byte) = bad.choose_mut(rng) else { return };
+        *byte ^= 1 << rng.random_range(0..8);
+        self.platter.exchange(key, &good, &bad);
+        self.rotten.replace(Some((key.clone(), good, bad)));
+    }
+
+    /// It flips back.
+    pub(super) fn unrot(&self) {
+        if let Some((key, good, bad)) = self.rotten.take() {
+            self.platter.exchange(&key, &bad, &good);
+        }
+    }
+
+    /// Keeps its own disk while it has an older copy in its place.
+    pub(super) fn age(&self, own: Option<Platter>) {
+        self.own_disk.replace(own);
+    }
+
+    /// Whether it has an older copy of its disk.
+    pub(super) fn is_aged(&self) -> bool {
+        self.own_disk.borrow().is_some()
+    }
+
+    /// It gets its own disk back.
+    pub(super) fn rejuvenate(&self) {
+        if let Some(own) = self.own_disk.take() {
+            self.platter.restore(&own);
+        }
+    }
+
     pub(super) fn restart_at(&self) -> Option<Duration> {
         self.restart_at.get()
     }
@@ -225,7 +274,7 @@ impl Machine {
             dial: Arc::new(PeerDial(identity, self.addresses.clone())),
             clients: Listener::bind(CLIENT_PORT).await?,
             peers: Listener::bind(PEER_PORT).await?,
-            health: Listener::bind(HEALTH_PORT).await?,
+            health: Listener::plain(HEALTH_PORT).await?,
             metrics: Arc::new(Metrics::new("memory")),
             certificates: Certificates::none(),
             onlooker: {

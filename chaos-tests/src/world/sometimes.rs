@@ -1,10 +1,12 @@
 //! What a set of runs must have come to, or it has tested little (LAWS.md, Sometimes).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use ledger::command::ShareState;
 use node::raft::LogId;
-use node::store::mem::Survives;
+use node::store::mem::{Platter, Survives};
+use node::store::{entry, keys};
 use serde::Serialize;
 
 use super::traps::{Point, Subject};
@@ -25,7 +27,9 @@ pub enum Sometimes {
     AnsweredFromMemoryBehindASnapshot,
     SnapshotInstalled,
     LeaderChanged,
+    LeaderChangedBetweenStampAndCommit,
     TwoBelieveTheyLead,
+    BothBalancersActive,
     OneWayCut,
     UnsyncedWritesLost,
     TornTail,
@@ -35,11 +39,12 @@ pub enum Sometimes {
     QuorumLostAndBack,
     LateDuplicateRefused,
     OneShareLive,
+    Shrunk,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::PoolFull,
         Self::FullWithWaiters,
         Self::ExpiryInTheEntryOfAGrant,
@@ -49,7 +54,9 @@ impl Sometimes {
         Self::AnsweredFromMemoryBehindASnapshot,
         Self::SnapshotInstalled,
         Self::LeaderChanged,
+        Self::LeaderChangedBetweenStampAndCommit,
         Self::TwoBelieveTheyLead,
+        Self::BothBalancersActive,
         Self::OneWayCut,
         Self::UnsyncedWritesLost,
         Self::TornTail,
@@ -59,6 +66,7 @@ impl Sometimes {
         Self::QuorumLostAndBack,
         Self::LateDuplicateRefused,
         Self::OneShareLive,
+        Self::Shrunk,
     ];
 }
 
@@ -95,6 +103,8 @@ pub(super) struct Watcher {
     pub(super) tally: Tally,
     /// Who was last seen to lead.
     pub(super) leader: Option<u64>,
+    /// Who led from when on.
+    pub(super) led: Vec<(Duration, Option<u64>)>,
     /// What each start of each node showed last.
     before: BTreeMap<(u64, u64), Shown>,
     without_quorum: bool,
@@ -102,6 +112,15 @@ pub(super) struct Watcher {
     open: BTreeMap<AttemptId, Op>,
     /// Under which leader each request was asked.
     asked: BTreeMap<RequestId, BTreeSet<u64>>,
+    /// Until when each lease lives, by what was told, in milliseconds.
+    deadlines: BTreeMap<RequestId, u64>,
+    /// The furthest entry that any ledger has seen.
+    frontier: Option<LogId>,
+    /// The last count in force, and each change of it: from where, by where, to what.
+    in_force: Option<u32>,
+    pub(super) counts: Vec<(u64, u64, u32)>,
+    /// Nodes whose full disks were seen.
+    full: BTreeSet<u64>,
 }
 
 impl Watcher {
@@ -113,25 +132,75 @@ impl Watcher {
         for node in sight.nodes.iter().filter(|node| node.moved) {
             self.ledger(node, sight.seats);
         }
+        for node in sight.nodes {
+            self.disk(node, sight);
+            if node.applied > self.frontier {
+                self.committed(node, sight);
+            }
+        }
         let leaders: Vec<_> = sight.nodes.iter().filter(|node| node.standing.leads).collect();
         if leaders.len() > 1 {
             self.count(Sometimes::TwoBelieveTheyLead);
         }
         let leader = leaders.iter().max_by_key(|node| node.standing.term).map(|node| node.node);
+        // One that is alone leads nobody.
+        let leader = leader.filter(|_| sight.nodes.len() >= 2);
         if leader.is_some() && leader != self.leader {
             if self.leader.is_some() {
                 self.count(Sometimes::LeaderChanged);
             }
             self.leader = leader;
+            self.led.push((sight.at, leader));
             if std::mem::take(&mut self.without_quorum) {
                 self.count(Sometimes::QuorumLostAndBack);
             }
         }
         if sight.nodes.len() < 2 {
+            if self.leader.is_some() {
+                self.led.push((sight.at, None));
+            }
             (self.without_quorum, self.leader) = (true, None);
         }
         for event in sight.events {
             self.event(&event.what, sight);
+        }
+    }
+
+    /// Whether the last leader's disk has just run full.
+    fn disk(&mut self, node: &NodeSight<'_>, sight: &Sight<'_>) {
+        let disk = sight.nodes_disk(node.node);
+        if !disk.is_some_and(Platter::is_full) {
+            self.full.remove(&node.node);
+        } else if self.full.insert(node.node) && self.leader == Some(node.node) {
+            self.count(Sometimes::DiskFullOnTheLeader);
+        }
+    }
+
+    /// A ledger has seen what none had: were there entries of an earlier term among it?
+    fn committed(&mut self, node: &NodeSight<'_>, sight: &Sight<'_>) {
+        let before = std::mem::replace(&mut self.frontier, node.applied);
+        let in_force =
+            node.window.look(|ledger| ledger.licenses().first().map(|one| one.terms.seats));
+        let (Some(before), Some(now)) = (before, node.applied) else { return };
+        if let Some(seats) = in_force
+            && let Some(known) = self.in_force.replace(seats)
+            && known != seats
+        {
+            self.counts.push((before.index + 1, now.index, seats));
+            if seats < known {
+                self.count(Sometimes::Shrunk);
+            }
+        }
+        if before.leader_id.term == now.leader_id.term {
+            return;
+        }
+        let next = before.index + 1;
+        let framed = sight.nodes_disk(node.node).and_then(|disk| disk.durable(&keys::entry(next)));
+        let of_old_term = framed
+            .and_then(|framed| entry::decode(next, &framed).ok())
+            .is_some_and(|entry| entry.log_id.leader_id.term < now.leader_id.term);
+        if of_old_term {
+            self.count(Sometimes::LeaderChangedBetweenStampAndCommit);
         }
     }
 
@@ -184,19 +253,26 @@ impl Watcher {
                     {
                         self.count(Sometimes::RenewalAfterTheEnd);
                     }
-                    (Op::Release { .. }, Answer::Refused { reason, .. })
-                        if reason == "LEASE_ENDED" =>
+                    // Releasing what has ended is no mistake, and answered like any release.
+                    (Op::Release { request, .. }, Answer::Released { at })
+                        if self.deadlines.get(&request).is_some_and(|end| *end <= at.stamp_ms) =>
                     {
                         self.count(Sometimes::ReleaseAfterTheEnd);
+                    }
+                    (Op::Renew { request, .. }, Answer::Renewed { deadline_ms, .. }) => {
+                        self.deadlines.insert(request, *deadline_ms);
                     }
                     (Op::Acquire { .. }, Answer::Refused { reason, .. })
                         if reason == "TOO_LATE" =>
                     {
                         self.count(Sometimes::LateDuplicateRefused);
                     }
-                    (Op::Acquire { .. }, Answer::Granted { at, grant, .. })
-                        if at.log_id > grant.granted.log_id =>
+                    (Op::Acquire { request, .. }, Answer::Granted { at, grant, .. })
+                        if at.log_id == grant.granted.log_id =>
                     {
+                        self.deadlines.insert(request, grant.deadline_ms);
+                    }
+                    (Op::Acquire { .. }, Answer::Granted { grant, .. }) => {
                         let snapshots =
                             sight.nodes.iter().filter_map(|node| node.standing.snapshot);
                         if snapshots.map(|id| id.index).max() >= Some(grant.granted.log_id.index) {

@@ -30,6 +30,34 @@ pub enum Fault {
     CrashAll,
     /// A node loses its power at one moment in the life of a write.
     CrashPoint,
+    /// A node loses the vote that it is writing, while the others elect.
+    VoteLost,
+    /// A node comes up with an older copy of its disk; then its own is put back.
+    OldDisk,
+    /// A bit of a dead node's disk flips, and is found out; then it flips back.
+    Rot,
+    /// A read fails with EIO.
+    ReadError,
+    /// A machine is suspended: nothing comes or goes, and then its clock has jumped.
+    Suspend,
+    /// A machine full of clients is.
+    ClientsSuspend,
+    /// A balancer loses its power, and comes back.
+    BalancerCrash,
+    /// A balancer does not reach some node.
+    BalancerCut,
+    /// The virtual address is on both balancers.
+    AddressOnBoth,
+    /// The virtual address is on neither.
+    AddressOnNone,
+    /// The virtual address goes to and fro.
+    AddressFlaps,
+    /// The license shrinks, and grows again.
+    Shrink,
+    /// The license ends, and a new one comes.
+    LicenseEnds,
+    /// A share is withdrawn while another node is dead, and comes back with an update.
+    ShareLost,
     /// A node is cut off from the other two; clients still reach it.
     Isolate,
     /// What a node sends to another is lost, what that one sends is not.
@@ -66,13 +94,27 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 36] = [
         Self::Crash,
         Self::CrashLeader,
         Self::CrashLoop,
         Self::CrashTwo,
         Self::CrashAll,
         Self::CrashPoint,
+        Self::VoteLost,
+        Self::OldDisk,
+        Self::Rot,
+        Self::ReadError,
+        Self::Suspend,
+        Self::ClientsSuspend,
+        Self::BalancerCrash,
+        Self::BalancerCut,
+        Self::AddressOnBoth,
+        Self::AddressOnNone,
+        Self::AddressFlaps,
+        Self::Shrink,
+        Self::LicenseEnds,
+        Self::ShareLost,
         Self::Isolate,
         Self::OneWay,
         Self::Ring,
@@ -92,6 +134,20 @@ impl Fault {
     ];
 }
 
+impl Fault {
+    /// Whether it needs balancers.
+    fn is_of_doors(self) -> bool {
+        matches!(
+            self,
+            Self::BalancerCrash
+                | Self::BalancerCut
+                | Self::AddressOnBoth
+                | Self::AddressOnNone
+                | Self::AddressFlaps
+        )
+    }
+}
+
 /// One thing that applications do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -108,11 +164,67 @@ pub enum Operation {
     AskLate,
     /// Take a seat and vanish.
     Vanish,
+    /// Take a seat and try other tokens on it.
+    Meddle,
+    /// A copy of a request arrives more than a minute late.
+    AskMuchLater,
+    /// List the seats.
+    Look,
 }
 
 impl Operation {
-    const ALL: [Self; 6] =
-        [Self::Take, Self::Queue, Self::GiveUp, Self::AskTwice, Self::AskLate, Self::Vanish];
+    const ALL: [Self; 9] = [
+        Self::Take,
+        Self::Queue,
+        Self::GiveUp,
+        Self::AskTwice,
+        Self::AskLate,
+        Self::Vanish,
+        Self::Meddle,
+        Self::AskMuchLater,
+        Self::Look,
+    ];
+}
+
+/// One thing that stays broken, after all else was healed, while the load goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aftermath {
+    /// The leader crashes, and stays dead.
+    LeaderDead,
+    /// A follower does.
+    FollowerDead,
+    /// A follower's disk is slow.
+    FollowerSlow,
+    /// A follower crashes and starts again and again.
+    FollowerFlaps,
+    /// A follower hears nothing of what the leader sends.
+    FollowerDeaf,
+    /// No client reaches anybody for a while, and then all do at once.
+    AllComeBack,
+}
+
+impl Aftermath {
+    const ALL: [Self; 6] = [
+        Self::LeaderDead,
+        Self::FollowerDead,
+        Self::FollowerSlow,
+        Self::FollowerFlaps,
+        Self::FollowerDeaf,
+        Self::AllComeBack,
+    ];
+}
+
+/// Where clients knock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// At the virtual address of the two balancers.
+    Balancers,
+    /// At the three nodes; there are no balancers.
+    Nodes,
+    /// At the virtual address, or else at the nodes.
+    Any,
 }
 
 /// How long a world lives, at least, in seconds.
@@ -132,6 +244,8 @@ pub struct Options {
     pub clients: u32,
     /// Applications of each client.
     pub applications: u32,
+    /// Where they knock.
+    pub door: Door,
     /// What they do.
     pub operations: BTreeSet<Operation>,
     /// How many holds are long, in hundredths.
@@ -148,6 +262,8 @@ pub struct Options {
     pub snapshot_interval: u32,
     /// Entries kept behind a snapshot.
     pub entries_kept: u32,
+    /// What stays broken in the end, for a while, with the load going on.
+    pub aftermath: Option<Aftermath>,
     /// Whether the applications stop before the last fault ends (L10).
     pub quiet_end: bool,
     /// Whether the disks report syncs that they do not make. No seed does: it
@@ -173,20 +289,29 @@ impl Options {
         } else {
             wanted + rng.random_range(0..10)
         };
+        let door = *[Door::Balancers, Door::Balancers, Door::Balancers, Door::Any, Door::Nodes]
+            .choose(rng)
+            .expect("some");
+        let possible: Vec<Fault> = Fault::ALL
+            .into_iter()
+            .filter(|fault| door != Door::Nodes || !fault.is_of_doors())
+            .collect();
         Self {
             seed,
             seats,
             clients,
             applications,
+            door,
             operations: some(&Operation::ALL, 2, rng),
             long_holds: if rng.random_bool(0.6) { rng.random_range(30..80) } else { 5 },
             // The same number of things in all, however many do them.
             pause_max_ms: u64::from(wanted) * rng.random_range(20..80),
-            faults: some(&Fault::ALL, 3, rng),
+            faults: some(&possible, 3, rng),
             calm_max_ms: rng.random_range(1_000..6_000),
             latency_max_ms: rng.random_range(2..20),
             snapshot_interval: *[100, 300, 1_000, 20_000].choose(rng).expect("some"),
             entries_kept: *[10, 50, 5_000].choose(rng).expect("some"),
+            aftermath: rng.random_bool(0.6).then(|| *Aftermath::ALL.choose(rng).expect("some")),
             quiet_end: rng.random_bool(0.2),
             syncs_lie: false,
             seconds: LIFE,
@@ -209,6 +334,9 @@ impl Options {
             ask_twice: often(Operation::AskTwice, 2),
             ask_late: often(Operation::AskLate, 1),
             vanish: often(Operation::Vanish, 1),
+            meddle: often(Operation::Meddle, 1),
+            ask_much_later: often(Operation::AskMuchLater, 2),
+            look: often(Operation::Look, 1),
             long_holds: f64::from(self.long_holds) / 100.0,
             pause_max: Duration::from_millis(self.pause_max_ms.max(1)),
             ..Habits::default()

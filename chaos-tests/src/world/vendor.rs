@@ -37,6 +37,11 @@ impl Vendor {
         self.root.clone()
     }
 
+    /// The license, as operators name it.
+    pub(super) fn license(&self) -> String {
+        format!("{}:201:1", FIRM.0)
+    }
+
     pub(super) fn terms(&self, request: &ClusterRequest, seats: u32) -> Terms {
         Terms {
             license: LicenseId { firm: FIRM, product: ProductCode(201), tmr: TmrId(1) },

@@ -12,17 +12,19 @@ use serde::Serialize;
 use tokio::time::sleep;
 use trine_client::AcquireError;
 
+use super::aftermath;
 use super::faults::{Counted, strike};
-use super::floor::{FLOORS, Floor};
+use super::floor::{FLOORS, Floor, floor_name};
 use super::inspector::Inspector;
-use super::sometimes::{Sometimes, Tally};
-use super::swarm::{Fault, Options};
-use super::{Ending, NODES, Order, PRODUCT, World};
-use crate::history::{Event, Op};
+use super::sometimes::Tally;
+use super::swarm::{Door, Fault, Options};
+use super::{Ending, NODES, Order, PRODUCT, Span, World};
+use crate::history::Event;
+use crate::laws::s15_time_is_not_ahead::JUMP;
 use crate::laws::{Broken, End, Recovery};
+use crate::linear::{self, Opinion};
 use crate::oracle::Figures;
-use crate::record;
-use crate::workload::TTL_MAX;
+use crate::workload::{Onlooker, TTL_MAX};
 
 /// What a law gives the cluster to recover, several times over: then it never will.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ pub struct Ended {
     pub recovery: Recovery,
     /// What was in its history.
     pub figures: Figures,
+    /// Whether the second check had too many orders to follow.
+    pub open: bool,
     /// Simulated seconds.
     pub seconds: f64,
     /// What failed; nothing if it passed.
@@ -54,6 +58,9 @@ pub struct Ended {
     /// What was done to the world, and its calls and answers if that was asked for.
     #[serde(skip)]
     pub trace: Vec<String>,
+    /// What lasted, for the timeline.
+    #[serde(skip)]
+    pub spans: Vec<Span>,
     /// What the nodes logged.
     #[serde(skip)]
     pub journal: Vec<String>,
@@ -74,13 +81,33 @@ pub fn brave(options: Options, traced: bool) -> Ended {
     };
     let recovery = recovery.take();
     let verdict = world.verdict(options.seats);
+    let counts = world.counts(options.seats);
     let mut broken: Vec<Broken> = Vec::new();
     let mut sometimes = Tally::new();
+    let mut open = false;
     if let Some(inspector) = &mut *world.inner.inspector.borrow_mut() {
         sometimes = std::mem::take(&mut inspector.watcher.tally);
+        for (at, leader) in &inspector.watcher.led {
+            world.inner.trace.end(*at, "leads", None);
+            if let Some(leader) = leader {
+                world.inner.trace.begin(*at, "leads", format_args!("node-{leader}"));
+            }
+        }
         let named = inspector.broken.take();
         broken.extend(ended.err().map(|how| named.unwrap_or(Broken { law: "run", how })));
-        let end = End { verdict: &verdict, recovery: &recovery, seats: options.seats };
+        let history = world.inner.history.events();
+        let (most, least) = counts.bounds();
+        let jumped = JUMP * u32::try_from(world.jumps()).unwrap_or(u32::MAX);
+        let jumped_us = u64::try_from(jumped.as_micros()).unwrap_or(u64::MAX);
+        let opinion = linear::search(&history, least..=most, jumped_us);
+        let end = End {
+            verdict: &verdict,
+            recovery: &recovery,
+            opinion: &opinion,
+            history: &history,
+            seats: options.seats,
+        };
+        open = matches!(opinion, Opinion::Open { .. });
         // A run that broke off has no end to judge, but what was told counts.
         let found = inspector.laws.end(&end);
         let whole = broken.is_empty();
@@ -93,11 +120,13 @@ pub fn brave(options: Options, traced: bool) -> Ended {
         sometimes,
         recovery,
         figures: verdict.figures,
+        open,
         seconds: world.inner.now.get().as_secs_f64(),
         broken,
         digest: digest(&history, &trace),
         history,
         trace,
+        spans: world.inner.trace.spans(),
         journal: world.inner.journal.lines(),
         options,
     }
@@ -126,6 +155,9 @@ async fn story(
     world.inner.supervised.set(true);
     world.inner.machines.iter().for_each(|machine| machine.let_stop());
     world.serve_license(options.seats).await;
+    if options.door != Door::Nodes {
+        world.open_doors().await;
+    }
     for number in 1..=FLOORS {
         let floor = Rc::new(Floor::new(&world, number, &options));
         world.inner.floors.borrow_mut().push(floor.clone());
@@ -144,6 +176,11 @@ async fn story(
     }
     world.heal().await;
     recover(&world, &recovery).await;
+    if let Some(aftermath) = options.aftermath.filter(|_| !options.quiet_end) {
+        let endured = aftermath::endure(&world, aftermath).await;
+        recovery.borrow_mut().endured = Some(endured);
+        world.heal().await;
+    }
     applications_end(&world).await?;
     all_comes_back(&world, &recovery).await;
     fill(&world, &recovery, options.seats).await;
@@ -209,18 +246,8 @@ async fn all_comes_back(world: &World, recovery: &RefCell<Recovery>) {
 
 /// The seats that are taken, as one linearizable read.
 async fn list(world: &World) -> Vec<u64> {
-    let history = &world.inner.history;
-    let attempt = history.invoke("operator", Op::Seats);
-    match world.operator().operator().seats(Some(PRODUCT)).await {
-        Ok(reply) => {
-            history.answer(attempt, record::listed(&reply));
-            reply.seats.iter().map(|seat| seat.seat).collect()
-        }
-        Err(error) => {
-            history.answer(attempt, record::not_listed(error.failure()));
-            vec![0]
-        }
-    }
+    let onlooker = Onlooker::new(world.operator().operator(), world.inner.history.clone());
+    onlooker.look().await.unwrap_or(vec![0])
 }
 
 /// As many seats come out as were sold (L7).
@@ -258,12 +285,33 @@ impl World {
             let machine = self.machine(node);
             machine.traps().disarm();
             machine.clock().heal();
+            machine.unrot();
             machine.platter().mend();
             machine.platter().set_capacity(None);
             machine.platter().set_sync_time(Duration::ZERO);
         }
+        for balancer in self.balancer_names() {
+            for far in NODES
+                .map(|node| format!("node-{node}"))
+                .into_iter()
+                .chain((1..=FLOORS).map(floor_name))
+            {
+                turmoil::release(balancer.as_str(), far.as_str());
+            }
+        }
         for floor in self.inner.floors.borrow().iter() {
             floor.clock.heal();
+            floor.suspend(false);
+            for node in NODES {
+                turmoil::release(floor.name.as_str(), format!("node-{node}"));
+            }
+        }
+        self.misplace(None);
+        self.revive_balancer(0).await;
+        self.revive_balancer(1).await;
+        for node in NODES.into_iter().filter(|node| self.machine(*node).is_aged()) {
+            self.crash_if_up(node, Survives::Everything).await;
+            self.machine(node).rejuvenate();
         }
         for number in 1..=FLOORS {
             self.revive_floor(number).await;
@@ -276,6 +324,9 @@ impl World {
             sleep(Duration::from_millis(10)).await;
         }
         self.inner.machines.iter().for_each(|machine| machine.excuse(false));
+        if self.inner.amended.get() {
+            self.update_license().await;
+        }
     }
 
     /// Starts again what stopped over its disk; anything else that stops has failed the run.
@@ -289,17 +340,16 @@ impl World {
                     return Err(format!("{} stopped by itself: {why}", machine.name()));
                 }
                 self.note(format_args!("{} stopped by itself: {why}", machine.name()));
-                if machine.platter().is_full() && self.led(machine.id()) {
-                    self.saw([Sometimes::DiskFullOnTheLeader]);
-                }
                 // What it had written and not synced may be gone with the error.
                 machine.lose_power(Survives::Nothing);
+                self.inner.trace.begin(now, machine.name(), "stopped by itself");
                 machine.set_restart_at(Some(now + RESTART_AFTER));
             }
             if machine.restart_at().is_some_and(|due| due <= now) {
                 machine.set_restart_at(None);
                 if !machine.is_up() {
                     machine.power_on();
+                    self.inner.trace.end(now, machine.name(), None);
                     sim.bounce(machine.name());
                 }
             }

@@ -38,6 +38,8 @@ struct Faults {
     capacity: Option<usize>,
     sync_time: Duration,
     syncs_lie: bool,
+    /// The next so many reads that find something give half of each value.
+    short_reads: u64,
 }
 
 /// How much of what was not synced a crash leaves on the platter.
@@ -116,9 +118,17 @@ impl Platter {
         self.state().faults.capacity = bytes;
     }
 
-    /// Takes back what [`fail`](Self::fail) ordered and has not happened yet.
+    /// Lets the next so many reads that find something give half of each value.
+    pub fn shorten_reads(&self, reads: u64) {
+        self.state().faults.short_reads = reads;
+    }
+
+    /// Takes back what [`fail`](Self::fail) and [`shorten_reads`](Self::shorten_reads)
+    /// ordered and has not happened yet.
     pub fn mend(&self) {
-        self.state().faults.operations.clear();
+        let mut state = self.state();
+        state.faults.operations.clear();
+        state.faults.short_reads = 0;
     }
 
     /// Whether a write failed for want of space since it was opened.
@@ -155,6 +165,22 @@ impl Platter {
         }
     }
 
+    /// Puts `to` in the place of `from` under `key`, wherever just that is there.
+    pub fn exchange(&self, key: &[u8], from: &[u8], to: &[u8]) {
+        let mut state = self.state();
+        let State { durable, visible, .. } = &mut *state;
+        for map in [durable, visible] {
+            if let Some(value) = map.get_mut(key).filter(|value| value.as_slice() == from) {
+                *value = to.to_vec();
+            }
+        }
+    }
+
+    /// What a crash now would leave under `key`.
+    pub fn durable(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.state().durable.get(key).cloned()
+    }
+
     /// Whether a crash now would leave something under `key`.
     pub fn is_durable(&self, key: &[u8]) -> bool {
         self.state().durable.contains_key(key)
@@ -163,6 +189,11 @@ impl Platter {
     /// The first key in `range` that a crash now would leave.
     pub fn first_durable(&self, range: Range<Key>) -> Option<Key> {
         self.state().durable.range(range).next().map(|(key, _)| key.clone())
+    }
+
+    /// The last key in `range` that a crash now would leave.
+    pub fn last_durable(&self, range: Range<Key>) -> Option<Key> {
+        self.state().durable.range(range).next_back().map(|(key, _)| key.clone())
     }
 
     /// Every key that a crash now would leave, in order.
@@ -207,6 +238,17 @@ impl State {
         failed
     }
 
+    /// What a reader is given of what was found.
+    fn read(&mut self, found: impl IntoIterator<Item = Pair>) -> impl Iterator<Item = Pair> {
+        let mut found = found.into_iter().peekable();
+        let short = found.peek().is_some() && self.faults.short_reads > 0;
+        self.faults.short_reads -= u64::from(short);
+        found.map(move |(key, mut value)| {
+            value.truncate(if short { value.len() / 2 } else { value.len() });
+            (key, value)
+        })
+    }
+
     fn bytes(&self) -> usize {
         self.visible.iter().map(|(key, value)| key.len() + value.len()).sum()
     }
@@ -224,7 +266,8 @@ impl Disk for Mem {
         Box::pin(async move {
             let mut state = self.platter.state();
             state.admit(self.opening, Operation::Read)?;
-            Ok(state.visible.get(&key).cloned())
+            let found = state.visible.get(&key).cloned();
+            Ok(state.read(found.map(|value| (key, value))).next().map(|(_, value)| value))
         })
     }
 
@@ -236,7 +279,8 @@ impl Disk for Mem {
                 return Ok(Vec::new());
             }
             let pairs = state.visible.range(range).map(|(key, value)| (key.clone(), value.clone()));
-            Ok(limit.take(pairs).collect())
+            let found: Vec<_> = limit.take(pairs).collect();
+            Ok(state.read(found).collect())
         })
     }
 
