@@ -8,7 +8,7 @@ use license::product::{ActId, NodeId};
 use crate::charter::Charter;
 use crate::command::{Genesis, GenesisRefusal, Member, ProofKind, Refusal};
 use crate::ledger::{Entry, Ledger};
-use crate::limits::{CA_BYTES_MAX, VENDOR_ROOTS_MAX};
+use crate::limits::{CA_BYTES_MAX, TOKENS_PER_EPOCH, VENDOR_ROOTS_MAX};
 use crate::state::Vitals;
 
 /// The act id of three distinct nodes with three distinct containers that have
@@ -39,6 +39,9 @@ impl Ledger {
         }
         let act = act_of(&genesis.members).ok_or(Refusal::Genesis(GenesisRefusal::NotThree))?;
         self.state.scalars.charter = Some(Charter::of(genesis, act));
+        // Above 0 when a restore was begun here and given up: the epoch stays, and
+        // the tokens of an epoch begin there.
+        self.state.scalars.last_token = self.epoch() * TOKENS_PER_EPOCH;
         self.state.scalars.level = genesis.level;
         Ok(())
     }

@@ -52,7 +52,8 @@ impl Ledger {
         self.state.scalars.applied
     }
 
-    /// The restore epoch: the first part of every log id given out now.
+    /// The restore epoch: the first part of every log id given out now. It rises
+    /// when a restore begins, and stays when that is given up.
     pub fn epoch(&self) -> u64 {
         self.state.scalars.epoch
     }

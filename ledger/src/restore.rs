@@ -43,6 +43,12 @@ impl Ledger {
         if *epoch > EPOCH_MAX {
             return Err(RestoreRefusal::EpochTooHigh { asked: *epoch, highest: EPOCH_MAX });
         }
+        // A node that misses what comes next knows of that attempt for good, and
+        // takes what is of a lower epoch for what was before it (S21).
+        let begun = self.epoch();
+        if *epoch < begun {
+            return Err(RestoreRefusal::EpochBelowBegun { begun, asked: *epoch });
+        }
         if *quiet_ms > Ttl::MILLIS_MAX {
             let longest_ms = Ttl::MILLIS_MAX;
             return Err(RestoreRefusal::QuietTooLong { quiet_ms: *quiet_ms, longest_ms });
@@ -55,6 +61,7 @@ impl Ledger {
             let detail = GenesisRefusal::NotThree.to_string();
             return Err(RestoreRefusal::Damaged { detail });
         }
+        self.state.scalars.epoch = *epoch;
         // The same plan again is a retry: what has arrived of it stays.
         if self.state.scalars.restoring.as_ref() != Some(plan) {
             self.drop_restore();

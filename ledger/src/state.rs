@@ -42,7 +42,8 @@ pub(crate) struct State {
 /// All that there is one of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scalars {
-    /// Restore epoch; the first part of every log id.
+    /// The highest epoch that a restore began with here, whatever became of it;
+    /// the first part of every log id.
     pub(crate) epoch: u64,
     pub(crate) clock: ClusterTime,
     /// Term of the last batch that had an effect.

@@ -183,6 +183,16 @@ pub enum RestoreRefusal {
         /// The plan's.
         asked: u64,
     },
+    /// Nobody who knows of the earlier attempt would hear who does not.
+    #[error(
+        "epoch {asked} is below {begun}, which a restore began with here before: leave --epoch out, or give {begun} or more"
+    )]
+    EpochBelowBegun {
+        /// The highest that any restore began with.
+        begun: u64,
+        /// The plan's.
+        asked: u64,
+    },
     /// Its tokens would not be safe numbers for every reader of JSON.
     #[error(
         "epoch {asked} is above the highest, {highest}; see to the nodes' clocks, or give --epoch"

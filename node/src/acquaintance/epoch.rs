@@ -13,49 +13,48 @@
 
 use ledger::Ledger;
 
-/// What a ledger says of its epoch.
+/// What a ledger says of its epoch. Asked several times for every message of
+/// Raft, so it must not look at the parts of a restore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// Of the cluster it knows.
-    formed: Option<u64>,
-    /// Of the restore that is on its way. Not told: it may never end.
-    coming: Option<u64>,
+    /// The highest that a restore began with.
+    reached: u64,
+    /// Whether there is a cluster. An epoch is not told before: a restore that
+    /// was begun may never end.
+    is_formed: bool,
 }
 
 impl Epoch {
     /// As it is now.
     pub(crate) fn of(ledger: &Ledger) -> Self {
-        Self {
-            formed: ledger.charter().map(|_| ledger.epoch()),
-            coming: ledger.restoring().map(|(plan, _)| plan.epoch),
-        }
+        Self { reached: ledger.epoch(), is_formed: ledger.charter().is_some() }
     }
 
     /// Of a cluster in this epoch.
     #[cfg(test)]
     pub(super) fn formed(epoch: u64) -> Self {
-        Self { formed: Some(epoch), coming: None }
+        Self { reached: epoch, is_formed: true }
     }
 
     /// What others are told.
     pub(super) fn told(self) -> Option<u64> {
-        self.formed
+        self.is_formed.then_some(self.reached)
     }
 
     /// Whether somebody who told this epoch is of before a restore that this
     /// data knows of.
     pub(super) fn outdates(self, told: Option<u64>) -> bool {
-        told.is_some() && told < self.formed.or(self.coming)
+        told.is_some_and(|told| told < self.reached)
     }
 
     /// Whether this data is from before the epoch that was told.
     pub(super) fn is_outdated_by(self, told: Option<u64>) -> bool {
-        self.formed.is_some() && self.formed < told
+        self.is_formed && self.told() < told
     }
 
     /// Whether notes may be taken of what somebody says who told this epoch.
     pub(super) fn may_note(self, told: Option<u64>) -> bool {
-        told.is_none() || told == self.formed
+        told.is_none() || told == self.told()
     }
 }
 
@@ -63,10 +62,10 @@ impl Epoch {
 mod tests {
     use super::*;
 
-    const NEW: Epoch = Epoch { formed: None, coming: None };
-    const RESTORING: Epoch = Epoch { formed: None, coming: Some(9) };
-    const OLD: Epoch = Epoch { formed: Some(0), coming: None };
-    const RESTORED: Epoch = Epoch { formed: Some(9), coming: None };
+    const NEW: Epoch = Epoch { reached: 0, is_formed: false };
+    const RESTORING: Epoch = Epoch { reached: 9, is_formed: false };
+    const OLD: Epoch = Epoch { reached: 0, is_formed: true };
+    const RESTORED: Epoch = Epoch { reached: 9, is_formed: true };
 
     #[test]
     fn who_tells_no_epoch_is_judged_by_promises_alone() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger::Ledger;
 use ledger::backup::{Front, Header};
 use ledger::command::RestoreRefusal;
 use ledger::command::{Command, Outcome, Refusal, Reply, Restore, RestorePlan};
@@ -74,10 +75,7 @@ impl Formation {
     }
 
     async fn epoch(&self, header: &Header, asked: &Asked) -> Result<u64, FormationError> {
-        // Nodes that know of an attempt take what is of a lower epoch for what was
-        // before it (S21).
-        let begun = self.underway().map_or(0, |(underway, _)| underway.epoch);
-        let lowest = header.lowest_epoch().max(begun);
+        let lowest = header.lowest_epoch();
         match asked.epoch {
             Some(asked) if asked < lowest => Err(FormationError::EpochTooLow { asked, lowest }),
             Some(asked) => Ok(asked),
@@ -88,7 +86,8 @@ impl Formation {
                 let mut dice = [0; 8];
                 self.entropy.fill(&mut dice);
                 let next = header.next_epoch(self.clock.wall(), u64::from_le_bytes(dice));
-                Ok(next.max(begun))
+                // A clock may be behind the one that an earlier attempt was begun by.
+                Ok(next.max(self.service.peek(Ledger::epoch)))
             }
         }
     }
