@@ -59,7 +59,7 @@ impl<S> AtTheDoor<S> {
 }
 
 /// Whether an alert says that a certificate is missing or not accepted.
-fn is_about_identity(alert: AlertDescription) -> bool {
+pub(crate) fn is_about_identity(alert: AlertDescription) -> bool {
     matches!(
         alert,
         AlertDescription::CertificateRequired

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use tonic::body::Body;
 
-use crate::admission::{AtTheDoor, TurnedAway};
+use crate::admission::{AtTheDoor, TurnedAway, is_about_identity};
 use crate::connect::Connector;
 use crate::endpoints::Endpoint;
 use crate::error::{Failure, Outcome, Reason, describe, find};
@@ -60,8 +60,7 @@ impl ConnectionError {
     pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::NotSent => Failure::new(Outcome::NotDone, Reason::Unreachable, self.to_string()),
-            Self::TurnedAway(AlertDescription::CertificateRevoked) => revoked(),
-            Self::TurnedAway(_) => mistrust(&self.to_string()),
+            Self::TurnedAway(alert) => turned_away(*alert),
             Self::Broken(_) => {
                 Failure::new(Outcome::Unknown, Reason::ConnectionLost, describe(self))
             }
@@ -69,19 +68,28 @@ impl ConnectionError {
     }
 }
 
-/// The cluster let this client in once, and does no more.
-fn revoked() -> Failure {
-    let message = "the cluster has revoked this client's certificate (TRINE_CERT): an operator \
-                   issues another with `trine pki issue`";
-    Failure::new(Outcome::NotDone, Reason::CertificateRevoked, message)
+/// The server judged this client, and read nothing before.
+fn turned_away(alert: AlertDescription) -> Failure {
+    // The cluster let this client in once, and does no more.
+    if alert == AlertDescription::CertificateRevoked {
+        let message = "the cluster has revoked this client's certificate (TRINE_CERT): an \
+                       operator issues another with `trine pki issue`";
+        return Failure::new(Outcome::NotDone, Reason::CertificateRevoked, message);
+    }
+    let message = format!(
+        "the server does not accept this client's certificate (TRINE_CERT): it sent the alert \
+         {alert:?}; is it in date, and of the CA of that cluster?"
+    );
+    Failure::new(Outcome::NotDone, Reason::CertificateRefused, message)
 }
 
-/// A certificate was judged, and nothing was sent or read before.
+/// This client judged the server, or what is there speaks otherwise; nothing was
+/// sent or read before.
 fn mistrust(verdict: &str) -> Failure {
     let message = format!(
-        "the server and this client do not accept each other's certificates: {verdict} \
-         (see TRINE_CA, TRINE_CERT and TRINE_KEY; behind a balancer, see that every node \
-         lists it under [proxy] trusted)"
+        "this client does not accept the server's certificate: {verdict} (see whether TRINE_CA is \
+         the CA of that cluster; behind a balancer, see that every node lists it under \
+         [proxy] trusted)"
     );
     Failure::new(Outcome::NotDone, Reason::Untrusted, message)
 }
@@ -216,6 +224,9 @@ impl Connections {
         let stream = self.connector.connect(endpoint).await.map_err(|error| {
             match find::<rustls::Error>(&error) {
                 Some(rustls::Error::InvalidMessage(_)) => speaks_no_tls(endpoint),
+                Some(rustls::Error::AlertReceived(alert)) if is_about_identity(*alert) => {
+                    turned_away(*alert)
+                }
                 Some(verdict) => mistrust(&verdict.to_string()),
                 None => unreachable(endpoint, &error.to_string()),
             }

@@ -172,8 +172,11 @@ reasons! {
     Withdrawn "WITHDRAWN",
     /// No connection: nothing was sent.
     Unreachable "UNREACHABLE",
-    /// One side does not accept the other's certificate: nothing was done.
+    /// This client does not accept the server's certificate, or no TLS connection
+    /// came about: nothing was done.
     Untrusted "UNTRUSTED",
+    /// The server does not accept this client's certificate: nothing was done.
+    CertificateRefused "CERTIFICATE_REFUSED",
     /// The request was sent and no answer came in time.
     NoAnswer "NO_ANSWER",
     /// The connection broke after the request was sent.
@@ -185,9 +188,17 @@ reasons! {
 impl Reason {
     /// Whether credentials or role are the matter, and asking again is no use.
     pub fn is_not_allowed(self) -> bool {
+        self == Self::Untrusted || self.is_about_the_caller()
+    }
+
+    /// Whether it is the server's verdict on who asks.
+    pub fn is_about_the_caller(self) -> bool {
         matches!(
             self,
-            Self::NoIdentity | Self::CertificateRevoked | Self::WrongRole | Self::Untrusted
+            Self::NoIdentity
+                | Self::CertificateRevoked
+                | Self::CertificateRefused
+                | Self::WrongRole
         )
     }
 }

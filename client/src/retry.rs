@@ -41,7 +41,9 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
         (Outcome::NotDone, reason) => match reason {
             Reason::NotLeader | Reason::Draining => Next::Elsewhere(soon),
             Reason::NoQuorum | Reason::Unreachable | Reason::NotFormed => Next::Elsewhere(pause),
-            Reason::Untrusted if failures < MISTRUST_MAX => Next::Elsewhere(pause),
+            Reason::Untrusted | Reason::CertificateRefused if failures < MISTRUST_MAX => {
+                Next::Elsewhere(pause)
+            }
             // Over a new connection, which shows what the files hold now: the
             // identity may have been renewed since this one was made.
             Reason::NoIdentity | Reason::CertificateRevoked if failures == 0 => {
@@ -122,8 +124,10 @@ mod tests {
         assert_eq!(next(Outcome::NotDone, Reason::WrongRole, 0), Next::Stop);
         assert!(matches!(next(Outcome::NotDone, Reason::NoIdentity, 0), Next::Elsewhere(_)));
         assert_eq!(next(Outcome::NotDone, Reason::NoIdentity, 1), Next::Stop);
-        assert!(matches!(next(Outcome::NotDone, Reason::Untrusted, 0), Next::Elsewhere(_)));
-        assert_eq!(next(Outcome::NotDone, Reason::Untrusted, MISTRUST_MAX), Next::Stop);
+        for reason in [Reason::Untrusted, Reason::CertificateRefused] {
+            assert!(matches!(next(Outcome::NotDone, reason, 0), Next::Elsewhere(_)));
+            assert_eq!(next(Outcome::NotDone, reason, MISTRUST_MAX), Next::Stop);
+        }
     }
 
     #[test]

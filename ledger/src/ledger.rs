@@ -127,7 +127,9 @@ impl Ledger {
     fn advance(&mut self, index: u64, stamp: Stamp) -> Entry {
         let scalars = &mut self.state.scalars;
         scalars.clock = scalars.clock.max(stamp.time);
-        scalars.term = stamp.term;
+        if scalars.term != stamp.term {
+            (scalars.term, scalars.term_since) = (stamp.term, scalars.clock);
+        }
         scalars.applied = index;
         Entry::new(scalars.epoch, index, scalars.clock)
     }

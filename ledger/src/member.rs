@@ -43,6 +43,7 @@ impl Ledger {
         // the tokens of an epoch begin there.
         self.state.scalars.last_token = self.epoch() * TOKENS_PER_EPOCH;
         self.state.scalars.level = genesis.level;
+        self.state.scalars.members_since = self.clock();
         Ok(())
     }
 

@@ -117,7 +117,8 @@ impl Ledger {
             MemberView {
                 node: member.node,
                 container: member.container.clone(),
-                heard: vitals.map(|vitals| vitals.heard),
+                // A restore puts it back to the beginning (`forget_vitals`).
+                heard: vitals.map(|v| v.heard).filter(|heard| *heard > ClusterTime(0)),
                 count: vitals.map_or(0, |vitals| vitals.count),
                 wall: vitals.map(|vitals| vitals.wall),
                 applied: vitals.map(|vitals| vitals.applied),
@@ -126,6 +127,17 @@ impl Ledger {
             }
         };
         members.map(view).collect()
+    }
+
+    /// How long the members have been those they are, in milliseconds: since the
+    /// cluster was formed or restored, or since a member was last replaced.
+    pub fn members_for(&self) -> u64 {
+        self.clock().millis_since(self.state.scalars.members_since)
+    }
+
+    /// How long the present leader's term has lasted, in milliseconds.
+    pub fn term_for(&self) -> u64 {
+        self.clock().millis_since(self.state.scalars.term_since)
     }
 
     /// Whom a bearer token stands for, unless it has expired on the wall floor.

@@ -89,6 +89,7 @@ impl Ledger {
         let gone = std::mem::replace(&mut charter.members[leaving], replacement.new);
         charter.members.sort_by_key(|member| member.node);
         charter.retired.insert(old, Retired { container: gone.container, departure });
+        self.state.scalars.members_since = self.clock();
         self.state.vitals.remove(&old);
         self.forget_shares_of(old);
         self.refresh_service(entry);

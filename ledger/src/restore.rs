@@ -179,6 +179,7 @@ impl Ledger {
         let scalars = &mut state.scalars;
         scalars.clock = scalars.clock.max(now.clock);
         (scalars.term, scalars.applied) = (now.term, now.applied);
+        (scalars.term_since, scalars.members_since) = (scalars.clock, scalars.clock);
         scalars.epoch = plan.epoch;
         // S5: epochs are seconds apart at least, and nobody grants so many seats
         // in one; so no token of what was lost, nor of another restore, is as high.

@@ -66,6 +66,10 @@ pub(crate) struct Scalars {
     /// The last restore.
     pub(crate) restored: Option<Restored>,
     pub(crate) history: History,
+    /// When the first batch of `term` had an effect.
+    pub(crate) term_since: ClusterTime,
+    /// When the members became those they are.
+    pub(crate) members_since: ClusterTime,
 }
 
 /// The restore that this history began with.

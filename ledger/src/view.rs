@@ -158,7 +158,8 @@ pub struct MemberView {
     pub node: NodeId,
     /// Its container.
     pub container: ContainerIdentity,
-    /// When it was last heard, in cluster time.
+    /// When it was last heard, in cluster time; `None` if not since the cluster
+    /// was formed or restored, or since it joined.
     pub heard: Option<ClusterTime>,
     /// The count of its last heartbeat; 0 before the first.
     pub count: u64,

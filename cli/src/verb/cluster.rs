@@ -6,6 +6,7 @@ mod clock_reset;
 mod doctor;
 mod replace;
 mod restore;
+mod settling;
 mod status;
 mod transfer_leader;
 mod upgrade;

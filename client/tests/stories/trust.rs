@@ -144,7 +144,7 @@ async fn a_server_that_wants_a_certificate_says_so_at_once() {
     let client = Client::connect(options).await.unwrap();
     let error = client.acquire("cad-pro").send().await.unwrap_err();
     assert!(matches!(error, AcquireError::NotDone(_)), "{error}");
-    assert_eq!(error.reason(), Reason::Untrusted, "{error}");
+    assert_eq!(error.reason(), Reason::CertificateRefused, "{error}");
 }
 
 /// Carries bytes between a client and `server`; while told to garble, slips

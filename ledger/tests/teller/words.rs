@@ -90,6 +90,12 @@ impl Teller {
                 let gone = gone.map(|(node, gone)| format!("{node} {}", gone.departure));
                 lines(present.chain(coming).chain(gone))
             }
+            "ages" => {
+                let (members, term) = (self.ledger.members_for(), self.ledger.term_for());
+                let unheard = self.ledger.members().into_iter().filter(|m| m.heard.is_none());
+                let unheard: Vec<String> = unheard.map(|m| m.node.to_string()).collect();
+                format!("members for {members} ms, term for {term} ms, unheard {unheard:?}")
+            }
             "order" => {
                 let license = self.issued[&self.key(name, options)].license.terms().license;
                 let (node, by) = (NodeId(options["node"].parse().unwrap()), subject("ops"));

@@ -64,8 +64,8 @@ impl Doctor {
         let seeds = super::nodes(&target, call);
         let connection = Connection::to(target).await?;
         let seen = gather::gather(&connection, &seeds, &self.balancer).await;
-        if let Some(refused) = seen.not_allowed() {
-            return Err(Failure::not_allowed(&refused.reason, &refused.message)
+        if let Some(refused) = seen.turned_away() {
+            return Err(Failure::not_allowed(refused.reason.as_str(), &refused.message)
                 .next("this is about who asks, not about the nodes: the doctor needs an operator's identity of this cluster's CA, in date (TRINE_CERT, TRINE_KEY, TRINE_CA)"));
         }
         let thresholds = Thresholds { disk_free: self.disk_free.saturating_mul(1 << 20) };
@@ -73,7 +73,7 @@ impl Doctor {
         let (verdict, exit) = match findings.first().map(|finding| finding.severity) {
             None => ("healthy", Exit::Done),
             Some(Severity::Warning) => ("warnings", Exit::Warnings),
-            Some(Severity::Unknown) => ("not_known_yet", Exit::Warnings),
+            Some(Severity::NotKnownYet) => ("not_known_yet", Exit::Warnings),
             Some(Severity::Error) => ("errors", Exit::Broken),
         };
         let report = Report { verdict, nodes_answering: seen.answering().count(), findings };
@@ -93,7 +93,7 @@ impl Report {
             let (tone, word) = match finding.severity {
                 Severity::Warning => (Tone::Warning, "warning"),
                 Severity::Error => (Tone::Bad, "error"),
-                Severity::Unknown => (Tone::Warning, "not known yet"),
+                Severity::NotKnownYet => (Tone::Warning, "not known yet"),
             };
             let word = page.tone(tone, word);
             page.line(format_args!("{word}  {}: {}", finding.about, finding.what));
@@ -107,7 +107,7 @@ impl Report {
             [vec![
                 Cell::from(count(Severity::Error).to_string()),
                 count(Severity::Warning).to_string().into(),
-                count(Severity::Unknown).to_string().into(),
+                count(Severity::NotKnownYet).to_string().into(),
                 nodes.to_string().into(),
             ]],
         );

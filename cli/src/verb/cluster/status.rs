@@ -1,6 +1,6 @@
 //! `trine cluster status`: who leads, who lives, what is licensed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use futures_util::future::join_all;
@@ -10,6 +10,7 @@ use trine_client::{CallError, Endpoint};
 use wire::v1;
 
 use super::Call;
+use super::settling::is_unheard;
 use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
 use crate::dates::{show_date, show_millis};
@@ -112,8 +113,9 @@ struct Node {
     address: String,
     /// leader, follower, candidate, learner, down; or unreachable.
     role: String,
-    /// Heard by the leader within three seconds; null as well when it was not
-    /// heard at all since the cluster was formed or restored, or since it joined.
+    /// Heard by the leader within three seconds; null as well when it could not
+    /// be heard yet, because the cluster was formed or restored, or a member
+    /// replaced, less than ten seconds ago.
     alive: Option<bool>,
     /// Its build.
     version: Option<String>,
@@ -215,6 +217,8 @@ impl Report {
             last_reset: date.last_reset,
             differs: common.is_some_and(|common| date.wall_floor_ms.abs_diff(common) > 1_000),
         };
+        let unheard: BTreeSet<u64> =
+            status.nodes.iter().filter(|node| is_unheard(&status, node)).map(|n| n.id).collect();
         let whole = Whole {
             id: status.cluster_id,
             virtual_container: status.virtual_container,
@@ -242,7 +246,7 @@ impl Report {
                 id: Some(seen.id),
                 address: seen.client_address,
                 role: if seen.leader { "leader".to_owned() } else { own.role },
-                alive: (seen.alive || seen.heard_ms_ago.is_some()).then_some(seen.alive),
+                alive: (!unheard.contains(&seen.id)).then_some(seen.alive),
                 container: Some(seen.container),
                 log_index: seen.matched_index.or(own.log_index),
                 applied_index: seen.applied_index.or(own.applied_index),

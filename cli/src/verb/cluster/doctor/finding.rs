@@ -4,14 +4,14 @@ use serde::Serialize;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Severity {
     /// Somebody is harmed, or will be by the next failure.
     Error,
     /// Nobody is harmed yet.
     Warning,
     /// It cannot be told yet: something has only just begun.
-    Unknown,
+    NotKnownYet,
 }
 
 /// One thing that is wrong, and the way out.
@@ -52,8 +52,12 @@ impl Finding {
     }
 
     /// Passes by itself within seconds, or becomes one of the others.
-    pub(super) fn unknown(code: &'static str, about: impl ToString, what: impl ToString) -> Self {
+    pub(super) fn not_known_yet(
+        code: &'static str,
+        about: impl ToString,
+        what: impl ToString,
+    ) -> Self {
         let finding = Self::error(code, about, what, "nothing yet: look again in 10 s");
-        Self { severity: Severity::Unknown, ..finding }
+        Self { severity: Severity::NotKnownYet, ..finding }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use trine_client::Endpoint;
+use trine_client::{Endpoint, Reason};
 use wire::v1;
 
 use super::observations::{BalancerStatus, Observations, Problem, Seen};
@@ -59,7 +59,7 @@ async fn status(connection: &Connection) -> Result<v1::StatusReply, Problem> {
     match tokio::time::timeout(CLUSTER_MAX, operator.status()).await {
         Ok(status) => status.map_err(|error| Problem::from(&error)),
         Err(_) => Err(Problem {
-            reason: "NO_QUORUM".to_owned(),
+            reason: Reason::NoQuorum,
             message: "no leader answered in time".to_owned(),
         }),
     }
@@ -107,6 +107,6 @@ async fn balancer(endpoint: &Endpoint) -> Seen<BalancerStatus> {
         Some(answer) => serde_json::from_str(&answer.body)
             .map_err(|_| "what answers there is no balancer's health listener".to_owned()),
     };
-    let problem = |message| Problem { reason: "UNREACHABLE".to_owned(), message };
+    let problem = |message| Problem { reason: Reason::Unreachable, message };
     Seen { id: None, address: endpoint.to_string(), answer: answer.map_err(problem) }
 }

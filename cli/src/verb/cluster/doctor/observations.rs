@@ -1,7 +1,7 @@
 //! What was seen of a cluster, before anybody judges it.
 
 use serde::Deserialize;
-use trine_client::CallError;
+use trine_client::{CallError, Reason};
 use wire::v1;
 
 /// Everything that was seen.
@@ -31,8 +31,7 @@ pub(super) struct Seen<T> {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The protocol's stable reason.
-    pub(super) reason: String,
+    pub(super) reason: Reason,
     /// For people.
     pub(super) message: String,
 }
@@ -64,12 +63,9 @@ pub(super) struct BalancerNode {
 impl From<&CallError> for Problem {
     fn from(error: &CallError) -> Self {
         let what = error.failure();
-        Self { reason: what.reason.as_str().to_owned(), message: what.message.clone() }
+        Self { reason: what.reason, message: what.message.clone() }
     }
 }
-
-/// What is said to an identity that does not do: the protocol's reasons.
-const REFUSALS: [&str; 4] = ["WRONG_ROLE", "NO_IDENTITY", "CERTIFICATE_REVOKED", "UNTRUSTED"];
 
 impl Observations {
     /// The nodes that answered, with what they said.
@@ -77,15 +73,22 @@ impl Observations {
         self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
     }
 
-    /// What a node said when nobody let us in, or was believed by us: then
-    /// nothing else can be told, and it says nothing of the nodes.
-    pub(super) fn not_allowed(&self) -> Option<&Problem> {
+    /// What was said to us when everybody who said anything judged us: then
+    /// nothing else can be told, and it says nothing of the nodes. One that lets
+    /// us in, or is not believed by us, may itself be what is at fault.
+    pub(super) fn turned_away(&self) -> Option<&Problem> {
         // A node is asked once, and may hang up before it is heard why; the leader
         // is looked for until somebody says.
-        let nodes = self.nodes.iter().filter_map(|node| node.answer.as_ref().err());
-        let mut problems = nodes.chain(self.cluster.as_ref().err());
-        let refused = |problem: &&Problem| REFUSALS.contains(&problem.reason.as_str());
-        if self.answering().next().is_some() { None } else { problems.find(refused) }
+        let answers = self.nodes.iter().chain(&self.doors).map(|seen| seen.answer.as_ref().err());
+        let mut said: Vec<Option<&Problem>> = answers.collect();
+        said.push(self.cluster.as_ref().err());
+        let is_doubtful = |said: &Option<&Problem>| {
+            said.is_none_or(|problem| problem.reason == Reason::Untrusted)
+        };
+        if said.iter().any(is_doubtful) {
+            return None;
+        }
+        said.into_iter().flatten().find(|problem| problem.reason.is_about_the_caller())
     }
 
     /// `node-2`, or the address of one whose number nobody knows.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use trine_client::Reason;
 use wire::v1;
 
 use super::super::finding::Finding;
@@ -13,6 +14,9 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     findings.extend(seen.balancers.iter().flat_map(|balancer| of_balancer(seen, balancer)));
     findings
 }
+
+/// The code of a way in where certificates, or what takes itself for them, are the matter.
+const NOT_TRUSTED: &str = "DOOR_NOT_TRUSTED";
 
 /// A way in that does not lead to this cluster.
 fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Finding> {
@@ -30,14 +34,23 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
                 )
             })
         }
-        Err(problem) if nodes_answer && breaks_in_tls(&problem.reason) => Some(Finding::error(
-            "DOOR_NOT_TRUSTED",
+        Err(problem) if nodes_answer && breaks_in_tls(problem.reason) => Some(Finding::error(
+            NOT_TRUSTED,
             &door.address,
             format!(
                 "no TLS connection comes about there, though nodes answer: {}",
                 problem.message
             ),
             "if it is a balancer, list the address it dials from under [proxy] trusted in every node's configuration, and see that its [[nodes]] name client ports; else it is another service's port",
+        )),
+        Err(problem) if problem.reason.is_not_allowed() => Some(Finding::error(
+            NOT_TRUSTED,
+            &door.address,
+            format!(
+                "what answers there and this doctor do not trust each other: {}",
+                problem.message
+            ),
+            "if no node is trusted either, this is one matter with theirs: see to the nodes first",
         )),
         Err(problem) => Some(Finding::error(
             "DOOR_CLOSED",
@@ -49,8 +62,8 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
 }
 
 /// How a node that takes a balancer for a client ends: its header is no TLS.
-fn breaks_in_tls(reason: &str) -> bool {
-    matches!(reason, "UNTRUSTED" | "CONNECTION_LOST" | "NO_ANSWER")
+fn breaks_in_tls(reason: Reason) -> bool {
+    reason.is_not_allowed() || matches!(reason, Reason::ConnectionLost | Reason::NoAnswer)
 }
 
 /// A balancer that looks for nodes where they are not.

@@ -4,6 +4,7 @@ use wire::v1;
 
 use super::super::finding::Finding;
 use super::super::observations::{Observations, name};
+use crate::verb::cluster::settling::{has_new_leader, has_new_members};
 
 /// What the cluster calls a share that an operator withdrew.
 const WITHDRAWN: &str = "withdrawn";
@@ -26,10 +27,13 @@ fn of_license(
         };
         let is_live = |share: &&v1::Share| share.state == "live";
         let live = license.shares.iter().filter(is_live).count();
-        let is_settling =
-            status.nodes.iter().any(|node| !node.alive && node.heard_ms_ago.is_none());
-        if (live >= 2 && !license.signed) || (live < 2 && is_settling) {
-            return Some(Finding::unknown(
+        let is_due = if live < 2 {
+            has_new_members(status)
+        } else {
+            !license.signed && (has_new_members(status) || has_new_leader(status))
+        };
+        if is_due {
+            return Some(Finding::not_known_yet(
                 "NOT_SERVING_YET",
                 about,
                 format!(

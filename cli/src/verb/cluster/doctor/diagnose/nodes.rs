@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use trine_client::Reason;
 use wire::v1;
 
 use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
 use crate::dates::show_millis;
+use crate::verb::cluster::settling::is_unheard;
 
-/// A cluster that was formed just now, in cluster time, has not heard everybody yet.
-const YOUNG_MILLIS: u64 = 10_000;
 /// Entries a node may be behind: those of a few busy seconds.
 const LAG_MAX: u64 = 20_000;
 
@@ -32,7 +32,7 @@ fn cluster(seen: &Observations) -> Option<Finding> {
     let answering: Vec<_> = seen.answering().collect();
     // A node that has a log has been formed, and only has not read it yet; or is
     // being formed, and has a leader that says so.
-    let says_so = problem.reason == "NOT_FORMED";
+    let says_so = problem.reason == Reason::NotFormed;
     let is_new =
         |node: &&v1::NodeStatusReply| !node.formed && (says_so || node.last_log_index == 0);
     if !answering.is_empty() && answering.iter().all(is_new) {
@@ -42,6 +42,10 @@ fn cluster(seen: &Observations) -> Option<Finding> {
             "the nodes that answer are not formed into a cluster",
             "form it with `trine cluster init`, or restore it with `trine cluster restore`",
         ));
+    }
+    if answering.is_empty() && problem.reason.is_not_allowed() {
+        // Whether there is one nobody says; each node has a finding of its own.
+        return None;
     }
     let what = format!("no quorum answers: {}", problem.message);
     Some(Finding::error(
@@ -75,13 +79,17 @@ fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Findi
         let mut reached = members.filter(|m| Some(m.id) == node.id && m.problem.is_empty());
         reached.next().is_some() && Some(other.id) != node.id
     });
+    if reason.is_not_allowed() {
+        return Some(Finding::error(
+            "NODE_NOT_TRUSTED",
+            about,
+            format!("it and this doctor do not trust each other at {}: {message}", node.address),
+            "one of two: its certificates are over or of another CA (see its log, and `trine pki renew`), or the identity that the doctor uses is (TRINE_CA, TRINE_CERT, TRINE_KEY; then ask from another machine). See also that the address is its client port",
+        ));
+    }
     let what = format!("it does not answer at {}: {message}", node.address);
-    let advice = match reason.as_str() {
-        "UNTRUSTED" => {
-            "is this its client port, and are its certificate and TRINE_CA of one cluster CA?"
-                .to_owned()
-        }
-        "NO_ANSWER" => {
+    let advice = match reason {
+        Reason::NoAnswer => {
             "something takes connections there and says nothing: is the process stopped, or its disk stuck? See `systemctl status trine-node` on it and its log, and restart it"
                 .to_owned()
         }
@@ -164,18 +172,17 @@ fn as_the_leader_sees(
             "one of the two is damaged: compare versions, check both disks, and replace the one that the third node contradicts (`trine cluster replace`)",
         ));
     }
-    let is_young = status.as_of.is_none_or(|as_of| as_of.stamp_ms < YOUNG_MILLIS);
-    if !node.alive && answers && (is_young || node.heard_ms_ago.is_none()) {
-        findings.push(Finding::unknown(
+    if answers && is_unheard(status, node) {
+        findings.push(Finding::not_known_yet(
             "NOT_HEARD_YET",
             name(node.id),
             "it answers here, and the leader has not heard it since the cluster was formed or restored, or since it joined: its shares do not count before",
         ));
-    } else if !node.alive && answers {
+    } else if answers && !node.alive {
         findings.push(Finding::error(
             "NODE_SILENT",
             name(node.id),
-            "it answers here, but the leader has not heard it for three seconds: its shares do not count",
+            "it answers here, but the leader has not heard it for three seconds or more: its shares do not count",
             "see that it reaches the peer port of the others, and that it is not out of memory or disk",
         ));
     }

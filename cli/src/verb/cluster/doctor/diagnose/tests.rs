@@ -1,6 +1,7 @@
 //! One healthy cluster, and what each thing that goes wrong makes of it.
 
 use license::product::WallTime;
+use trine_client::Reason;
 use wire::v1;
 use wire::v1::checkup::{Disk, Member, Syncs};
 
@@ -13,6 +14,8 @@ use super::{Thresholds, diagnose};
 const NOW: i64 = 1_800_000_000_000;
 const MINUTE: i64 = 60_000;
 const YEAR: i64 = 365 * 24 * 60 * MINUTE;
+/// Of cluster time.
+const HOUR: u64 = 3_600_000;
 const GIB: u64 = 1 << 30;
 
 fn client(id: u64) -> String {
@@ -73,12 +76,14 @@ fn healthy() -> Observations {
         ..Default::default()
     };
     let cluster = v1::StatusReply {
-        as_of: Some(v1::Envelope { stamp_ms: 3_600_000, ..Default::default() }),
+        as_of: Some(v1::Envelope { stamp_ms: HOUR, ..Default::default() }),
         cluster_id: "c1".into(),
         leader: 1,
         nodes: [1, 2, 3].map(member).to_vec(),
         level: 2,
         licenses: vec![license],
+        members_for_ms: Some(HOUR),
+        term_for_ms: Some(HOUR),
         ..Default::default()
     };
     let mut behind = node(1);
@@ -102,8 +107,8 @@ fn healthy() -> Observations {
     }
 }
 
-fn problem(reason: &str, message: &str) -> Problem {
-    Problem { reason: reason.into(), message: message.into() }
+fn problem(reason: Reason, message: &str) -> Problem {
+    Problem { reason, message: message.into() }
 }
 
 impl Observations {
@@ -124,7 +129,7 @@ impl Observations {
     }
 
     fn down(&mut self, id: usize) {
-        self.nodes[id - 1].answer = Err(problem("UNREACHABLE", "connection refused"));
+        self.nodes[id - 1].answer = Err(problem(Reason::Unreachable, "connection refused"));
         for node in self.nodes.iter_mut().filter_map(|node| node.answer.as_mut().ok()) {
             let members = &mut node.checkup.as_mut().expect("it was asked for").members;
             members[id - 1].problem = "connection refused".into();
@@ -157,7 +162,7 @@ fn warning(code: &'static str, about: &str) -> (Severity, &'static str, String) 
 }
 
 fn not_yet(code: &'static str, about: &str) -> (Severity, &'static str, String) {
-    (Severity::Unknown, code, about.into())
+    (Severity::NotKnownYet, code, about.into())
 }
 
 #[test]
@@ -187,7 +192,7 @@ fn the_silence_of_a_node_that_is_down_is_not_told_twice() {
 #[test]
 fn a_node_that_only_we_do_not_reach_is_behind_a_firewall() {
     let mut seen = healthy();
-    seen.nodes[1].answer = Err(problem("UNREACHABLE", "no answer in time"));
+    seen.nodes[1].answer = Err(problem(Reason::Unreachable, "no answer in time"));
     let findings = findings(&seen);
     assert_eq!((findings[0].code, findings.len()), ("NODE_DOWN", 1));
     assert!(findings[0].advice.contains("so it runs"), "{findings:?}");
@@ -196,7 +201,7 @@ fn a_node_that_only_we_do_not_reach_is_behind_a_firewall() {
 #[test]
 fn without_a_quorum_it_still_tells_who_is_missing() {
     let change = |seen: &mut Observations| {
-        seen.cluster = Err(problem("NO_QUORUM", "no leader answered in time"));
+        seen.cluster = Err(problem(Reason::NoQuorum, "no leader answered in time"));
         seen.down(1);
         seen.down(2);
         seen.doors.clear();
@@ -210,7 +215,7 @@ fn without_a_quorum_it_still_tells_who_is_missing() {
 #[test]
 fn a_cluster_that_is_not_formed_is_called_so() {
     let change = |seen: &mut Observations| {
-        seen.cluster = Err(problem("NOT_FORMED", "not formed"));
+        seen.cluster = Err(problem(Reason::NotFormed, "not formed"));
         (1..=3).for_each(|id| seen.node(id).formed = false);
         seen.doors.clear();
         seen.balancers.clear();
@@ -222,7 +227,7 @@ fn a_cluster_that_is_not_formed_is_called_so() {
 #[test]
 fn a_cluster_that_lost_its_quorum_is_not_called_unformed() {
     let change = |seen: &mut Observations| {
-        seen.cluster = Err(problem("NO_QUORUM", "no leader"));
+        seen.cluster = Err(problem(Reason::NoQuorum, "no leader"));
         (1..=3).for_each(|id| {
             let node = seen.node(id);
             (node.formed, node.last_log_index) = (false, 7);
@@ -387,42 +392,60 @@ fn a_node_far_behind_is_a_warning() {
 fn a_node_that_the_leader_does_not_hear_is_an_error() {
     let change = |seen: &mut Observations| seen.cluster().nodes[1].alive = false;
     assert_eq!(found(change), [error("NODE_SILENT", "node-2")]);
-    let just_formed = |seen: &mut Observations| {
-        change(seen);
-        seen.cluster().as_of = Some(v1::Envelope { stamp_ms: 2_000, ..Default::default() });
+    let never_heard = |millis| {
+        move |seen: &mut Observations| {
+            change(seen);
+            seen.cluster().nodes[1].heard_ms_ago = None;
+            seen.cluster().members_for_ms = Some(millis);
+        }
     };
-    assert_eq!(found(just_formed), [not_yet("NOT_HEARD_YET", "node-2")]);
-    // Restored, or joined, long after the cluster's time began.
-    let never_heard = |seen: &mut Observations| {
+    assert_eq!(found(never_heard(9_999)), [not_yet("NOT_HEARD_YET", "node-2")]);
+    assert_eq!(found(never_heard(10_000)), [error("NODE_SILENT", "node-2")]);
+    // One that was heard, and is no more.
+    let silent_since = |seen: &mut Observations| {
         change(seen);
-        seen.cluster().nodes[1].heard_ms_ago = None;
+        seen.cluster().members_for_ms = Some(9_999);
     };
-    assert_eq!(found(never_heard), [not_yet("NOT_HEARD_YET", "node-2")]);
+    assert_eq!(found(silent_since), [error("NODE_SILENT", "node-2")]);
 }
 
 /// Right after a start or an election nothing is wrong and not all is well.
 #[test]
-fn a_license_that_is_about_to_serve_is_not_known_yet() {
-    let unsigned = |seen: &mut Observations| {
-        let license = &mut seen.cluster().licenses[0];
-        (license.serving, license.signed) = (false, false);
-    };
+fn a_license_that_is_about_to_serve_is_not_known_yet_and_later_it_is_an_error() {
     let about = "cad (6000010:1:1)";
-    assert_eq!(found(unsigned), [not_yet("NOT_SERVING_YET", about)]);
-    let silent = |seen: &mut Observations| {
-        let license = &mut seen.cluster().licenses[0];
-        license.serving = false;
-        license.shares[0].state = "silent".into();
-        license.shares[1].state = "silent".into();
+    let waits = || [not_yet("NOT_SERVING_YET", about)];
+    let broken = || [error("LICENSE_NOT_SERVING", about)];
+    let since = |seen: &mut Observations, members, term| {
+        seen.cluster().members_for_ms = Some(members);
+        seen.cluster().term_for_ms = Some(term);
     };
-    assert_eq!(found(silent), [error("LICENSE_NOT_SERVING", about)]);
-    let starting = |seen: &mut Observations| {
-        silent(seen);
-        let node = &mut seen.cluster().nodes[1];
-        (node.alive, node.heard_ms_ago) = (false, None);
+    let unsigned = |members, term| {
+        move |seen: &mut Observations| {
+            let license = &mut seen.cluster().licenses[0];
+            (license.serving, license.signed) = (false, false);
+            since(seen, members, term);
+        }
     };
-    let expected = [not_yet("NOT_HEARD_YET", "node-2"), not_yet("NOT_SERVING_YET", about)];
-    assert_eq!(found(starting), expected);
+    assert_eq!(found(unsigned(HOUR, 9_999)), waits());
+    assert_eq!(found(unsigned(9_999, HOUR)), waits());
+    assert_eq!(found(unsigned(10_000, 10_000)), broken());
+    let unproved = |members, term| {
+        move |seen: &mut Observations| {
+            let license = &mut seen.cluster().licenses[0];
+            license.serving = false;
+            license.shares[0].state = "not proved".into();
+            license.shares[1].state = "not proved".into();
+            since(seen, members, term);
+        }
+    };
+    assert_eq!(found(unproved(9_999, HOUR)), waits());
+    assert_eq!(found(unproved(10_000, HOUR)), broken());
+    assert_eq!(found(unproved(HOUR, 9_999)), broken(), "an election takes no share away");
+    let expired = |seen: &mut Observations| {
+        seen.cluster().licenses[0].serving = false;
+        since(seen, 9_999, 9_999);
+    };
+    assert_eq!(found(expired), broken(), "signed, with shares enough");
 }
 
 /// It grants nothing, and that is as it should be: neither healthy nor broken.
@@ -433,20 +456,64 @@ fn a_restored_cluster_that_is_quiet_is_no_healthy_one() {
     assert_eq!(found(quiet), [warning("RESTORED", "cluster")]);
 }
 
+/// Nobody answers, the first node not at all; the others and the cluster for these reasons.
+fn answered(second: Reason, third: Reason, cluster: Reason) -> Observations {
+    let mut seen = healthy();
+    seen.nodes[0].answer = Err(problem(Reason::Unreachable, "connection refused"));
+    seen.nodes[1].answer = Err(problem(second, "not with this certificate"));
+    seen.nodes[2].answer = Err(problem(third, "not with this certificate"));
+    seen.cluster = Err(problem(cluster, "not with this certificate"));
+    seen.doors.clear();
+    seen.balancers.clear();
+    seen
+}
+
+fn codes(seen: &Observations) -> Vec<(&'static str, String)> {
+    findings(seen).into_iter().map(|finding| (finding.code, finding.about)).collect()
+}
+
 /// Whose identity does not do is told so, whatever it makes of the nodes.
 #[test]
 fn a_wrong_identity_is_the_askers_and_no_node_is_to_blame() {
-    for reason in ["WRONG_ROLE", "NO_IDENTITY", "CERTIFICATE_REVOKED", "UNTRUSTED"] {
-        let mut seen = healthy();
-        seen.nodes[0].answer = Err(problem("UNREACHABLE", "connection refused"));
-        for node in &mut seen.nodes[1..] {
-            node.answer = Err(problem(reason, "not with this certificate"));
-        }
-        assert_eq!(seen.not_allowed().map(|it| it.reason.as_str()), Some(reason));
-        // One that believes it makes the others' refusal theirs.
+    use Reason::{CertificateRefused, CertificateRevoked, ConnectionLost, NoIdentity, WrongRole};
+    for reason in [WrongRole, NoIdentity, CertificateRevoked, CertificateRefused] {
+        let mut seen = answered(reason, reason, reason);
+        assert_eq!(seen.turned_away().map(|it| it.reason), Some(reason));
+        // Another hung up before it was heard why.
+        seen = answered(reason, ConnectionLost, reason);
+        assert_eq!(seen.turned_away().map(|it| it.reason), Some(reason));
+        // One that lets us in makes the others' refusal theirs.
         seen.nodes[2] = node(3);
-        assert_eq!(seen.not_allowed(), None);
+        assert_eq!(seen.turned_away(), None);
     }
+}
+
+/// A verdict of ours on the nodes, or of some nodes only, is no verdict on us.
+#[test]
+fn nodes_whose_certificates_are_at_fault_are_named_with_all_else() {
+    use Reason::{CertificateRefused, Untrusted};
+    let down = || ("NODE_DOWN", "node-1".to_owned());
+    let not_trusted = |node: &str| ("NODE_NOT_TRUSTED", node.to_owned());
+    for (second, third) in [(Untrusted, Untrusted), (CertificateRefused, Untrusted)] {
+        let seen = answered(second, third, third);
+        assert_eq!(seen.turned_away(), None);
+        assert_eq!(codes(&seen), [down(), not_trusted("node-2"), not_trusted("node-3")]);
+        // So is what is behind a balancer, as far as anybody can tell.
+        let mut behind = seen.clone();
+        behind.doors = healthy().doors;
+        behind.doors[0].answer = Err(problem(third, "why"));
+        let last = codes(&behind).pop();
+        assert_eq!(last, Some(("DOOR_NOT_TRUSTED", "10.0.0.5:22450".to_owned())));
+        let advice = &findings(&seen)[1].advice;
+        assert!(advice.contains("its certificates") && advice.contains("TRINE_CA"), "{advice}");
+    }
+    // Two of three ended: the third tells that it is alone.
+    let mut seen = answered(Untrusted, Untrusted, Reason::NoQuorum);
+    seen.nodes[0] = node(1);
+    assert_eq!(seen.turned_away(), None);
+    let expected =
+        [("NO_QUORUM", "cluster".to_owned()), not_trusted("node-2"), not_trusted("node-3")];
+    assert_eq!(codes(&seen), expected);
 }
 
 /// A node on its way in has read the history of long ago, and no more yet.
@@ -500,11 +567,11 @@ fn a_missing_share_is_a_warning_while_two_are_live() {
 
 #[test]
 fn a_way_in_is_closed_not_trusted_or_leads_elsewhere() {
-    let door = |reason: &'static str| {
+    let door = |reason: Reason| {
         move |seen: &mut Observations| seen.doors[0].answer = Err(problem(reason, "why"))
     };
-    assert_eq!(found(door("UNREACHABLE")), [error("DOOR_CLOSED", "10.0.0.5:22450")]);
-    assert_eq!(found(door("UNTRUSTED")), [error("DOOR_NOT_TRUSTED", "10.0.0.5:22450")]);
+    assert_eq!(found(door(Reason::Unreachable)), [error("DOOR_CLOSED", "10.0.0.5:22450")]);
+    assert_eq!(found(door(Reason::Untrusted)), [error("DOOR_NOT_TRUSTED", "10.0.0.5:22450")]);
     let elsewhere = |seen: &mut Observations| {
         seen.doors[0].answer.as_mut().expect("it answers").cluster_id = "c2".into();
     };
@@ -515,7 +582,7 @@ fn a_way_in_is_closed_not_trusted_or_leads_elsewhere() {
 fn a_balancer_that_points_at_the_wrong_place_is_told_which() {
     const ABOUT: &str = "balancer 10.0.0.5:22453";
     let down = |seen: &mut Observations| {
-        seen.balancers[0].answer = Err(problem("UNREACHABLE", "nobody answers there"));
+        seen.balancers[0].answer = Err(problem(Reason::Unreachable, "nobody answers there"));
     };
     assert_eq!(found(down), [error("BALANCER_DOWN", ABOUT)]);
     let stranger = |seen: &mut Observations| seen.balancer().nodes[2].id = 9;
