@@ -83,6 +83,26 @@ impl Console {
         io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
     }
+
+    /// Asks whether to go on; anything but a yes is a no. `None` when there is
+    /// nobody to ask.
+    pub fn ask_whether(&self, question: &str) -> Option<bool> {
+        let answer = self.ask(&format!("{question} [y/N] "))?;
+        Some(matches!(answer.as_str(), "y" | "Y" | "yes"))
+    }
+
+    /// Asks before anything is done; `otherwise` says how to agree where there is
+    /// no terminal.
+    pub fn confirm(&self, question: &str, otherwise: &str) -> Result<(), Failure> {
+        match self.ask_whether(question) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Failure::usage("not confirmed; nothing was done")),
+            None => {
+                let what = "there is no terminal to ask on; nothing was done";
+                Err(Failure::usage(format!("{question} ({what})")).next(otherwise))
+            }
+        }
+    }
 }
 
 /// A result as people read it.

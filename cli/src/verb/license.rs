@@ -316,14 +316,9 @@ impl WithdrawShare {
 
     fn confirm(&self, call: &Call) -> Result<(), Failure> {
         let question = format!(
-            "Withdraw node-{}'s share of {}? It stays out of service until the license is updated. [y/N] ",
+            "node-{}'s share of {} stays out of service until the license is updated.\nWithdraw it?",
             self.node, self.license
         );
-        match call.console.ask(&question).as_deref() {
-            Some("y" | "Y" | "yes") => Ok(()),
-            Some(_) => Err(Failure::usage("not confirmed; nothing was done")),
-            None => Err(Failure::usage("there is no terminal to ask on; nothing was done")
-                .next("add --yes")),
-        }
+        call.console.confirm(&question, "add --yes if that is meant")
     }
 }

@@ -175,17 +175,14 @@ impl Restore {
 
 /// A day without grants surprises who did not ask for it, and is not taken back.
 fn confirm(call: &Call, backup: &Backup) -> Result<(), Failure> {
-    let what = format!(
-        "the cluster is restored as of {}, and grants nothing for 24h of cluster time: seats granted after the backup may be in use until then (renewals by holders who held on, and releases, work)",
+    let question = format!(
+        "the cluster is restored as of {}, and grants nothing for 24h of cluster time: seats granted after the backup may be in use until then (renewals by holders who held on, and releases, work).\nBegin?",
         show_date(backup.header.taken)
     );
-    match call.console.ask(&format!("{what}.\nBegin? [y/N] ")).as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(Failure::usage("not confirmed; nothing was done")),
-        None => Err(Failure::usage(format!("{what}; nothing was done")).next(
-            "there is no terminal to ask on: add --yes if that is meant, or --quiet with the longest TTL that any application asks for",
-        )),
-    }
+    call.console.confirm(
+        &question,
+        "add --yes if that is meant, or --quiet with the longest TTL that any application asks for",
+    )
 }
 
 /// How a license comes back from a backup. Best last.

@@ -154,11 +154,11 @@ impl Round<'_> {
         if self.drill.yes {
             return Ok(());
         }
-        let answer = self.call.console.ask(&format!("{what} Go on? [y/N] "));
-        match answer.ok_or_else(nobody_to_ask)?.as_str() {
-            "y" | "Y" | "yes" => Ok(()),
-            _ => Err(Failure::refused("NOT_WANTED", "nothing more was done")),
+        let wanted = self.call.console.ask_whether(&format!("{what} Go on?"));
+        if wanted.ok_or_else(nobody_to_ask)? {
+            return Ok(());
         }
+        Err(Failure::refused("NOT_WANTED", "nothing more was done"))
     }
 
     /// Waits until all members are alive and have nearly everything.

@@ -225,13 +225,8 @@ fn own_certificate(connection: &Connection) -> Option<Fingerprint> {
 }
 
 fn confirm(call: &Call, consequences: &[String]) -> Result<(), Failure> {
-    let what = consequences.join("; ");
-    match call.console.ask(&format!("{what}.\nRevoke all the same? [y/N] ")).as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(Failure::usage("not confirmed; nothing was done")),
-        None => Err(Failure::usage(format!("{what}; nothing was done"))
-            .next("there is no terminal to ask on: add --yes if that is meant")),
-    }
+    let question = format!("{}.\nRevoke all the same?", consequences.join("; "));
+    call.console.confirm(&question, "add --yes if that is meant")
 }
 
 fn show(call: &Call, report: Report, none: &str) -> Result<Exit, Failure> {

@@ -219,15 +219,11 @@ impl Issue {
         let question = format!(
             "request fingerprint     {request_fingerprint}\n\
              cluster CA fingerprint  {ca_fingerprint}\n\
-             Does the customer read out the same two? [y/N] "
+             Does the customer read out the same two?"
         );
-        match call.console.ask(&question).as_deref() {
-            Some("y" | "Y" | "yes") => Ok(()),
-            Some(_) => Err(Failure::usage("not confirmed; nothing was issued")),
-            None => Err(Failure::usage("there is no terminal to ask on; nothing was issued").next(
-                format!("compare with the customer, then add --ca-fingerprint {ca_fingerprint}"),
-            )),
-        }
+        let otherwise =
+            format!("compare with the customer, then add --ca-fingerprint {ca_fingerprint}");
+        call.console.confirm(&question, &otherwise)
     }
 
     fn terms(
