@@ -142,7 +142,7 @@ struct Rotated {
     state: &'static str,
     /// There was no old one, or it is gone already.
     #[serde(skip)]
-    alone: bool,
+    is_alone: bool,
 }
 
 /// `trine trust remove --json`
@@ -216,8 +216,8 @@ impl Rotate {
         let new = trust(connection, file).await?;
         let mut old = self.old(&new, anchors(connection).await?)?;
         let is_needed = old.iter().any(|anchor| anchor.needed_by().is_some());
-        let alone = old.is_empty();
-        let state = match (alone, is_needed, self.finish) {
+        let is_alone = old.is_empty();
+        let state = match (is_alone, is_needed, self.finish) {
             (true, ..) => "done",
             (_, true, true) => {
                 let needed = old.iter().filter_map(Anchor::needed_by).collect::<Vec<_>>();
@@ -233,7 +233,7 @@ impl Rotate {
                 "done"
             }
         };
-        let rotated = Rotated { new, old, state, alone };
+        let rotated = Rotated { new, old, state, is_alone };
         call.console.result(&rotated, |page| rotated.show(page))?;
         Ok(Exit::Done)
     }
@@ -272,7 +272,7 @@ impl Remove {
 impl Rotated {
     fn show(&self, page: &mut Page) {
         let title = match self.state {
-            _ if self.alone => format!(
+            _ if self.is_alone => format!(
                 "The {} {} is trusted, and no other that it could take the place of",
                 self.new.kind, self.new.name
             ),
@@ -294,10 +294,10 @@ impl Rotated {
                 "Next: give operators and applications certificates of the new CA, then run this again with --finish",
             ),
             "ready" => page.line("Next: run this again with --finish"),
-            _ if self.alone && self.new.kind == "ca" => page.line(
+            _ if self.is_alone && self.new.kind == "ca" => page.line(
                 "If no rotation was finished before, this is the CA that the cluster has: give the new one",
             ),
-            _ if self.alone => page.line(
+            _ if self.is_alone => page.line(
                 "If the vendor's old root has another name, say which with --old: see `trine trust list`",
             ),
             _ => {}

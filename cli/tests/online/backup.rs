@@ -7,12 +7,8 @@ use serde_json::Value;
 use trine_cli::devcluster::Server;
 use trine_cli::devcluster::layout::Layout;
 
-use super::caller::{Caller, PATIENCE, eventually};
+use super::caller::{Caller, PATIENCE, eventually, text};
 use super::cluster::{Cluster, word};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
 
 /// Somebody who asks the nodes themselves: balancers lead to a leader, and a
 /// cluster that is to be restored has none.

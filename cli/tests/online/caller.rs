@@ -231,6 +231,11 @@ fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("it has ended")
 }
 
+/// A path as a word of a command.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
 fn read_lines(output: impl Read, take: &dyn Fn(String)) {
     BufReader::new(output).lines().map_while(Result::ok).for_each(take);
 }

@@ -1,20 +1,15 @@
 //! A replacement that is cut off at every step, and goes on.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use trine_cli::devcluster::Server;
 
-use super::caller::{Caller, eventually};
+use super::caller::{Caller, eventually, text};
 use super::cluster::{Cluster, issued_anew};
 use super::newcomer::{Newcomer, fill};
 use super::replace::{members, shares, until_heard, until_live};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
 
 fn status(caller: &Caller) -> Option<Value> {
     let output = caller.run(&["--json", "cluster", "status"]);

@@ -1,21 +1,16 @@
 //! Licenses: requested, issued by hand, installed, updated, withdrawn.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
-use super::caller::{Caller, eventually};
+use super::caller::{Caller, eventually, text};
 use super::cluster::{Cluster, shared, word};
 
 /// The development vendor, offline: it has a directory and a passphrase.
 fn vendor(cluster: &Cluster) -> Caller {
     let dir = cluster.servers().layout().vendor();
     Caller::new(&dir).with("TRINE_VENDOR_PASSPHRASE", "development")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
 }
 
 fn shown(caller: &Caller, license: &str) -> Value {

@@ -12,15 +12,11 @@ use trine_cli::sealed::Key;
 use wire::v1::BeginRestoreRequest;
 
 use super::backup::{enroll, enroll_nodes, hosts, lose_everything};
-use super::caller::{Caller, PATIENCE, eventually};
+use super::caller::{Caller, PATIENCE, eventually, text};
 use super::cluster::{Cluster, issued_anew, prepared, shared, word};
 use super::replace::until_live;
 
 const PASSPHRASE: &str = "correct horse";
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
 
 /// A restore by passphrase, of nodes that are named.
 fn restore<'a>(nodes: &'a str, backup: &'a Path, secret: &'a Path) -> Vec<&'a str> {

@@ -1,7 +1,6 @@
 //! Whom a cluster trusts, changed while it serves.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,13 +10,9 @@ use trine_cli::context::{Credential, Pair, Purpose};
 use trine_cli::devcluster::Server;
 use trine_cli::online::Connection;
 
-use super::caller::{Caller, eventually};
+use super::caller::{Caller, eventually, text};
 use super::cluster::{Cluster, word};
 use super::newcomer::Newcomer;
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
-}
 
 /// What is trusted, of one kind.
 fn trusted(operator: &Caller, kind: &str) -> Vec<Value> {

@@ -71,7 +71,7 @@ impl Enroll {
         let request = crate::online::runtime()?.block_on(ask(&config))?;
         let bytes = request.encode();
         files::write("enrollment request", &output, &bytes, Access::Shared, existing)?;
-        let others = another_user(&config);
+        let foreign_owner = foreign_owner(&config);
         let asked = Asked {
             node: request.node().0,
             container: request.container().serial().to_string(),
@@ -95,7 +95,7 @@ impl Enroll {
                 asked.certificate.display()
             ));
         })?;
-        if let Some((what, user)) = others {
+        if let Some((what, user)) = foreign_owner {
             call.console.note(format_args!(
                 "warning: the container is root's, and {} is user {user}'s. If the node's service \
                  runs as that user, it cannot open it: `chown -R {user}: {}`, and run this as that \
@@ -111,7 +111,7 @@ impl Enroll {
 
 /// What of the node's files is another user's than root's, and whose, if the
 /// container is root's: the service will hardly run as root then.
-fn another_user(config: &Config) -> Option<(PathBuf, u32)> {
+fn foreign_owner(config: &Config) -> Option<(PathBuf, u32)> {
     let owner = |path: &Path| fs::metadata(path).ok().map(|file| file.uid());
     if owner(&config.data.join("container"))? != 0 {
         return None;
