@@ -316,10 +316,9 @@ where
         peers: links.clone(),
         client_address: own_client_address(&setup),
     };
-    let peer_routes = tonic::service::Routes::new(door.served());
     let serving_peers = spawn(serve(
         peers,
-        peer_routes.into_axum_router(),
+        door.routes(),
         Bounds { streams: PEER_STREAMS_MAX, ..bounds },
         closing_peers.clone(),
     ));

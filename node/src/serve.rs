@@ -14,8 +14,8 @@ use axum::Router;
 use http::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -33,6 +33,9 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// From accepted to the first call that is let in, for a caller without a
 /// certificate. Until then it could be anyone, and holds a place of the few.
 const ANONYMOUS_MAX: Duration = Duration::from_secs(10);
+
+/// From accepted to closed, for a node that is gone: it is told so, once.
+const GONE_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes after which a connection has said which HTTP it speaks.
 const PREFACE_BYTES: u64 = 24;
@@ -151,6 +154,11 @@ async fn serve_connection<S>(
 {
     let (stream, peer, mut slot) = connection.into_parts();
     let address = peer.address;
+    let leaves_by = slot.as_ref().filter(|slot| slot.is_of_gone());
+    let leaves_by = leaves_by.map(|_| Instant::now() + GONE_MAX);
+    let answered = Arc::new(Notify::new());
+    let is_told = is_told(leaves_by, answered.clone());
+    tokio::pin!(is_told);
     let anonymous = bounds.anonymous.filter(|_| peer.identity.is_none());
     let admission = Admission::default();
     let stays_a_stranger = stays_a_stranger(anonymous, admission.clone(), &mut slot);
@@ -160,7 +168,12 @@ async fn serve_connection<S>(
     let service = hyper::service::service_fn(move |mut request: Request<_>| {
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(admission.clone());
-        routes.clone().oneshot(request)
+        let (answering, answered) = (routes.clone().oneshot(request), answered.clone());
+        async move {
+            let answer = answering.await;
+            answered.notify_one();
+            answer
+        }
     });
     let http = http(bounds);
     let serving = http.serve_connection(stream, service);
@@ -185,6 +198,11 @@ async fn serve_connection<S>(
             // With a GOAWAY, so that a call just sent is sent again elsewhere.
             serving.as_mut().graceful_shutdown();
             drop(timeout(bounds.header, serving).await);
+            return;
+        }
+        deadline = &mut is_told => {
+            serving.as_mut().graceful_shutdown();
+            drop(timeout_at(deadline, serving).await);
             return;
         }
         () = closing.until(|wish| wish.draining || wish.moves != moves) => {}
@@ -217,6 +235,14 @@ async fn stays_a_stranger(limit: Option<Duration>, admission: Admission, slot: &
         }
     }
     std::future::pending().await
+}
+
+/// Resolves when a node that is gone has had its one answer, or its time; gives
+/// the moment by which it has left.
+async fn is_told(leaves_by: Option<Instant>, answered: Arc<Notify>) -> Instant {
+    let Some(deadline) = leaves_by else { return std::future::pending().await };
+    drop(timeout_at(deadline, answered.notified()).await);
+    deadline
 }
 
 fn http(bounds: Bounds) -> auto::Builder<Executor> {
@@ -255,5 +281,25 @@ where
 {
     fn execute(&self, future: F) {
         crate::raft::spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_gone_leaves_after_its_first_answer_or_when_its_time_is_up() {
+        let start = Instant::now();
+        let by = Some(start + GONE_MAX);
+        let answered = Arc::new(Notify::new());
+        answered.notify_one();
+        is_told(by, answered.clone()).await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "it was answered");
+        is_told(by, answered.clone()).await;
+        assert_eq!(start.elapsed(), GONE_MAX, "it never asked");
+        answered.notify_one();
+        let stays = timeout(Duration::from_secs(3_600), is_told(None, answered)).await;
+        assert!(stays.is_err(), "whoever is not gone stays");
     }
 }

@@ -166,6 +166,11 @@ impl Trust {
         })
     }
 
+    /// Whether this node belongs to the cluster no more.
+    pub fn is_gone(&self, node: u64) -> bool {
+        self.current().gone.contains(&node)
+    }
+
     /// The CAs that are believed.
     pub fn cas(&self) -> Vec<Ca> {
         self.current().cas.clone()

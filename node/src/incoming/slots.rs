@@ -1,11 +1,14 @@
-//! How many connections there are: in all, per client address, and of callers
-//! that have not yet said who they are.
+//! How many connections there are: in all, per client address, of callers that
+//! have not yet said who they are, and of nodes that are gone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::telemetry::{Listener, Metrics};
+
+/// Connections of one node that is gone: it dials twice, and needs one answer.
+const OF_GONE_MAX: u32 = 2;
 
 /// The connections of one listener. Cloning shares the count.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ struct Taken {
     anonymous: u32,
     /// Invariant: holds the addresses with a count above zero.
     by_address: BTreeMap<IpAddr, Held>,
+    /// By node. Invariant: holds those with a count above zero.
+    of_gone: BTreeMap<u64, u32>,
 }
 
 /// The connections of one address.
@@ -49,6 +54,8 @@ pub(crate) struct Slot {
     shared: Arc<Shared>,
     address: Option<IpAddr>,
     is_anonymous: bool,
+    /// The node at the other end, if it is gone.
+    gone: Option<u64>,
 }
 
 impl Slots {
@@ -79,7 +86,7 @@ impl Slots {
             taken.total += 1;
         }
         shared.metrics.connection_opened(shared.listener);
-        Some(Slot { shared: shared.clone(), address: None, is_anonymous: false })
+        Some(Slot { shared: shared.clone(), address: None, is_anonymous: false, gone: None })
     }
 
     /// Counts a connection that was closed at the door.
@@ -134,6 +141,25 @@ impl Slot {
         true
     }
 
+    /// Counts the connection among those of a node that is gone, unless that
+    /// has enough to be told so.
+    pub(super) fn count_gone(&mut self, node: u64) -> bool {
+        let mut taken = self.shared.taken();
+        let of_node = taken.of_gone.entry(node).or_default();
+        if *of_node >= OF_GONE_MAX {
+            return false;
+        }
+        *of_node += 1;
+        drop(taken);
+        self.gone = Some(node);
+        true
+    }
+
+    /// Whether its caller is to be told that it is gone, and nothing else.
+    pub(crate) fn is_of_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
     /// Its caller has shown who it is.
     pub(crate) fn identified(&mut self) {
         if std::mem::take(&mut self.is_anonymous) {
@@ -162,6 +188,14 @@ impl Drop for Slot {
             held.all -= 1;
             if held.all == 0 {
                 taken.by_address.remove(&address);
+            }
+        }
+        if let Some(node) = self.gone
+            && let Some(of_node) = taken.of_gone.get_mut(&node)
+        {
+            *of_node -= 1;
+            if *of_node == 0 {
+                taken.of_gone.remove(&node);
             }
         }
         drop(taken);
@@ -252,6 +286,17 @@ mod tests {
         assert!(held[3].count_anonymous());
         drop(held.remove(0));
         assert!(held[1].count_anonymous(), "its place is free for the next of the address");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_has_two_connections_and_its_next_one_when_they_end() {
+        let slots = slots(8, 8);
+        let mut held: Vec<Slot> = (0..4).map(|_| slots.take().expect("room")).collect();
+        assert!(held[0].count_gone(3) && held[1].count_gone(3));
+        assert!(!held[2].count_gone(3) && !held[2].is_of_gone());
+        assert!(held[3].count_gone(4), "another has its own");
+        drop(held.remove(0));
+        assert!(held[1].count_gone(3) && held[1].is_of_gone());
     }
 
     #[test]

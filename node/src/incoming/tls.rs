@@ -28,8 +28,9 @@ pub struct Door {
     pub proxies: Arc<[Network]>,
     /// PROXY header and handshake together.
     pub handshake: Duration,
-    /// Ends connections whose certificate comes to be revoked, where nobody is to
-    /// be told why: callers of the client listener hear it from the gate.
+    /// At the nodes' own listener: ends connections whose certificate comes to be
+    /// revoked, which callers of the client listener hear from the gate, and
+    /// knows who comes only to be told that it is gone.
     pub cuts_off: Option<Trust>,
     /// How many connections there may be.
     pub slots: Slots,
@@ -55,6 +56,8 @@ enum Refused {
     TooManyFromAddress,
     #[error("it showed no certificate, and so have a quarter of all connections there may be")]
     TooManyAnonymous,
+    #[error("it is of a node that is gone, which has as many as it takes to be told so")]
+    TooManyOfGone,
     #[error("TLS handshake: {0}")]
     Handshake(std::io::Error),
     #[error(transparent)]
@@ -69,6 +72,7 @@ impl Refused {
             Self::Proxy(_) => "proxy_header",
             Self::TooManyFromAddress => "address_limit",
             Self::TooManyAnonymous => "anonymous_limit",
+            Self::TooManyOfGone => "gone_limit",
             Self::Handshake(_) => "handshake",
             Self::Identity(_) => "identity",
         }
@@ -139,6 +143,13 @@ impl Door {
         let certificate = shown.and_then(<[_]>::first).map(Fingerprint::of);
         if identity.is_none() && !slot.count_anonymous() {
             return Err(Refused::TooManyAnonymous);
+        }
+        if let Some(trust) = &self.cuts_off
+            && let Some(node) = identity.as_ref().and_then(pki::Identity::node_id)
+            && (trust.is_gone(node) || certificate.is_some_and(|shown| trust.is_revoked(&shown)))
+            && !slot.count_gone(node)
+        {
+            return Err(Refused::TooManyOfGone);
         }
         // Who was let in with a revoked certificate is to be told something.
         let is_guarded = |(shown, trust): &(Fingerprint, Trust)| !trust.is_revoked(shown);

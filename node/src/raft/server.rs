@@ -3,6 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use axum::Router;
+use axum::middleware::{self, Next};
 use futures_util::{Stream, StreamExt};
 use ledger::command::Command;
 use license::product::{ClusterId, NodeId};
@@ -59,22 +61,30 @@ pub(crate) struct PeerDoor {
 }
 
 impl PeerDoor {
-    /// As a service.
-    pub(crate) fn served(self) -> PeerServer<Self> {
-        PeerServer::new(self)
+    /// As routes. Who is not admitted hears so before a byte of its message is
+    /// read: a message of a peer may be long.
+    pub(crate) fn routes(self) -> Router {
+        let (roster, service) = (self.roster.clone(), self.service.clone());
+        let door = PeerServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let routes = tonic::service::Routes::new(door).into_axum_router();
+        routes.route_layer(middleware::from_fn(
+            move |request: axum::extract::Request, next: Next| {
+                let admitted = admitted(&roster, &service, request.extensions().get());
+                async move {
+                    match admitted {
+                        Ok(_) => next.run(request).await,
+                        Err(status) => status.into_http(),
+                    }
+                }
+            },
+        ))
     }
 
     /// Lets in the members of this cluster and nobody else.
     fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
-        let peer = request.extensions().get::<connection::Peer>();
-        let identity = peer.and_then(|peer| peer.identity.as_ref());
-        let Some(id) = identity.and_then(pki::Identity::node_id) else {
-            return Err(Status::permission_denied("only this cluster's nodes are served here"));
-        };
-        self.roster.admit(NodeId(id))?;
-        require_unrevoked(&self.service, peer.and_then(|peer| peer.certificate))?;
+        let id = admitted(&self.roster, &self.service, request.extensions().get())?;
         Ok((id, request.into_inner()))
     }
 
@@ -174,6 +184,21 @@ impl Heard {
         acquaintances.note_all(*node, vote, packed);
         Ok((message, promises))
     }
+}
+
+/// The member of this cluster that calls, if it is one.
+fn admitted(
+    roster: &Roster,
+    service: &Service,
+    peer: Option<&connection::Peer>,
+) -> Result<u64, Status> {
+    let identity = peer.and_then(|peer| peer.identity.as_ref());
+    let Some(id) = identity.and_then(pki::Identity::node_id) else {
+        return Err(Status::permission_denied("only this cluster's nodes are served here"));
+    };
+    roster.admit(NodeId(id))?;
+    require_unrevoked(service, peer.and_then(|peer| peer.certificate))?;
+    Ok(id)
 }
 
 /// Whom an operator shut out is not heard, over whatever connection.

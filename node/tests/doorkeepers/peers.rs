@@ -55,6 +55,25 @@ async fn a_message_of_a_peer_over_the_limit_is_not_read() {
     assert_eq!(read.code(), Code::Unauthenticated, "{read}");
 }
 
+/// Nor is it waited for: who is no member may send the head of a call and as
+/// much of a message as a member may, and is answered by the head.
+#[tokio::test]
+async fn of_a_message_of_who_is_no_member_nothing_is_read() {
+    let nodes = bed::nodes();
+    for stranger in ["trine://peer/node-9", "trine://application/cad"] {
+        let channel = connect(&nodes[0].peers, Some(stranger)).await;
+        let mut line = tonic::client::Grpc::new(channel);
+        line.ready().await.expect("a connection");
+        let path = http::uri::PathAndQuery::from_static("/trine.peer.v1.Peer/Present");
+        let codec = ProstCodec::<PresentRequest, PresentReply>::default();
+        let unending = Request::new(Silence(None));
+        let call = line.client_streaming::<_, _, PresentReply, _>(unending, path, codec);
+        let answer = tokio::time::timeout(Duration::from_secs(20), call).await;
+        let refused = answer.expect("an answer before the message ends").unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
+}
+
 /// The next call waits in the peer until one of them has ended.
 #[tokio::test]
 async fn one_peer_has_so_many_calls_at_once() {

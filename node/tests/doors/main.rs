@@ -69,7 +69,8 @@ fn a_certificate_of_another_authority_is_refused() {
 fn a_containers_certificate_opens_no_door() {
     play(async {
         for auth in [ClientAuth::Optional, ClientAuth::Required] {
-            let served = Served::start_asking(auth, Bounds::from(&limits()), limits(), &[]).await;
+            let bounds = Bounds::from(&limits());
+            let served = Served::start_asking(auth, bounds, limits(), &[], None).await;
             let key = rcgen::KeyPair::generate().expect("a key");
             let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
             let container = ContainerSubject { node: 1, serial: "130-0123456789", key: &spki };
@@ -258,6 +259,41 @@ fn one_address_cannot_take_all_the_room() {
         served.refused("address_limit").await;
         let other = served.ask(&own, proxy_header("198.51.100.8:4000")).await;
         assert_eq!(other.as_deref(), Ok("198.51.100.8"));
+    });
+}
+
+/// It may hold as many connections as it takes to hear that it is gone, and no
+/// longer than that takes; others are served all the while.
+#[test]
+fn a_node_that_is_gone_is_told_so_and_shown_out() {
+    play(async {
+        let bounds = Bounds::from(&limits());
+        let asking = ClientAuth::Required;
+        let served = Served::start_asking(asking, bounds, limits(), &[], Some(3)).await;
+        let (gone, stays) = (served.node(3), served.node(2));
+        let mut member = served.client(Some(&stays), Vec::new()).await.expect("a connection");
+        let mut told = served.client(Some(&gone), Vec::new()).await.expect("a connection");
+        let answer = told.clock(v1::ClockRequest {}).await.unwrap_err();
+        assert!(answer.message().contains("node-3"), "it has its answer: {answer}");
+
+        let limited = async {
+            let mut silent = Vec::new();
+            while !served.metrics.text().contains("reason=\"gone_limit\"") {
+                silent.push(served.client(Some(&gone), Vec::new()).await);
+            }
+            silent
+        };
+        let silent = timeout(PATIENCE, limited).await.expect("a third connection is let in");
+        let shown_out = async {
+            while served.connections() > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, shown_out).await.expect("who says nothing stays");
+        drop((told, silent));
+        let answer = member.clock(v1::ClockRequest {}).await.unwrap_err();
+        assert!(answer.message().contains("node-2"), "{answer}");
+        assert_eq!(served.connections(), 1, "another node's connection stands");
     });
 }
 

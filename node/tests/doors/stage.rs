@@ -120,7 +120,7 @@ impl Served {
     }
 
     pub(crate) async fn start_within(bounds: Bounds, limits: Limits, proxies: &[&str]) -> Self {
-        Self::start_asking(ClientAuth::Optional, bounds, limits, proxies).await
+        Self::start_asking(ClientAuth::Optional, bounds, limits, proxies, None).await
     }
 
     pub(crate) async fn start_asking(
@@ -128,16 +128,19 @@ impl Served {
         bounds: Bounds,
         limits: Limits,
         proxies: &[&str],
+        gone: Option<u64>,
     ) -> Self {
         let authority = Authority::create("works", validity()).expect("an authority");
+        let trust = trust(&authority);
+        trust.tell(gone.into_iter().collect());
         let issued = authority.issue_node(1, &[], validity()).expect("a certificate");
         let own = credentials(&authority, &issued);
         let metrics = Arc::new(Metrics::new("embedded"));
         let door = Door {
-            tls: pki::server_config(&trust(&authority), &shown(&own), auth).expect("TLS"),
+            tls: pki::server_config(&trust, &shown(&own), auth).expect("TLS"),
             proxies: proxies.iter().map(|text| Network::parse(text).expect("a network")).collect(),
             handshake: limits.handshake,
-            cuts_off: None,
+            cuts_off: gone.map(|_| trust.clone()),
             slots: Slots::new(
                 Listener::Client,
                 limits.connections,
@@ -159,6 +162,11 @@ impl Served {
         let incoming = TlsIncoming::new(listener, door);
         let serving = node::raft::spawn(serve(incoming, routes, bounds, closing));
         Self { address, authority, metrics, closer, serving }
+    }
+
+    pub(crate) fn node(&self, id: u64) -> Credentials {
+        let issued = self.authority.issue_node(id, &[], validity()).expect("a certificate");
+        credentials(&self.authority, &issued)
     }
 
     pub(crate) fn application(&self) -> Credentials {
