@@ -555,6 +555,13 @@ impl World {
         self.order(Order::Latency(one.to_owned(), other.to_owned(), most)).await;
     }
 
+    /// Lets each message between a node and the two others take up to so long.
+    pub async fn set_distance(&self, node: u64, most: Duration) {
+        for other in NODES.into_iter().filter(|other| *other != node) {
+            self.set_latency(&format!("node-{node}"), &format!("node-{other}"), most).await;
+        }
+    }
+
     /// A copy of what a node's disk would keep now.
     pub fn copy_disk(&self, node: u64) -> Platter {
         self.machine(node).platter().copy()

@@ -167,6 +167,8 @@ fn a_node_that_was_given_a_snapshot_fetches_the_history_it_missed() {
         let held = world.application("line-2").acquire(PRODUCT).send().await?;
 
         let operator = operator_at(&world, away);
+        // So far from the others that there is time to ask while it fetches.
+        world.set_distance(away, Duration::from_millis(200)).await;
         world.restart(away).await;
         until_incomplete(&operator).await;
         world.crash(away, Survives::Nothing).await;
