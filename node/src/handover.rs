@@ -110,17 +110,17 @@ pub(crate) async fn hand_over(
         return Ok(status.leader.map_or(status.id, |leader| leader.node));
     }
     let order = Sight::of(raft, status.id).order(to)?;
-    let given_up = Instant::now() + HANDOVER_WAIT_MAX;
+    let deadline = Instant::now() + HANDOVER_WAIT_MAX;
     for next in order.into_iter().cycle() {
         tracing::info!(to = next, "handing leadership over");
         if raft.trigger().transfer_leader(next).await.is_err() {
             break;
         }
-        let turn_ends = given_up.min(Instant::now() + TURN);
+        let turn_ends = deadline.min(Instant::now() + TURN);
         if let Ok(leader) = timeout_at(turn_ends, another_leads(raft, status.id)).await {
             return Ok(leader);
         }
-        if Instant::now() >= given_up {
+        if Instant::now() >= deadline {
             tracing::info!("nobody took the lead in time");
             break;
         }

@@ -369,8 +369,8 @@ fn raft_config(snapshots: Snapshots) -> openraft::Config {
     let config = openraft::Config {
         cluster_name: "trine".into(),
         heartbeat_interval: millis(timing::HEARTBEAT),
-        election_timeout_min: millis(timing::WAIT_MIN),
-        election_timeout_max: millis(timing::WAIT_MAX),
+        election_timeout_min: millis(timing::ELECTION_TIMEOUT_MIN),
+        election_timeout_max: millis(timing::ELECTION_TIMEOUT_MAX),
         install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(snapshots.every.into()),

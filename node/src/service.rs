@@ -299,11 +299,11 @@ impl Service {
 
     /// Whether this node leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
-        self.reigns().is_some()
+        self.leading_term().is_some()
     }
 
     /// The term in which this node leads, as far as it knows.
-    pub(crate) fn reigns(&self) -> Option<u64> {
+    pub(crate) fn leading_term(&self) -> Option<u64> {
         let term = {
             let metrics = self.inner.raft.server_metrics();
             let metrics = metrics.borrow_watched();

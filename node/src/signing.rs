@@ -105,7 +105,7 @@ pub(crate) async fn sign_terms(shares: Shares, service: Service, peers: Peers) {
             _ = looks.tick() => {}
             () = elections.next() => {}
         }
-        let Some(term) = service.reigns() else {
+        let Some(term) = service.leading_term() else {
             unsigned.clear();
             continue;
         };

@@ -195,7 +195,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
-            // Dialling for a stream that will carry nothing would dial a dead peer in a loop.
+            // Dialing for a stream that will carry nothing would dial a dead peer in a loop.
             let Some(first) = input.next().await.filter(|first| !is_hollow(first)) else {
                 return Ok(stream::empty().boxed());
             };
@@ -219,9 +219,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 .take_while(|message| std::future::ready(message.is_ok()))
                 .filter_map(|message| std::future::ready(message.ok()));
 
-            let within = APPEND_ANSWER_MAX;
             let opening = async { self.client()?.stream_append(outbound).await };
-            let inbound = match tokio::time::timeout(within, opening).await {
+            let inbound = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
                 Ok(Ok(answer)) => answer.into_inner(),
                 Ok(Err(status)) => return Err(self.failed(&status)),
                 Err(_) => {
@@ -233,7 +232,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 let unanswered = unanswered.clone();
                 async move {
                     let mut inbound = inbound?;
-                    let answer = next_answer(&mut inbound, &unanswered, within).await?;
+                    let answer = next_answer(&mut inbound, &unanswered, APPEND_ANSWER_MAX).await?;
                     let answer = answer.and_then(|(answer, remembered)| {
                         network.counted::<StreamAppendResult<TypeConfig>>(&answer, remembered)
                     });
@@ -328,16 +327,16 @@ impl RaftNetworkV2<TypeConfig> for Network {
         // Raft tells each node once, and one that does not hear it makes the
         // cluster wait for an election. So it is told again: a message may be
         // overtaken by an append, and be refused for it, or end with its connection.
-        let given_up = Instant::now() + option.soft_ttl();
+        let deadline = Instant::now() + option.soft_ttl();
         loop {
-            let within = given_up.saturating_duration_since(Instant::now());
+            let within = deadline.saturating_duration_since(Instant::now());
             let told = self
                 .call(self.pack(&request), within, |mut client, message| async move {
                     client.transfer_leader(message).await
                 })
                 .await;
             match told {
-                Err(error) if Instant::now() + TELL_AGAIN < given_up => {
+                Err(error) if Instant::now() + TELL_AGAIN < deadline => {
                     tracing::debug!(%error, "a node is told again who is to lead");
                     tokio::time::sleep(TELL_AGAIN).await;
                 }
