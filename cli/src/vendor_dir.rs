@@ -13,7 +13,7 @@ use license::product::{
 use license::rand_core::UnwrapErr;
 use license::request::ClusterRequest;
 use license::reset::{ClockReset, ResetTerms};
-use license::terms::Terms;
+use license::terms::{Counting, Terms};
 use license::trust::FirmCertificate;
 use license::vendor::{RootKey, Vendor};
 use node::enrollment;
@@ -47,6 +47,42 @@ pub struct Entry {
     pub seats: u32,
     /// When, in milliseconds since 1970.
     pub issued_ms: i64,
+    /// What was sold; absent in lines of early builds, which did not write it.
+    #[serde(default)]
+    pub sold: Option<Sold>,
+}
+
+/// What was sold, as far as an update keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sold {
+    /// 0 when counting is unlimited.
+    pub seats: u32,
+    /// What takes a seat.
+    pub counting: Counting,
+    /// Valid from, in milliseconds since 1970.
+    pub activation_ms: Option<WallTime>,
+    /// Valid until, in milliseconds since 1970.
+    pub expiration_ms: Option<WallTime>,
+    /// The highest product version covered.
+    pub version_max: Option<String>,
+    /// 32 switches for the application.
+    pub feature_map: u32,
+    /// Text for the application.
+    pub text: String,
+}
+
+impl From<&Terms> for Sold {
+    fn from(terms: &Terms) -> Self {
+        Self {
+            seats: terms.seats,
+            counting: terms.counting,
+            activation_ms: terms.activation,
+            expiration_ms: terms.expiration,
+            version_max: terms.version_max.map(|version| version.to_string()),
+            feature_map: terms.feature.map,
+            text: terms.feature.text.clone(),
+        }
+    }
 }
 
 /// One clock reset, in its book.
@@ -173,6 +209,7 @@ impl VendorDir {
             cluster: terms.cluster.to_string(),
             seats: terms.seats,
             issued_ms: terms.issued.0,
+            sold: Some(Sold::from(&terms)),
         };
         let package =
             vendor.issue(request, terms, &mut system_randomness()).map_err(Failure::usage)?;
@@ -249,6 +286,17 @@ pub fn next_serial(entries: &[Entry], license: LicenseId) -> LicenseSerial {
     LicenseSerial(last.unwrap_or(0).saturating_add(1))
 }
 
+/// The last issue of `license` to `cluster`: what that customer has.
+pub fn last_to<'a>(
+    entries: &'a [Entry],
+    license: LicenseId,
+    cluster: &ClusterId,
+) -> Option<&'a Entry> {
+    let (license, cluster) = (license.to_string(), cluster.to_string());
+    let theirs = entries.iter().filter(|it| it.license == license && it.cluster == cluster);
+    theirs.max_by_key(|entry| entry.serial)
+}
+
 /// A license id of this firm.
 pub fn license_id(firm: FirmCode, product: ProductCode, tmr: u32) -> LicenseId {
     LicenseId { firm, product, tmr: TmrId(tmr) }
@@ -283,7 +331,23 @@ mod tests {
             cluster: String::new(),
             seats: 1,
             issued_ms: 0,
+            sold: None,
         }
+    }
+
+    /// One book for all customers: what another was sold is no matter.
+    #[test]
+    fn the_book_tells_what_this_customer_has() {
+        let (ours, theirs) = (ClusterId([1; 16]), ClusterId([2; 16]));
+        let to = |cluster: &ClusterId, serial| Entry {
+            cluster: cluster.to_string(),
+            ..entry("7:1:1", serial, "cad")
+        };
+        let book = [to(&ours, 1), to(&ours, 3), to(&theirs, 4)];
+        let license = license_id(FirmCode(7), ProductCode(1), 1);
+        assert_eq!(last_to(&book, license, &ours).map(|entry| entry.serial), Some(3));
+        assert_eq!(last_to(&book, license, &ClusterId([3; 16])), None);
+        assert_eq!(last_to(&book, license_id(FirmCode(7), ProductCode(2), 1), &ours), None);
     }
 
     #[test]

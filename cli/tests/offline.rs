@@ -238,6 +238,23 @@ fn a_vendor_issues_what_inspect_explains() {
         (&first["license"], &2.into()),
         "an update"
     );
+    // The end was not named, so it is what it was, and what is different is said.
+    assert_eq!(update["expiration"], first["expiration"], "{update}");
+    let end = package["contents"]["expiration"].clone();
+    let package = json(dir.path(), &["vendor", "inspect", "2.license"]);
+    assert_eq!(package["contents"]["expiration"], end, "{package}");
+    let seats = serde_json::json!([{ "term": "seats", "before": "5", "now": "8" }]);
+    assert_eq!((&update["changed"], &update["previous_serial"]), (&seats, &1.into()));
+    let words = [&issue[..], &["--expiration", "none", "-o", "2b.license"]].concat();
+    let page = run(dir.path(), &words);
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.contains("2030-01-01T00:00:00Z -> no end"), "{page}");
+    // A number from somewhere else, and no word in the book of what was there.
+    let tail = ["--tmr-id", "7", "--serial", "4", "--seats", "8", "-o", "2c.license"];
+    let unknown = refused(dir.path(), 2, &[&issue[..], &tail].concat());
+    assert!(unknown["next"].as_str().is_some_and(|it| it.contains("--from-scratch")), "{unknown}");
+    let anew = json(dir.path(), &[&issue[..], &tail, &["--from-scratch"]].concat());
+    assert_eq!(anew["expiration"], Value::Null);
     let other = [
         "vendor",
         "issue",

@@ -1,5 +1,7 @@
 //! `trine vendor issue`: from a request and terms to a license package.
 
+mod sold;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -8,6 +10,7 @@ use license::request::ClusterRequest;
 use license::terms::{Counting, Feature, Terms};
 use serde::Serialize;
 
+use self::sold::{Asked, Bound, Change};
 use super::{Call, Place};
 use crate::console::Tone;
 use crate::dates::{parse_date, show_date};
@@ -15,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files::{self, Access, Existing};
 use crate::passphrase::{self, Typing};
-use crate::vendor_dir::{self, VendorDir};
+use crate::vendor_dir::{self, Entry, Sold, VendorDir};
 
 /// Issue a license for the cluster that asks
 ///
@@ -26,10 +29,16 @@ use crate::vendor_dir::{self, VendorDir};
 /// chains of certificates do not hold is refused. Product code and serial come
 /// from the vendor's book (issued.jsonl) unless given: a known product keeps its
 /// code, and issuing it again makes an update with the next serial.
+///
+/// An update keeps every term that is not given here: seats, counting, dates,
+/// version, features and text are as this customer had them, by the book. What
+/// is different is shown. `none` takes an end, a beginning or a version away.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trine vendor issue --request customer.request --product cad-pro --seats 50 -o cad-pro.license
+  trine vendor issue --request customer.request --product cad-pro --seats 50 \\
+      --expiration 2027-01-01 -o cad-pro.license
+  trine vendor issue --request customer.request --product cad-pro -o again.license   # the same terms, split anew
   trine vendor issue --request customer.request --product cad-pro --seats 80 \\
       --ca-fingerprint 1f2e-3d4c-5b6a-7988-1f2e-3d4c-5b6a-7988 --expiration 2028-01-01 -o cad-pro-2.license
   trine vendor issue --request customer.request --product render --counting unlimited -o render.license")]
@@ -45,7 +54,7 @@ pub(super) struct Issue {
     /// The name applications ask for: 1 to 64 of a-z 0-9 . _ -
     #[arg(long, value_name = "NAME")]
     product: String,
-    /// How many seats; leave it out when counting is unlimited
+    /// How many seats [default: as before; none when counting is unlimited]
     #[arg(long)]
     seats: Option<u32>,
     /// The product's number within the firm [default: from the book]
@@ -54,24 +63,29 @@ pub(super) struct Issue {
     /// Tells licenses of one product apart
     #[arg(long, value_name = "ID", default_value_t = 1)]
     tmr_id: u32,
-    /// What takes a seat
-    #[arg(long, value_enum, default_value_t = CountingArg::PerInstance)]
-    counting: CountingArg,
-    /// Valid from: 2027-01-31 (UTC) or RFC 3339
-    #[arg(long, value_name = "DATE", value_parser = parse_date)]
-    activation: Option<WallTime>,
-    /// Valid until, this instant not included: 2028-01-31 (UTC) or RFC 3339
-    #[arg(long, value_name = "DATE", value_parser = parse_date)]
-    expiration: Option<WallTime>,
-    /// The highest product version covered: MAJOR or MAJOR.MINOR
-    #[arg(long, value_name = "VERSION")]
-    version_max: Option<String>,
-    /// 32 switches for the application, decimal or 0x…
-    #[arg(long, value_name = "BITS", default_value = "0", value_parser = parse_map)]
-    feature_map: u32,
-    /// Text for the application
-    #[arg(long, default_value = "")]
-    text: String,
+    /// What takes a seat [default: as before, or per-instance]
+    #[arg(long, value_enum)]
+    counting: Option<CountingArg>,
+    /// Valid from: 2027-01-31 (UTC), RFC 3339, or none [default: as before, or none]
+    #[arg(long, value_name = "DATE", value_parser = date_or_none)]
+    activation: Option<Bound<WallTime>>,
+    /// Valid until, this instant not included: 2028-01-31 (UTC), RFC 3339, or none
+    /// [default: as before, or none]
+    #[arg(long, value_name = "DATE", value_parser = date_or_none)]
+    expiration: Option<Bound<WallTime>>,
+    /// The highest product version covered: MAJOR, MAJOR.MINOR, or none [default: as
+    /// before, or none]
+    #[arg(long, value_name = "VERSION", value_parser = version_or_none)]
+    version_max: Option<Bound<Version>>,
+    /// 32 switches for the application, decimal or 0x… [default: as before, or 0]
+    #[arg(long, value_name = "BITS", value_parser = parse_map)]
+    feature_map: Option<u32>,
+    /// Text for the application [default: as before, or none]
+    #[arg(long)]
+    text: Option<String>,
+    /// Keep nothing of what this customer had: what is not given is as for a first license
+    #[arg(long)]
+    from_scratch: bool,
     /// Which update this is; must rise [default: from the book]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     serial: Option<u64>,
@@ -143,6 +157,16 @@ struct Issued {
     activation: Option<String>,
     /// RFC 3339, or null.
     expiration: Option<String>,
+    /// The highest product version covered, or null: any.
+    version_max: Option<String>,
+    /// 32 switches for the application.
+    feature_map: u32,
+    /// Text for the application.
+    text: String,
+    /// The serial that this customer had before, or null: none that the book knows.
+    previous_serial: Option<u64>,
+    /// What is different from that.
+    changed: Vec<Change>,
     /// The file written.
     package: PathBuf,
 }
@@ -154,9 +178,14 @@ impl Issue {
         files::must_be_new("package", &self.output, existing)?;
         let now = call.world.wall_time();
         let request = vendor_dir::read_request(&self.request, now)?;
-        let terms = self.terms(&dir, &request, now)?;
+        let Draft { terms, sold, previous } = self.draft(&dir, &request, now)?;
         terms.validate().map_err(Failure::usage)?;
-        self.compare(&request, call)?;
+        let changed = match &previous {
+            Some((_, before)) => sold::changes(before, &sold),
+            None => Vec::new(),
+        };
+        let previous_serial = previous.map(|(serial, _)| serial);
+        self.compare(&request, &in_words(&terms, &sold, previous_serial, &changed), call)?;
         let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
         let vendor = dir.open(&passphrase)?;
         let package = dir.issue(&vendor, &request, terms.clone())?;
@@ -174,27 +203,22 @@ impl Issue {
             ca_fingerprint,
             activation: terms.activation.map(show_date),
             expiration: terms.expiration.map(show_date),
+            version_max: sold.version_max.clone(),
+            feature_map: sold.feature_map,
+            text: sold.text.clone(),
+            previous_serial,
+            changed,
             package: self.output,
         };
         call.console.result(&issued, |page| {
-            let title = format!(
-                "License {} serial {} for {}",
-                issued.license, issued.serial, issued.product
-            );
-            let title = page.tone(Tone::Strong, &title);
+            let words = in_words(&terms, &sold, issued.previous_serial, &issued.changed);
+            let mut lines = words.lines();
+            let title = page.tone(Tone::Strong, lines.next().unwrap_or_default());
             page.line(title);
-            let seats = match issued.seats {
-                0 => "unlimited".to_owned(),
-                seats => seats.to_string(),
-            };
+            lines.for_each(|line| page.line(line));
             page.facts(&[
-                ("seats", seats),
-                ("from", issued.activation.clone().unwrap_or_else(|| "at once".to_owned())),
-                ("until", issued.expiration.clone().unwrap_or_else(|| "no end".to_owned())),
                 ("for", format!("{} (cluster {})", issued.virtual_container, issued.cluster)),
                 ("package", issued.package.display().to_string()),
-            ]);
-            page.facts(&[
                 ("request fingerprint", issued.request_fingerprint.clone()),
                 ("cluster CA fingerprint", issued.ca_fingerprint.clone()),
             ]);
@@ -203,7 +227,7 @@ impl Issue {
     }
 
     /// Whether the request is the customer's, by the CA that vouches for it.
-    fn compare(&self, request: &ClusterRequest, call: &Call) -> Result<(), Failure> {
+    fn compare(&self, request: &ClusterRequest, words: &str, call: &Call) -> Result<(), Failure> {
         let (request_fingerprint, ca_fingerprint) = vendor_dir::fingerprints(request);
         if let Some(told) = &self.ca_fingerprint {
             if *told == ca_fingerprint {
@@ -217,7 +241,7 @@ impl Issue {
                 .next("do not issue it: ask the customer to read out what `trine license request` shows, and to send the request again"));
         }
         let question = format!(
-            "request fingerprint     {request_fingerprint}\n\
+            "{words}request fingerprint     {request_fingerprint}\n\
              cluster CA fingerprint  {ca_fingerprint}\n\
              Does the customer read out the same two?"
         );
@@ -226,18 +250,19 @@ impl Issue {
         call.console.confirm(&question, &otherwise)
     }
 
-    fn terms(
+    /// What is to be issued, and what the customer had.
+    fn draft(
         &self,
         dir: &VendorDir,
         request: &ClusterRequest,
         now: WallTime,
-    ) -> Result<Terms, Failure> {
+    ) -> Result<Draft, Failure> {
         let name = ProductName::parse(&self.product)?;
         let firm = dir.certificate()?.firm();
-        // The book is not read when everything it would say is given.
-        let entries = match (self.product_code, self.serial) {
-            (Some(_), Some(_)) => Vec::new(),
-            _ => dir.entries()?,
+        let entries = match dir.entries() {
+            // Without the book, if all it numbers is given.
+            Err(_) if self.product_code.is_some() && self.serial.is_some() => Vec::new(),
+            entries => entries?,
         };
         let code = match self.product_code {
             Some(code) => ProductCode(code),
@@ -248,30 +273,88 @@ impl Issue {
             Some(serial) => LicenseSerial(serial),
             None => vendor_dir::next_serial(&entries, license),
         };
-        let counting = Counting::from(self.counting);
-        let seats = match (self.seats, counting) {
-            (Some(seats), _) => seats,
-            (None, Counting::Unlimited) => 0,
-            (None, _) => {
-                return Err(Failure::usage("--seats is missing; give the number of seats sold"));
+        let last = vendor_dir::last_to(&entries, license, &request.cluster());
+        let is_numbered_by_hand = self.serial.is_some_and(|serial| serial > 1);
+        let previous = match last {
+            _ if self.from_scratch => None,
+            Some(Entry { serial, sold: Some(sold), .. }) => Some((*serial, sold.clone())),
+            // Whether there was another license nobody knows, or what was in it.
+            None if !is_numbered_by_hand => None,
+            _ => {
+                return Err(Failure::usage(format!(
+                    "the book does not say what this customer has by license {license} now, so nothing can be kept of it"
+                ))
+                .next("give every term that is to hold, and --from-scratch"));
             }
         };
-        Ok(Terms {
+        let asked = Asked {
+            seats: self.seats,
+            counting: self.counting.map(Counting::from),
+            activation: self.activation,
+            expiration: self.expiration,
+            version_max: self.version_max,
+            feature_map: self.feature_map,
+            text: self.text.clone(),
+        };
+        let sold = asked.sold(previous.as_ref().map(|(_, before)| before), now)?;
+        let version_max = sold.version_max.as_deref().map(Version::parse).transpose()?;
+        let terms = Terms {
             license,
             serial,
             act: request.act(),
             cluster: request.cluster(),
             name,
-            seats,
-            counting,
-            activation: self.activation,
-            expiration: self.expiration,
-            version_max: self.version_max.as_deref().map(Version::parse).transpose()?,
-            feature: Feature { map: self.feature_map, text: self.text.clone() },
+            seats: sold.seats,
+            counting: sold.counting,
+            activation: sold.activation_ms,
+            expiration: sold.expiration_ms,
+            version_max,
+            feature: Feature { map: sold.feature_map, text: sold.text.clone() },
             issued: now,
             extensions: Vec::new(),
-        })
+        };
+        // What the customer had stands in the report even where nothing is kept.
+        let had = last.and_then(|entry| Some((entry.serial, entry.sold.clone()?)));
+        Ok(Draft { terms, sold, previous: previous.or(had) })
     }
+}
+
+/// What is to be issued.
+struct Draft {
+    terms: Terms,
+    sold: Sold,
+    /// The serial that the customer had before, and what was in it.
+    previous: Option<(u64, Sold)>,
+}
+
+/// The terms, and what they change, as people read them before and after.
+fn in_words(terms: &Terms, sold: &Sold, previous: Option<u64>, changed: &[Change]) -> String {
+    let Terms { license, serial, name, .. } = terms;
+    let mut words = format!("License {license} serial {} for {name}\n", serial.0);
+    for (term, value) in sold::facts(sold) {
+        words.push_str(&format!("{term:22}  {value}\n"));
+    }
+    match previous {
+        None => words.push_str("A first license for this customer, as far as the book knows.\n"),
+        Some(before) if changed.is_empty() => {
+            words.push_str(&format!("All terms are those of serial {before}.\n"));
+        }
+        Some(before) => {
+            words.push_str(&format!("Different from serial {before}:\n"));
+            for Change { term, before, now } in changed {
+                words.push_str(&format!("{term:22}  {before} -> {now}\n"));
+            }
+        }
+    }
+    words
+}
+
+fn date_or_none(text: &str) -> Result<Bound<WallTime>, String> {
+    Bound::parse(text, parse_date)
+}
+
+fn version_or_none(text: &str) -> Result<Bound<Version>, String> {
+    Bound::parse(text, |text| Version::parse(text).map_err(|error| error.to_string()))
 }
 
 fn parse_map(text: &str) -> Result<u32, String> {
