@@ -15,6 +15,7 @@ use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
 use pki::Ca;
 use tokio::time::Instant;
+use wire::peer::ContainerReply;
 
 use crate::answer::NotAnswered;
 use crate::clearance::{Clearance, WAITS};
@@ -300,24 +301,54 @@ impl Formation {
     }
 
     /// Asks a node that is no member for its container, and for the address
-    /// where clients reach it.
+    /// where clients reach it. It knows the nodes that stay and no other: where
+    /// this one does not, the first of `through` that is told something asks.
     pub(crate) async fn visit(
         &self,
         node: NodeId,
         address: &str,
+        through: &[u64],
     ) -> Result<(ContainerRequest, String), FormationError> {
         let missing =
             |reason: String| FormationError::Newcomer { node, address: address.to_owned(), reason };
         let charter = self.service.peek(|ledger| ledger.charter().cloned());
         let charter = charter.ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
-        let client = self.peers.visit(node.0, address);
-        let shown = ask(client, charter.cluster).await.map_err(missing)?;
+        let mut shown = match through {
+            [] => ask(self.peers.visit(node.0, address), charter.cluster).await,
+            _ => Err(String::new()),
+        };
+        for stays in through {
+            shown = self.visit_through(*stays, node, address, charter.cluster).await;
+            if shown.is_ok() {
+                break;
+            }
+        }
+        let shown = shown.map_err(missing)?;
         if shown.0.node() != node || shown.0.cluster() != charter.cluster {
             return Err(missing("it showed a container of another node or cluster".into()));
         }
         let counts = |ca: &[u8; 32]| charter.trusts_ca(ca);
         self.in_date(|now| enrollment::check(&shown.0, counts, now))?;
         Ok(shown)
+    }
+
+    /// As `stays` is told there.
+    async fn visit_through(
+        &self,
+        stays: u64,
+        node: NodeId,
+        address: &str,
+        cluster: ClusterId,
+    ) -> Result<(ContainerRequest, String), String> {
+        let mut client =
+            self.peers.calls(stays).ok_or_else(|| format!("node-{stays} is not a peer"))?;
+        let (cluster, address) = (cluster.0.to_vec(), address.to_owned());
+        let request = wire::peer::VisitRequest { cluster, node: node.0, address };
+        let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.visit(request))
+            .await
+            .map_err(|_| format!("node-{stays} did not say in time what it found there"))?
+            .map_err(|status| format!("node-{stays} asked it: {}", status.message()))?;
+        shown(answer.into_inner())
     }
 
     /// By this node's clock or the cluster's date.
@@ -335,8 +366,11 @@ async fn ask(mut client: Client, cluster: ClusterId) -> Result<(ContainerRequest
     let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.container(request))
         .await
         .map_err(|_| "no answer in time".to_owned())?
-        .map_err(|status| status.message().to_owned())?
-        .into_inner();
+        .map_err(|status| status.message().to_owned())?;
+    shown(answer.into_inner())
+}
+
+fn shown(answer: ContainerReply) -> Result<(ContainerRequest, String), String> {
     let request = ContainerRequest::decode(&answer.request).map_err(|error| error.to_string())?;
     Ok((request, answer.client_address))
 }

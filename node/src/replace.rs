@@ -114,7 +114,7 @@ impl Replacer {
                 return under_way("catching-up", format!("{} has not answered yet", order.new));
             }
         }
-        take(formation, order, next).await
+        take(formation, order, &sight, next).await
     }
 }
 
@@ -180,12 +180,21 @@ fn see_raft(formation: &Formation, sight: &mut Sight) {
     sight.matched = matched.map(|(node, log_id)| (*node, index(*log_id))).collect();
 }
 
-async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progress, ReplaceError> {
+async fn take(
+    formation: &Formation,
+    order: &Order,
+    sight: &Sight,
+    step: Step,
+) -> Result<Progress, ReplaceError> {
     let (old, new) = (order.old, order.new);
     let wrong = |what: String| Err(ReplaceError::Wrong(what));
     match step {
         Step::Done if order.undo => ended("undone", format!("{old} stays, and {new} is gone")),
         Step::Done => ended("done", format!("{new} has the place of {old}")),
+        Step::TooLate if sight.departed[0].is_some() => wrong(format!(
+            "too late to undo: {new} has the place of {old}; to be rid of {new}, replace it in \
+             its turn"
+        )),
         Step::TooLate => wrong(format!(
             "too late to undo: {new} votes already; finish with `trine cluster replace {} {}`, \
              then replace {new} in its turn",
@@ -203,7 +212,7 @@ async fn take(formation: &Formation, order: &Order, step: Step) -> Result<Progre
             };
             under_way("handing-over", detail)
         }
-        Step::Begin => begin(formation, order).await,
+        Step::Begin => begin(formation, order, sight).await,
         Step::Teach => {
             let endpoints = pending_endpoints(formation)?;
             change(formation.raft.add_learner(new.0, endpoints, false)).await;
@@ -253,10 +262,22 @@ fn ended(stage: &'static str, detail: String) -> Result<Progress, ReplaceError> 
 }
 
 /// Asks the new node who it is, and tells the ledger.
-async fn begin(formation: &Formation, order: &Order) -> Result<Progress, ReplaceError> {
+async fn begin(
+    formation: &Formation,
+    order: &Order,
+    sight: &Sight,
+) -> Result<Progress, ReplaceError> {
     let (old, new) = (order.old, order.new);
     // What the ledger would refuse anyhow needs no answer of the new node.
-    formation.service.peek(|ledger| ledger.may_replace(old, new)).map_err(ReplaceError::Refused)?;
+    let allowed = formation.service.peek(|ledger| ledger.may_replace(old, new));
+    if allowed.is_err() && formation.service.peek(|ledger| is_swapped(ledger, old, new)) {
+        return Err(ReplaceError::Wrong(format!(
+            "{new} is a member and {old} is none: the member that goes comes first: `trine \
+             cluster replace {} {}`",
+            new.0, old.0
+        )));
+    }
+    allowed.map_err(ReplaceError::Refused)?;
     let under_way_already = formation
         .service
         .peek(|ledger| ledger.charter().and_then(|charter| charter.replacement.clone()));
@@ -270,7 +291,9 @@ async fn begin(formation: &Formation, order: &Order) -> Result<Progress, Replace
             )));
         }
     };
-    let (request, client) = formation.visit(new, peer.as_str()).await?;
+    let stay = sight.survivors(old.0).collect::<Vec<_>>();
+    let through = if formation.node == old { &stay[..] } else { &[] };
+    let (request, client) = formation.visit(new, peer.as_str(), through).await?;
     let client = Address::parse(&client).map_err(|invalid| {
         ReplaceError::Wrong(format!("{new} says that clients reach it at no address: {invalid}"))
     })?;
@@ -279,6 +302,12 @@ async fn begin(formation: &Formation, order: &Order) -> Result<Progress, Replace
     let begin = BeginReplacement { old, new: new_member, peer, client, by };
     submit(formation, Command::BeginReplacement(begin)).await?;
     under_way("begun", format!("{new} is to take the place of {old}"))
+}
+
+/// Whether the two were named in the wrong order: a node that goes was never
+/// heard of, and the one that comes is a member.
+fn is_swapped(ledger: &Ledger, old: NodeId, new: NodeId) -> bool {
+    ledger.charter().is_some_and(|charter| charter.member(new).is_some() && !charter.knew(old))
 }
 
 async fn submit(formation: &Formation, command: Command) -> Result<(), ReplaceError> {

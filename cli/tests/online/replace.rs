@@ -153,8 +153,16 @@ fn a_replacement_is_given_up_and_another_made() {
     let caller = cluster.caller();
     let old = cluster.leader();
     let old_word = old.to_string();
-    let refused = Newcomer::start(&cluster, 4, old);
     let first = ["cluster", "replace", &old_word, "4"];
+    // Nobody is there, so it is refused, and the leader leads on.
+    until_heard(caller);
+    let nobody = caller.run(&[&first[..], &["--at", "127.0.0.1:1"]].concat());
+    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert_eq!(nobody.status.code(), Some(3), "{said}");
+    assert!(said.contains("node-4 at 127.0.0.1:1 did not show its container"), "{said}");
+    assert!(!said.contains("handing-over") && !said.contains("go on"), "{said}");
+
+    let refused = Newcomer::start(&cluster, 4, old);
     let mut cut_off = caller.start(&[&first[..], &["--at", &refused.peer]].concat());
     // The new node is sent the log already.
     cut_off.until_said("joining");
@@ -184,7 +192,9 @@ fn a_replacement_is_given_up_and_another_made() {
     eventually("the old node ends", || (!cluster.servers().deaths().is_empty()).then_some(()));
     caller.json(&["acquire", "mill"]);
     let late = ["cluster", "replace", &old_word, "5", "--undo"];
-    caller.refused(3, &late).says(&["too late"]);
+    let too_late = caller.refused(3, &late);
+    too_late.says(&["too late to undo: node-5 has the place of"]);
+    assert!(!too_late.text.contains("trine cluster replace"), "{}", too_late.text);
 }
 
 /// The new node is stopped on its way in, and the operator is told so, not that

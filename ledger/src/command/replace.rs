@@ -92,9 +92,7 @@ pub enum ReplacementRefusal {
         new: NodeId,
     },
     /// Nothing to finish or to give up.
-    #[error(
-        "no replacement of {old} by {new} is under way: begin one with `trine cluster replace {} {}`", old.0, new.0
-    )]
+    #[error("no replacement of {old} by {new} is under way: see `trine cluster status`")]
     NoneUnderWay {
         /// The member.
         old: NodeId,

@@ -21,7 +21,8 @@ use wire::peer::{
     BuildReply, BuildRequest, CommitTermReply, CommitTermRequest, ContainerReply, ContainerRequest,
     ForwardReply, ForwardRequest, HelloReply, HelloRequest, HistoryReply, HistoryRequest,
     NodePromise, Packed, PresentReply, PresentRequest, RepairHalfReply, RepairHalfRequest,
-    RepairReply, RepairRequest, RepairRestRequest, SignTermReply, SignTermRequest, forward_reply,
+    RepairReply, RepairRequest, RepairRestRequest, SignTermReply, SignTermRequest, VisitRequest,
+    forward_reply,
 };
 
 use super::arrival::Arrivals;
@@ -31,7 +32,7 @@ use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote, spawn};
 use crate::acquaintance::{Acquaintances, Unmet};
 use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
-use crate::peers::{Incarnation, MESSAGE_BYTES_MAX, Peers};
+use crate::peers::{Incarnation, MESSAGE_BYTES_MAX, Peers, visit_for};
 use crate::reach::Reach;
 use crate::recall::{PAGES_BYTES_MAX, PAGES_MAX};
 use crate::repair::Repairs;
@@ -352,6 +353,14 @@ impl Peer for PeerDoor {
             formed: self.service.peek(|ledger| ledger.charter().is_some()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
+    }
+
+    async fn visit(
+        &self,
+        request: Request<VisitRequest>,
+    ) -> Result<Response<ContainerReply>, Status> {
+        let (_, request) = self.admit(request)?;
+        visit_for(&self.peers, request).await.map(Response::new)
     }
 
     async fn build(&self, request: Request<BuildRequest>) -> Result<Response<BuildReply>, Status> {

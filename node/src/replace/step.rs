@@ -36,17 +36,24 @@ pub(super) struct Sight {
     pub(super) answering: BTreeSet<u64>,
 }
 
+impl Sight {
+    /// The members that stay when `old` goes.
+    pub(super) fn survivors(&self, old: u64) -> impl Iterator<Item = u64> {
+        self.members.keys().copied().filter(move |node| *node != old)
+    }
+}
+
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing is left to do.
     Done,
-    /// The old node leads: another must.
-    HandOver { to: u64 },
     /// A node that stays is not there, and without it one would be left.
     NeedSurvivor { node: u64 },
-    /// Tell the ledger.
+    /// Ask the new node who it is, and tell the ledger.
     Begin,
+    /// The old node leads: another must.
+    HandOver { to: u64 },
     /// Have the log sent to the new node.
     Teach,
     /// A node has not caught up: the new one, or one that stays.
@@ -72,9 +79,10 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     if sight.departed[0] == Some(Departure::ReplacedBy(NodeId(new))) {
         return Step::Done;
     }
-    let survivors = || sight.members.keys().copied().filter(|node| *node != old);
+    let survivors = || sight.survivors(old);
     let has_voters = |voters: &BTreeSet<u64>| voters.contains(&new) && !voters.contains(&old);
-    if matches!(&sight.voters[..], [voters] if has_voters(voters)) {
+    let is_pending = sight.pending == Some((old, new));
+    if is_pending && matches!(&sight.voters[..], [voters] if has_voters(voters)) {
         // Another leader might still know nothing of it.
         let is_settled = sight.membership_index <= sight.committed_index;
         return if is_settled { Step::Finish } else { Step::Settle };
@@ -82,15 +90,16 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     if let Some(node) = survivors().find(|node| sight.members.get(node) != Some(&true)) {
         return Step::NeedSurvivor { node };
     }
+    // All that can be refused is refused before anything is moved.
+    if !is_pending {
+        return Step::Begin;
+    }
     if sight.leader == old {
         let holds = |node: &u64| sight.matched.get(node).copied().unwrap_or(0);
         return match survivors().max_by_key(holds) {
             Some(to) => Step::HandOver { to },
             None => Step::NeedSurvivor { node: old },
         };
-    }
-    if sight.pending != Some((old, new)) {
-        return Step::Begin;
     }
     if !sight.nodes.contains(&new) {
         return Step::Teach;
@@ -184,6 +193,15 @@ mod tests {
         assert_eq!(forward(&Sight { departed, ..switched }, 3, 4), Step::Done);
     }
 
+    /// Old and new in the wrong order: the voters are as such a replacement would
+    /// leave them, and there never was one.
+    #[test]
+    fn what_never_began_is_not_finished() {
+        let mut sight = sight();
+        sight.members.insert(3, true);
+        assert_eq!(forward(&sight, 4, 3), Step::Begin, "which is refused");
+    }
+
     #[test]
     fn a_new_node_votes_when_it_is_almost_there() {
         let behind = |entries: u64| Sight { membership_index: 1, ..learning(1_000 - entries) };
@@ -250,10 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_that_is_to_go_hands_over_first() {
+    fn a_leader_that_is_to_go_hands_over_once_the_ledger_took_the_new_node() {
         let mut old_leads = sight();
         (old_leads.leader, old_leads.matched) = (3, BTreeMap::from([(1, 900), (2, 1_000)]));
         old_leads.members.insert(3, true);
+        assert_eq!(forward(&old_leads, 3, 4), Step::Begin, "a refusal must move nothing");
+        old_leads.pending = Some((3, 4));
         assert_eq!(forward(&old_leads, 3, 4), Step::HandOver { to: 2 });
     }
 

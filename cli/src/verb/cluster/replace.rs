@@ -134,35 +134,28 @@ impl Replace {
                     }
                 }
                 Err(error) if passes(&error) && last_answer.elapsed() < LEADERLESS_MAX => {}
-                Err(error) if self.is_swapped(connection).await => {
-                    let (old, new) = (self.old, self.new);
-                    return Err(connection.failed(&error).next(format!(
-                        "the member that goes comes first: `trine cluster replace {new} {old}`"
-                    )));
-                }
-                Err(error) => return Err(self.failed(connection, &error)),
+                Err(error) => return Err(self.failed(connection, &error, !said.is_empty())),
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Whether the node that is to come is a member, and the one that is to go is not.
-    async fn is_swapped(&self, connection: &Connection) -> bool {
-        let Ok(status) = connection.operator().status().await else { return false };
-        let is_member = |asked| status.nodes.iter().any(|node| node.id == asked);
-        is_member(self.new) && !is_member(self.old)
+    fn failed(&self, connection: &Connection, error: &CallError, began: bool) -> Failure {
+        let failure = connection.failed(error);
+        match self.way_on(passes(error), began) {
+            Some(next) => failure.next(next),
+            None => failure,
+        }
     }
 
-    fn failed(&self, connection: &Connection, error: &CallError) -> Failure {
-        let failure = connection.failed(error);
-        if !passes(error) {
-            return failure;
-        }
+    /// What to do about an end that passes by itself, once a step was taken.
+    /// Before that nothing was done that could be gone on with.
+    fn way_on(&self, passes: bool, began: bool) -> Option<String> {
         let (old, new) = (self.old, self.new);
         let undo = if self.undo { " --undo" } else { "" };
-        failure.next(format!(
-            "what was done stays: go on with `trine cluster replace {old} {new}{undo}`"
-        ))
+        (passes && began).then(|| {
+            format!("what was done stays: go on with `trine cluster replace {old} {new}{undo}`")
+        })
     }
 
     async fn without_share(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
@@ -235,4 +228,23 @@ fn passes(error: &CallError) -> bool {
             | Reason::Draining
             | Reason::Overloaded
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a quorum nothing was begun, and the way on would need `--at` again.
+    #[test]
+    fn nobody_is_told_to_go_on_with_what_did_not_begin() {
+        let (at, repair_shares, undo, status) = (None, false, false, false);
+        let replace = Replace { old: 3, new: 4, at, repair_shares, undo, status };
+        assert_eq!(replace.way_on(true, false), None);
+        assert_eq!(replace.way_on(false, true), None, "a refusal says itself what to do");
+        let words = replace.way_on(true, true).expect("a way on");
+        assert!(words.contains("`trine cluster replace 3 4`"), "{words}");
+        let undoing = Replace { undo: true, ..replace };
+        let words = undoing.way_on(true, true).expect("a way back");
+        assert!(words.contains("`trine cluster replace 3 4 --undo`"), "{words}");
+    }
 }
