@@ -1,22 +1,77 @@
 //! A snapshot on its way in from a peer: of a stated size, one at a time.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::watch;
 use tonic::Status;
 use wire::peer::Packed;
 
+use super::Vote;
+
 /// Longest snapshot that is taken from a peer, in bytes.
 const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
 
-/// Snapshots that come in. The latest displaces the one before it: its sender
-/// is a newer leader, or has given that one up, and two would be twice the memory.
+/// Snapshots that come in, of which there is one: two would be twice the memory.
 #[derive(Default)]
-pub(crate) struct Arrivals(watch::Sender<u64>);
+pub(crate) struct Arrivals(Arc<watch::Sender<Latest>>);
+
+/// The latest that began.
+#[derive(Default)]
+struct Latest {
+    number: u64,
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    /// It is over.
+    #[default]
+    Over,
+    /// It is sent by the leader of this vote.
+    Received(Vote),
+    /// Raft has it, and cannot leave it in the middle.
+    Installed,
+}
+
+/// The one snapshot that comes in; once this is dropped there is room for another.
+pub(crate) struct Arrival {
+    latest: Arc<watch::Sender<Latest>>,
+    number: u64,
+}
 
 impl Arrivals {
-    /// The bytes of a snapshot that is to have `announced` of them.
+    /// Begins the snapshot of a leader that shows `vote`. It displaces what is
+    /// still being received: its sender is a newer leader, or has given that one
+    /// up. An older leader's is refused, and touches nothing.
+    pub(crate) fn begin(&self, vote: Vote) -> Result<Arrival, Status> {
+        if !vote.is_committed() {
+            return Err(Status::invalid_argument("only a leader sends a snapshot"));
+        }
+        let mut begun = Err(Status::aborted("another snapshot is being installed"));
+        // In one step, so that of two that begin at once one displaces the other.
+        self.0.send_if_modified(|latest| {
+            match &latest.stage {
+                Stage::Installed => return false,
+                // Not "older": leaders of one term have no order, and there is one.
+                Stage::Received(theirs) if !(vote >= *theirs) => {
+                    begun = Err(Status::aborted("a newer leader's snapshot is on its way in"));
+                    return false;
+                }
+                Stage::Received(_) | Stage::Over => {}
+            }
+            *latest = Latest { number: latest.number + 1, stage: Stage::Received(vote) };
+            begun = Ok(Arrival { latest: self.0.clone(), number: latest.number });
+            true
+        });
+        begun
+    }
+}
+
+impl Arrival {
+    /// The bytes of a snapshot that is to have `announced` of them. From then on
+    /// it is being installed, until this is dropped.
     pub(crate) async fn receive(
         &self,
         announced: u64,
@@ -25,13 +80,31 @@ impl Arrivals {
         if announced > SNAPSHOT_BYTES_MAX {
             return Err(Status::invalid_argument("snapshot is larger than 4 GiB"));
         }
-        self.0.send_modify(|latest| *latest += 1);
-        let mut later = self.0.subscribe();
-        tokio::select! {
+        let displaced = || Status::aborted("another snapshot has begun to arrive");
+        let mut latest = self.latest.subscribe();
+        let bytes = tokio::select! {
             biased;
-            _ = later.changed() => Err(Status::aborted("another snapshot has begun to arrive")),
-            received = gather(announced, chunks) => received,
-        }
+            _ = latest.wait_for(|latest| latest.number != self.number) => return Err(displaced()),
+            received = gather(announced, chunks) => received?,
+        };
+        if self.enter(Stage::Installed) { Ok(bytes) } else { Err(displaced()) }
+    }
+
+    /// Whether it was not displaced before.
+    fn enter(&self, stage: Stage) -> bool {
+        self.latest.send_if_modified(|latest| {
+            let is_latest = latest.number == self.number;
+            if is_latest {
+                latest.stage = stage;
+            }
+            is_latest
+        })
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.enter(Stage::Over);
     }
 }
 
@@ -68,12 +141,20 @@ mod tests {
         stream::iter(sizes.iter().map(|bytes| chunk(*bytes)).collect::<Vec<_>>())
     }
 
+    /// The leader of a term.
+    fn led(term: u64) -> Vote {
+        Vote::new_committed(term, 1)
+    }
+
     #[tokio::test]
     async fn a_snapshot_is_as_long_as_its_header_says() {
         let arrivals = Arrivals::default();
-        assert_eq!(arrivals.receive(5, chunks(&[2, 3])).await.expect("whole"), vec![7; 5]);
+        let receive = async |announced| {
+            arrivals.begin(led(5)).expect("alone").receive(announced, chunks(&[2, 3])).await
+        };
+        assert_eq!(receive(5).await.expect("whole"), vec![7; 5]);
         for (announced, said) in [(4, "longer"), (6, "shorter")] {
-            let refused = arrivals.receive(announced, chunks(&[2, 3])).await.unwrap_err();
+            let refused = receive(announced).await.unwrap_err();
             assert!(refused.message().contains(said), "{refused}");
         }
     }
@@ -81,23 +162,52 @@ mod tests {
     /// Nothing of it is read: its header is enough.
     #[tokio::test]
     async fn a_snapshot_over_four_gibibytes_is_not_begun() {
-        let arrivals = Arrivals::default();
-        let refused = arrivals.receive((4 << 30) + 1, stream::pending()).await.unwrap_err();
+        let arrival = Arrivals::default().begin(led(5)).expect("alone");
+        let refused = arrival.receive((4 << 30) + 1, stream::pending()).await.unwrap_err();
         assert!(refused.message().contains("4 GiB"), "{refused}");
-        let most = arrivals.receive(4 << 30, chunks(&[1])).await.unwrap_err();
+        let most = arrival.receive(4 << 30, chunks(&[1])).await.unwrap_err();
         assert!(most.message().contains("shorter"), "{most}");
     }
 
+    /// The same leader has given the first one up, or a newer one sends.
     #[tokio::test]
     async fn a_second_snapshot_displaces_the_first() {
+        for term in [5, 6] {
+            let arrivals = Arrivals::default();
+            let first = arrivals.begin(led(5)).expect("alone");
+            let second = arrivals.begin(led(term)).expect("no older leader's");
+            let received = first.receive(2, chunks(&[2])).await.unwrap_err();
+            assert_eq!(received.code(), Code::Aborted, "however they began");
+            drop(first);
+            assert_eq!(second.receive(3, chunks(&[3])).await.expect("whole"), vec![7; 3]);
+        }
+    }
+
+    /// A node that led once, and does not know better yet, sends what it has.
+    #[tokio::test]
+    async fn an_older_leaders_snapshot_does_not_touch_what_arrives() {
         let arrivals = Arrivals::default();
-        let first = arrivals.receive(5, chunks(&[2]).chain(stream::pending()));
-        let second = async {
-            tokio::task::yield_now().await;
-            arrivals.receive(3, chunks(&[3])).await
-        };
-        let (first, second) = tokio::join!(first, second);
-        assert_eq!(first.unwrap_err().code(), Code::Aborted);
-        assert_eq!(second.expect("whole"), vec![7; 3]);
+        let newer = arrivals.begin(led(6)).expect("alone");
+        let another_of_its_term = Vote::new_committed(6, 2);
+        for refused in [led(5), another_of_its_term].map(|vote| arrivals.begin(vote)) {
+            let refused = refused.err().expect("refused");
+            assert!(refused.message().contains("a newer leader's"), "{refused}");
+        }
+        let candidate = arrivals.begin(Vote::new(7, 1)).err().expect("refused");
+        assert_eq!(candidate.code(), Code::InvalidArgument);
+        assert_eq!(newer.receive(3, chunks(&[3])).await.expect("whole"), vec![7; 3]);
+    }
+
+    /// A disk may take longer to take a snapshot in than its sender waits. Sent
+    /// again meanwhile, it would be in memory twice.
+    #[tokio::test]
+    async fn while_a_snapshot_is_installed_no_other_begins() {
+        let arrivals = Arrivals::default();
+        let first = arrivals.begin(led(5)).expect("alone");
+        first.receive(3, chunks(&[3])).await.expect("whole");
+        let refused = arrivals.begin(led(6)).err().expect("refused");
+        assert!(refused.message().contains("is being installed"), "{refused}");
+        drop(first);
+        arrivals.begin(led(6)).expect("there is room again");
     }
 }

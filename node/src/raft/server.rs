@@ -1,5 +1,6 @@
 //! Raft's messages on their way in, and what else peers ask of one another.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use axum::middleware::{self, Next};
 use futures_util::{Stream, StreamExt};
 use ledger::command::Command;
 use license::product::{ClusterId, NodeId};
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::raft::{AppendEntriesRequest, SnapshotResponse, TransferLeaderRequest, VoteRequest};
 use openraft::vote::RaftLeaderId as _;
 use pki::Fingerprint;
 use serde::Serialize;
@@ -307,11 +309,25 @@ impl Peer for PeerDoor {
             .await?
             .ok_or_else(|| Status::invalid_argument("a snapshot begins with its header"))?;
         let (header, promises) = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
-        let bytes = self.snapshots.receive(header.bytes, messages).await?;
+        // As Raft would answer when all of it is here.
+        let own = self.raft.server_metrics().borrow_watched().vote;
+        if !(header.vote >= own) {
+            let refused = SnapshotResponse::<TypeConfig>::new(own);
+            return self.answer(Ok::<_, Infallible>(refused), promises);
+        }
+        let arrival = self.snapshots.begin(header.vote)?;
+        let bytes = arrival.receive(header.bytes, messages).await?;
         // Minutes may have passed since it began.
         caller.require_unrevoked()?;
         let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };
-        self.answer(self.raft.install_full_snapshot(header.vote, snapshot).await, promises)
+        let raft = self.raft.clone();
+        // It goes on when its sender has given it up.
+        let installed = spawn(async move {
+            let _arrival = arrival;
+            raft.install_full_snapshot(header.vote, snapshot).await
+        });
+        let installed = installed.await.map_err(|ended| Status::unavailable(ended.to_string()))?;
+        self.answer(installed, promises)
     }
 
     async fn forward(

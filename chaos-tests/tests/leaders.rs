@@ -1,0 +1,57 @@
+//! Who leads, who does not lead any more, and how far apart nodes may be.
+//!
+//! Each story plays in a world of real nodes and clients that one seed makes
+//! (`chaos_tests::world`); a failure prints the seed.
+
+use std::time::Duration;
+
+use chaos_tests::world::{NODES, World, play};
+use futures_util::{StreamExt as _, stream};
+use node::raft::{SnapshotMeta, Vote};
+use openraft::raft::SnapshotResponse;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+use wire::peer::{NodePromise, Packed, PresentRequest};
+
+async fn followers(world: &World) -> [u64; 2] {
+    let leader = world.leader().await;
+    let others: Vec<_> = NODES.into_iter().filter(|node| *node != leader).collect();
+    others.try_into().expect("two follow")
+}
+
+/// A node that led once sends a snapshot, and has not heard yet that its term is
+/// over. Its header is enough to refuse it: what its successor sends meanwhile is
+/// not touched, and nothing of it is read.
+#[test]
+fn a_snapshot_of_a_leader_of_the_past_is_refused_by_its_header() {
+    play(61, async |world| {
+        world.serve_license(1).await;
+        let [node, past] = followers(&world).await;
+        let mut line = world.peer(past, node).await;
+        let there = line.present(PresentRequest {}).await?.into_inner();
+        let promise = there.promise.expect("it has voted");
+        let ends_after = |chunks: usize, vote: Vote| {
+            let header = (vote, SnapshotMeta::default(), 1_000_u64);
+            let header = Packed {
+                format: 1,
+                body: postcard::to_allocvec(&header).expect("it encodes"),
+                promises: vec![NodePromise { node: past, promise: Some(promise) }],
+                ..Packed::default()
+            };
+            let chunk = Packed { format: 1, body: vec![7; 10], ..Packed::default() };
+            let messages = std::iter::once(header).chain(std::iter::repeat_n(chunk, chunks));
+            let mut request = Request::new(stream::iter(messages).chain(stream::pending()));
+            let shown = MetadataValue::from_bytes(&there.incarnation);
+            request.metadata_mut().insert_bin("trine-incarnation-bin", shown);
+            request
+        };
+        let mut line = world.peer(node, past).await;
+        let old = Vote::new_committed(promise.term - 1, past);
+        let asked = line.install_snapshot(ends_after(3, old));
+        let answer = tokio::time::timeout(Duration::from_secs(1), asked).await??.into_inner();
+        let answer: SnapshotResponse<node::raft::TypeConfig> = postcard::from_bytes(&answer.body)?;
+        assert!(answer.vote > old, "it hears who leads now: {answer}");
+        assert_eq!(answer.vote.leader_id.term, promise.term);
+        Ok(())
+    });
+}
