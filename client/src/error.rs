@@ -154,6 +154,8 @@ reasons! {
     ProofInvalid "PROOF_INVALID",
     /// The signature of a license for a term does not verify.
     TermSignatureInvalid "TERM_SIGNATURE_INVALID",
+    /// A share that is withdrawn or not proved signed for a license.
+    SignerNotInService "SIGNER_NOT_IN_SERVICE",
     /// The heartbeat was sent before.
     HeartbeatStale "HEARTBEAT_STALE",
     /// A node is not replaced, or not like this.

@@ -262,7 +262,9 @@ pub struct SignTerm {
     pub serial: LicenseSerial,
     /// The Raft term it is for.
     pub term: u64,
-    /// Two shares' signature over cluster, license, serial and term.
+    /// Whose shares made it. The signature itself does not tell.
+    pub signers: [NodeId; 2],
+    /// Their signature over cluster, license, serial and term.
     pub signature: TermSignature,
 }
 

@@ -323,11 +323,9 @@ impl Ledger {
         license: LicenseId,
         serial: LicenseSerial,
     ) -> Vec<(NodeId, ContainerSerial)> {
-        use crate::command::ShareState::{Live, Silent};
         let Ok(edition) = self.edition(license, serial) else { return Vec::new() };
         let members = self.charter().into_iter().flat_map(|charter| &charter.members);
-        let may_sign = |node| matches!(self.state.share(edition, node), Live | Silent);
-        let signing = members.filter(|member| may_sign(member.node));
+        let signing = members.filter(|member| self.may_sign(edition, member.node));
         signing.map(|member| (member.node, member.container.serial())).collect()
     }
 

@@ -63,6 +63,7 @@ reasons! {
     StaleStamp "stale_stamp" Self::StaleStamp,
     TokenInUse "token_in_use" Self::TokenInUse { .. },
     TermSignatureInvalid "term_signature_invalid" Self::TermSignatureInvalid { .. },
+    SignerNotInService "signer_not_in_service" Self::SignerNotInService { .. },
     HeartbeatStale "heartbeat_stale" Self::HeartbeatStale { .. },
     Restored "restored" Self::Restored { .. },
     Restore "restore" Self::Restore(_),

@@ -324,6 +324,18 @@ pub enum Refusal {
         /// What was asked for.
         asked: Level,
     },
+    /// A share signed for this license that was withdrawn, or not proved.
+    #[error(
+        "{node} signed for license {license} and is {state}, so the signature does not count; have two others sign"
+    )]
+    SignerNotInService {
+        /// The license.
+        license: LicenseId,
+        /// Whose share.
+        node: NodeId,
+        /// How it stands.
+        state: ShareState,
+    },
 }
 
 /// A share's state on one node, as operators and refusals name it.

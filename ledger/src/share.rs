@@ -125,6 +125,9 @@ impl Ledger {
         Ok(())
     }
 
+    /// Who signs, and the leader who asks, may both be behind a withdrawal when a
+    /// term begins. This ledger is not: what the shares were when the entry was
+    /// written counts.
     pub(crate) fn sign_term(&mut self, body: &SignTerm, entry: &mut Entry) -> Result<(), Refusal> {
         let cluster = self.chartered()?.cluster;
         let edition = self.edition(body.license, body.serial)?;
@@ -139,11 +142,20 @@ impl Ledger {
             let (license, term) = (body.license, body.term);
             return Err(Refusal::TermSignatureInvalid { license, term });
         }
+        if let Some(node) = body.signers.into_iter().find(|node| !self.may_sign(edition, *node)) {
+            let (license, state) = (body.license, self.state.share(edition, node));
+            return Err(Refusal::SignerNotInService { license, node, state });
+        }
         self.update_edition(body.license, body.serial, |edition| {
             edition.signed_term = Some(body.term);
         });
         self.refresh_service(entry);
         Ok(())
+    }
+
+    /// Whether a node's share is proved and not withdrawn, heard or not.
+    pub(crate) fn may_sign(&self, edition: &Edition, node: NodeId) -> bool {
+        matches!(self.state.share(edition, node), ShareState::Live | ShareState::Silent)
     }
 
     /// Stays withdrawn until an update of the license with a higher serial,

@@ -51,6 +51,9 @@ pub(crate) enum NotSigned {
     Refused(SignRefusal),
 }
 
+/// The two whose shares signed, and what they made.
+pub(crate) type Signed = ([NodeId; 2], TermSignature);
+
 /// Whose shares are proved and in service.
 struct Ready<'a>(&'a [NodeId]);
 
@@ -81,8 +84,8 @@ impl Cosigning {
         Self { shares, peers, owing: AtomicU64::new(0), said: Mutex::default() }
     }
 
-    /// Two shares' signature of a term.
-    pub(crate) async fn sign(&self, need: SignatureNeed) -> Result<TermSignature, NotSigned> {
+    /// Two shares' signature of a term, and whose they are.
+    pub(crate) async fn sign(&self, need: SignatureNeed) -> Result<Signed, NotSigned> {
         let edition = (need.license, need.serial);
         let opened = self.shares.opened(edition);
         let opened = opened.map_err(|unusable| NotSigned::License(unusable.to_string()))?;
@@ -97,10 +100,18 @@ impl Cosigning {
         match (own, &others[..]) {
             // Both at once, and the first signature: a dead one costs no time.
             (Some(own), [_, ..]) => {
-                let with_each = others.iter().map(|other| Box::pin(round.with(own, *other)));
-                select_ok(with_each).await.map(|(signature, _)| signature)
+                let with_each = others.iter().map(|other| {
+                    Box::pin(async {
+                        let signature = round.with(own, *other).await?;
+                        Ok(([self.shares.node(), other.node], signature))
+                    })
+                });
+                select_ok(with_each).await.map(|(signed, _)| signed)
             }
-            (None, [one, other]) => round.between(*one, *other).await,
+            (None, [one, other]) => {
+                let signature = round.between(*one, *other).await?;
+                Ok(([one.node, other.node], signature))
+            }
             _ => Err(NotSigned::TooFew(signers.iter().map(|(node, _)| *node).collect())),
         }
     }

@@ -158,13 +158,15 @@ async fn have_signed(
     service: &Service,
     need: SignatureNeed,
 ) -> Result<(), String> {
-    let signature = tokio::time::timeout(PEER_WAIT_MAX, cosigning.sign(need)).await;
-    let signature = signature
+    let signed = tokio::time::timeout(PEER_WAIT_MAX, cosigning.sign(need)).await;
+    let (signers, signature) = signed
         .map_err(|_| "the other nodes did not answer in time".to_owned())?
         .map_err(|error| error.to_string())?;
     let SignatureNeed { license, serial, term, .. } = need;
-    let sign = Command::SignTerm(SignTerm { license, serial, term, signature });
-    // Unanswered, the need is still there at the next look.
-    drop(service.submit_here(sign).await);
-    Ok(())
+    let sign = SignTerm { license, serial, term, signers, signature };
+    match service.submit_here(Command::SignTerm(sign)).await.map(|reply| reply.outcome) {
+        Ok(Outcome::Refused(refusal)) => Err(refusal.to_string()),
+        // Unanswered, the need is still there at the next look.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

@@ -375,8 +375,14 @@ impl Model {
 
     pub(crate) fn sign(&mut self, id: u32, serial: u64, term: u64) -> Said {
         let current = self.term;
-        match self.edit(id, serial, |_| ()) {
+        let mut are_in_service = false;
+        // The first two nodes' shares sign.
+        let looked = self.edit(id, serial, |paper| {
+            are_in_service = (0..2).all(|node| paper.attested[node] && !paper.withdrawn[node]);
+        });
+        match looked {
             Said::Done if term != current => Said::Refused("term_signature_invalid"),
+            Said::Done if !are_in_service => Said::Refused("signer_not_in_service"),
             Said::Done => self.edit(id, serial, |paper| paper.signed = Some(term)),
             refused => refused,
         }

@@ -363,7 +363,13 @@ impl World {
 
     /// The first two nodes that hold a share sign a term together.
     pub(crate) fn sign(&mut self, issued: &Issued, term: u64) -> SignTerm {
-        let signers: Vec<&Share> = issued.shares.values().take(2).collect();
+        let mut holders = issued.shares.keys().copied();
+        self.sign_by([(); 2].map(|()| holders.next().expect("two hold one")), issued, term)
+    }
+
+    /// These two nodes sign a term together.
+    pub(crate) fn sign_by(&mut self, nodes: [u64; 2], issued: &Issued, term: u64) -> SignTerm {
+        let signers = nodes.map(|node| &issued.shares[&node]);
         let (nonces, commitments): (Vec<_>, Vec<_>) = signers
             .iter()
             .map(|share| share.commit(&mut self.rng).expect("good randomness"))
@@ -379,7 +385,8 @@ impl World {
             share::aggregate_term(&issued.license, self.epoch, term, &commitments, &parts)
                 .expect("two good parts");
         let terms = issued.license.terms();
-        SignTerm { license: terms.license, serial: terms.serial, term, signature }
+        let (license, serial, signers) = (terms.license, terms.serial, nodes.map(NodeId));
+        SignTerm { license, serial, term, signers, signature }
     }
 
     /// A heartbeat with a count above all before it.

@@ -47,7 +47,13 @@ impl Teller {
                 let key = self.key(name, options);
                 let term = options.get("term").map_or(self.term, |term| term.parse().unwrap());
                 self.world.epoch = self.epoch(options);
-                let signed = self.world.sign(&self.issued[&key], term);
+                let signed = match options.get("by").map(|nodes| nodes.split_once(',').unwrap()) {
+                    Some((one, other)) => {
+                        let nodes = [one, other].map(|node| node.parse().unwrap());
+                        self.world.sign_by(nodes, &self.issued[&key], term)
+                    }
+                    None => self.world.sign(&self.issued[&key], term),
+                };
                 self.apply(Command::SignTerm(signed))
             }
             "withdraw" => {

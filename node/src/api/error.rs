@@ -106,6 +106,7 @@ pub(super) fn verdict(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::Genesis(GenesisRefusal::NotThree) => (Code::InvalidArgument, "NOT_THREE"),
         Refusal::ProofInvalid { .. } => (Code::InvalidArgument, "PROOF_INVALID"),
         Refusal::TermSignatureInvalid { .. } => (Code::InvalidArgument, "TERM_SIGNATURE_INVALID"),
+        Refusal::SignerNotInService { .. } => (Code::FailedPrecondition, "SIGNER_NOT_IN_SERVICE"),
         Refusal::HeartbeatStale { .. } => (Code::InvalidArgument, "HEARTBEAT_STALE"),
         Refusal::LevelTooLow { .. } => (Code::FailedPrecondition, "LEVEL_TOO_LOW"),
         Refusal::LevelNeverFalls { .. } => (Code::FailedPrecondition, "LEVEL_NEVER_FALLS"),
