@@ -149,6 +149,7 @@ enum Order {
     Kill(Rc<Floor>),
     Revive(Rc<Floor>),
     Latency(String, String, Duration),
+    Distance(u64, u64, Duration),
     Door(Rc<Balancer>),
     Fell(String),
     Raise(String),
@@ -371,6 +372,9 @@ impl World {
                     floor.died();
                 }
                 Order::Revive(floor) => sim.bounce(floor.name.as_str()),
+                Order::Distance(one, other, way) => {
+                    sim.set_link_latency(format!("node-{one}"), format!("node-{other}"), way);
+                }
                 Order::Door(balancer) => {
                     sim.host(balancer.name.clone(), move || balancer.clone().run());
                 }
@@ -553,6 +557,13 @@ impl World {
 
     async fn set_latency(&self, one: &str, other: &str, most: Duration) {
         self.order(Order::Latency(one.to_owned(), other.to_owned(), most)).await;
+    }
+
+    /// Puts the nodes so far apart: a message there and its answer take just so long.
+    pub async fn set_round_trips(&self, round_trip: Duration) {
+        for (one, other) in [(1, 2), (2, 3), (1, 3)] {
+            self.order(Order::Distance(one, other, round_trip / 2)).await;
+        }
     }
 
     /// Lets each message between a node and the two others take up to so long.

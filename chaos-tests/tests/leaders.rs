@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chaos_tests::world::{NODES, World, play};
+use chaos_tests::world::{Ending, NODES, PRODUCT, Survives, World, play};
 use futures_util::{StreamExt as _, stream};
 use node::raft::{SnapshotMeta, Vote};
 use openraft::raft::SnapshotResponse;
@@ -54,4 +54,51 @@ fn a_snapshot_of_a_leader_of_the_past_is_refused_by_its_header() {
         assert_eq!(answer.vote.leader_id.term, promise.term);
         Ok(())
     });
+}
+
+/// Three sites, so far apart. The cluster forms and grants, nobody stands for
+/// election while the leader is there, leadership moves when it is asked to, and
+/// a leader that dies is followed by one that stays.
+async fn stands_apart(world: World, round_trip: Duration) -> Ending {
+    const LONG: Duration = Duration::from_secs(20);
+    world.set_round_trips(round_trip).await;
+    world.serve_license(4).await;
+    let operator = world.operator().operator();
+    let term =
+        async || world.until("a term", async || Some(operator.status().await.ok()?.term)).await;
+    let app = world.application("line-1");
+    let stays = async |under: &str| {
+        app.acquire(PRODUCT).send().await?.release().await?;
+        let (before, until) = (term().await, turmoil::sim_elapsed().unwrap_or_default() + LONG);
+        while turmoil::sim_elapsed().unwrap_or_default() < until {
+            app.acquire(PRODUCT).send().await?.release().await?;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        assert_eq!(term().await, before, "an election without a cause, {under}");
+        Ok::<_, Box<dyn std::error::Error>>(before)
+    };
+    let first = stays("at first").await?;
+
+    let from = world.leader().await;
+    let moved = operator.transfer_leader(None).await?;
+    assert_ne!(moved.leader, from, "nobody took over");
+    assert_eq!(stays("after a handover").await?, first + 1, "one election, for the asking");
+
+    let dies = world.leader().await;
+    world.crash(dies, Survives::Nothing).await;
+    stays("with two nodes").await?;
+    world.restart(dies).await;
+    stays("with three again").await?;
+    world.until_same().await;
+    Ok(())
+}
+
+#[test]
+fn three_nodes_40_ms_apart_keep_their_leader_and_replace_a_dead_one() {
+    play(62, async |world| stands_apart(world, Duration::from_millis(40)).await);
+}
+
+#[test]
+fn three_nodes_60_ms_apart_keep_their_leader_and_replace_a_dead_one() {
+    play(63, async |world| stands_apart(world, Duration::from_millis(60)).await);
 }

@@ -9,6 +9,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::raft::Raft;
+use crate::raft::timing::SILENCE_MIN;
 use crate::service::Service;
 use crate::status::RaftRole;
 
@@ -19,21 +20,15 @@ const HANDOVER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// round trips and a sync; who is late leads all the same, if the next has not.
 const TURN: Duration = Duration::from_millis(150);
 
-/// Who has not answered for so long is not asked to lead: from being asked on the
-/// leader proposes nothing, so a node that is gone would cost an election.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
-
 /// Why leadership is not handed over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotHandedOver {
     /// It is sent the log, as a node on its way in, or it is gone.
     #[error("node-{node} has no vote, so it cannot lead; name one that has: {}", named(voters))]
     NoVote { node: u64, voters: BTreeSet<u64> },
-    #[error(
-        "node-{node} has not answered this leader within a second; bring it back, or name another"
-    )]
+    #[error("node-{node} has not answered this leader lately; bring it back, or name another")]
     Silent { node: u64 },
-    #[error("no other node with a vote has answered this leader within a second")]
+    #[error("no other node with a vote has answered this leader lately")]
     NobodyThere,
 }
 
@@ -74,8 +69,11 @@ impl Sight {
 
     /// Who is asked to lead, one after the other: first `to`, if one is named;
     /// then the voter that holds the most; of several, the one that answered last.
+    ///
+    /// Who has not answered for so long that it might be gone is not asked: from
+    /// then on the leader proposes nothing, and it would cost an election.
     fn order(&self, to: Option<u64>) -> Result<Vec<u64>, NotHandedOver> {
-        let answers = |node: &u64| self.silent_for.get(node).is_some_and(|s| *s <= SILENCE_MAX);
+        let answers = |node: &u64| self.silent_for.get(node).is_some_and(|s| *s <= SILENCE_MIN);
         match to {
             Some(node) if !self.voters.contains(&node) => {
                 return Err(NotHandedOver::NoVote { node, voters: self.voters.clone() });
@@ -109,15 +107,18 @@ pub(crate) async fn hand_over(
     if status.role != RaftRole::Leader || to == Some(status.id) {
         return Ok(status.leader.map_or(status.id, |leader| leader.node));
     }
+    let reign = Reign { node: status.id, term: status.term };
     let order = Sight::of(raft, status.id).order(to)?;
     let deadline = Instant::now() + HANDOVER_WAIT_MAX;
     for next in order.into_iter().cycle() {
-        tracing::info!(to = next, "handing leadership over");
-        if raft.trigger().transfer_leader(next).await.is_err() {
-            break;
+        if reign.lasts(raft) {
+            tracing::info!(to = next, "handing leadership over");
+            if raft.trigger().transfer_leader(next).await.is_err() {
+                break;
+            }
         }
         let turn_ends = deadline.min(Instant::now() + TURN);
-        if let Ok(leader) = timeout_at(turn_ends, another_leads(raft, status.id)).await {
+        if let Ok(leader) = timeout_at(turn_ends, reign.successor(raft)).await {
             return Ok(leader);
         }
         if Instant::now() >= deadline {
@@ -128,16 +129,39 @@ pub(crate) async fn hand_over(
     Ok(status.id)
 }
 
-/// Resolves when another node leads, or Raft has ended here.
-async fn another_leads(raft: &Raft, own: u64) -> u64 {
-    let mut metrics = raft.server_metrics();
-    loop {
-        let leader = metrics.borrow_watched().current_leader;
-        if let Some(leader) = leader.filter(|leader| *leader != own) {
-            return leader;
-        }
-        if metrics.changed().await.is_err() {
-            return own;
+/// A node's lead, from one election to the next. Leadership may have come back
+/// to the node meanwhile, and then nobody asked it to hand that over.
+#[derive(Debug, Clone, Copy)]
+struct Reign {
+    node: u64,
+    term: u64,
+}
+
+impl Reign {
+    /// Whether this is still the term.
+    fn lasts(self, raft: &Raft) -> bool {
+        raft.server_metrics().borrow_watched().vote.leader_id().term == self.term
+    }
+
+    /// Who leads in `term`, if it is over by then.
+    fn succeeded_by(self, term: u64, leader: Option<u64>) -> Option<u64> {
+        leader.filter(|leader| (*leader, term) != (self.node, self.term))
+    }
+
+    /// Resolves when it is over and another has begun, or Raft has ended here.
+    async fn successor(self, raft: &Raft) -> u64 {
+        let mut metrics = raft.server_metrics();
+        loop {
+            let (term, leader) = {
+                let now = metrics.borrow_watched();
+                (now.vote.leader_id().term, now.current_leader)
+            };
+            if let Some(leader) = self.succeeded_by(term, leader) {
+                return leader;
+            }
+            if metrics.changed().await.is_err() {
+                return self.node;
+            }
         }
     }
 }
@@ -168,7 +192,7 @@ mod tests {
     #[test]
     fn a_voter_that_does_not_answer_is_not_asked_to_lead() {
         let mut sight = sight();
-        sight.silent_for.insert(3, SILENCE_MAX * 2);
+        sight.silent_for.insert(3, SILENCE_MIN * 2);
         assert_eq!(sight.order(None), Ok(vec![2]));
         assert_eq!(sight.order(Some(3)), Err(NotHandedOver::Silent { node: 3 }));
         // Never heard at all.
@@ -189,5 +213,15 @@ mod tests {
     fn who_is_named_is_asked_first_and_the_other_if_it_does_not_take_over() {
         assert_eq!(sight().order(Some(2)), Ok(vec![2, 3]));
         assert_eq!(sight().order(Some(3)), Ok(vec![3, 2]));
+    }
+
+    /// It led, another did, and it was elected again before anybody looked.
+    #[test]
+    fn a_leader_that_came_back_in_a_later_term_is_asked_no_more() {
+        let reign = Reign { node: 1, term: 5 };
+        assert_eq!(reign.succeeded_by(5, Some(1)), None, "it leads on");
+        assert_eq!(reign.succeeded_by(6, None), None, "nobody is elected yet");
+        assert_eq!(reign.succeeded_by(6, Some(2)), Some(2));
+        assert_eq!(reign.succeeded_by(7, Some(1)), Some(1));
     }
 }

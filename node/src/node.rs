@@ -364,7 +364,7 @@ where
     ended
 }
 
-fn raft_config(snapshots: Snapshots) -> openraft::Config {
+pub(crate) fn raft_config(snapshots: Snapshots) -> openraft::Config {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let config = openraft::Config {
         cluster_name: "trine".into(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use ledger::name::Address;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::metadata::{Binary, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -111,6 +111,8 @@ struct Lanes {
     address: String,
     raft: Client,
     calls: Client,
+    /// Held while the first is opened.
+    opening: Arc<Semaphore>,
 }
 
 impl Peers {
@@ -166,7 +168,8 @@ impl Peers {
         }
         let lane = || self.visit(id, &address);
         let (raft, calls) = (lane(), lane());
-        lanes.insert(id, Lanes { address, raft, calls });
+        let opening = Arc::new(Semaphore::new(1));
+        lanes.insert(id, Lanes { address, raft, calls, opening });
     }
 
     /// Whether a stream to the peer opens now; if not, why.
@@ -182,8 +185,11 @@ impl Peers {
 
     /// Opens the connection for Raft's own messages. A follower has no use for it
     /// until it stands for election, and a handshake then would lengthen that.
+    /// Once at a time, however often the peer says hello.
     pub(crate) async fn open(self, id: u64) {
-        let Some(mut client) = self.raft(id) else { return };
+        let lane = self.lanes().get(&id).map(|lane| (lane.raft.clone(), lane.opening.clone()));
+        let Some((mut client, opening)) = lane else { return };
+        let Ok(_opening) = opening.try_acquire() else { return };
         let opened = tokio::time::timeout(OPEN_MAX, client.present(PresentRequest {})).await;
         if !matches!(opened, Ok(Ok(_))) {
             tracing::debug!(id, "the way to a peer does not open yet");
@@ -289,4 +295,35 @@ pub(crate) fn never_sent(status: &tonic::Status) -> bool {
         source = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Where every dial hangs.
+    struct Nowhere;
+
+    impl Dial for Nowhere {
+        fn dial(&self, _: u64, _: &str) -> Dialing {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_way_to_a_peer_is_opened_once_at_a_time() {
+        let members = [2, 3].map(|node| (node, format!("node-{node}:22451")));
+        let peers = Peers::new(1, members, Arc::new(Nowhere), Incarnation([1; 16]));
+        let mut first = std::pin::pin!(peers.clone().open(2));
+        assert!(first.as_mut().now_or_never().is_none(), "it is under way");
+        for _ in 0..1_000 {
+            assert!(peers.clone().open(2).now_or_never().is_some(), "there is one");
+        }
+        let mut other = std::pin::pin!(peers.clone().open(3));
+        assert!(other.as_mut().now_or_never().is_none(), "another peer's is another");
+        first.await;
+        assert!(peers.clone().open(2).now_or_never().is_none(), "and once more");
+    }
 }

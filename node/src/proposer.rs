@@ -23,6 +23,7 @@ use crate::agreement::{self, Agreement};
 use crate::answer::NotAnswered;
 use crate::clock::Clock;
 use crate::office::{Office, Reign, TICK};
+use crate::raft::timing::LEASE;
 use crate::raft::{Proposal, Raft, Replies, leader_hint, spawn};
 use crate::service::{ANSWER_MAX, TAKE_IN_MAX};
 use crate::store::machine::View;
@@ -43,9 +44,6 @@ const _: () = assert!(2 * BATCH_BYTES_TARGET <= ledger::limits::BATCH_BYTES_MAX)
 
 /// Batches that may be on their way at once.
 const IN_FLIGHT_MAX: usize = 4;
-
-/// A leader that no quorum has confirmed for so long takes nothing in (L4).
-pub(crate) const QUORUM_SILENCE_MAX: Duration = Duration::from_millis(1_000);
 
 /// While a lease lives a stamp is logged at least this often.
 const STAMP_INTERVAL: Duration = Duration::from_secs(1);
@@ -241,7 +239,7 @@ impl Proposer {
         }
         match metrics.last_quorum_acked {
             None => Leadership::NotYet("no quorum has confirmed this leader yet"),
-            Some(acked) if acked.elapsed() > QUORUM_SILENCE_MAX => {
+            Some(acked) if acked.elapsed() > LEASE => {
                 let detail = "the leader has not heard from a second node".into();
                 Leadership::Refuses(NotAnswered::NoQuorum { detail })
             }

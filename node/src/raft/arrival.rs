@@ -54,12 +54,13 @@ impl Arrivals {
         self.0.send_if_modified(|latest| {
             match &latest.stage {
                 Stage::Installed => return false,
-                // Not "older": leaders of one term have no order, and there is one.
-                Stage::Received(theirs) if !(vote >= *theirs) => {
+                Stage::Over => {}
+                Stage::Received(theirs) if vote >= *theirs => {}
+                // Two of one term have no order, because there is but one.
+                Stage::Received(_) => {
                     begun = Err(Status::aborted("a newer leader's snapshot is on its way in"));
                     return false;
                 }
-                Stage::Received(_) | Stage::Over => {}
             }
             *latest = Latest { number: latest.number + 1, stage: Stage::Received(vote) };
             begun = Ok(Arrival { latest: self.0.clone(), number: latest.number });

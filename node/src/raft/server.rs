@@ -311,7 +311,8 @@ impl Peer for PeerDoor {
         let (header, promises) = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
         // As Raft would answer when all of it is here.
         let own = self.raft.server_metrics().borrow_watched().vote;
-        if !(header.vote >= own) {
+        let is_leaders = header.vote >= own;
+        if !is_leaders {
             let refused = SnapshotResponse::<TypeConfig>::new(own);
             return self.answer(Ok::<_, Infallible>(refused), promises);
         }

@@ -21,8 +21,56 @@ pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(350);
 /// spread over more than that.
 pub(crate) const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(550);
 
-/// A leader that was heard so lately is left alone.
-pub const SILENCE_MIN: Duration = ELECTION_TIMEOUT_MAX.saturating_add(ELECTION_TIMEOUT_MIN);
+/// The leader lease. A leader that no quorum has confirmed for so long takes
+/// nothing in (L4): openraft refuses its writes from then on, and a node that
+/// said longer that it leads would draw requests which it only turns away.
+pub(crate) const LEASE: Duration = ELECTION_TIMEOUT_MAX;
+
+/// A leader that was heard so lately is left alone. Nor does a leader hand over
+/// to a node that was not.
+pub const SILENCE_MIN: Duration = LEASE.saturating_add(ELECTION_TIMEOUT_MIN);
 
 /// A leader that was not heard for so long is not waited for.
-pub const SILENCE_MAX: Duration = ELECTION_TIMEOUT_MAX.saturating_add(ELECTION_TIMEOUT_MAX);
+pub const SILENCE_MAX: Duration = LEASE.saturating_add(ELECTION_TIMEOUT_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pages that people plan by, and the numbers that Raft is given.
+    #[test]
+    fn the_pages_say_how_soon_a_leader_is_missed() {
+        let millis = |time: Duration| match time.as_millis() {
+            short @ ..1_000 => short.to_string(),
+            long => format!("{},{:03}", long / 1_000, long % 1_000),
+        };
+        let [heartbeat, shortest, longest] =
+            [HEARTBEAT, ELECTION_TIMEOUT_MIN, ELECTION_TIMEOUT_MAX].map(millis);
+        let (lease, min, max) = (millis(LEASE), millis(SILENCE_MIN), millis(SILENCE_MAX));
+        let architecture = include_str!("../../../ARCHITECTURE.md");
+        for said in [
+            format!("for {lease} ms after a leader's last sign nobody votes for another"),
+            format!("each follower waits {shortest} to {longest} ms of its own"),
+            format!("so one stands after {min} to {max} ms"),
+            format!("only if it comes within {heartbeat} ms"),
+        ] {
+            assert!(architecture.contains(&said), "ARCHITECTURE.md does not say {said:?}");
+        }
+        let stands = format!("{min} to {max} ms");
+        let limits = include_str!("../../../LIMITS.md");
+        assert!(limits.contains(&format!("stands for election | {stands} |")), "{stands}");
+        let runbook = include_str!("../../../deploy/RUNBOOK.md");
+        assert!(runbook.contains(&format!("for {stands} before they stand")), "{stands}");
+    }
+
+    /// openraft's lease is as long as the longest election timeout, whatever else
+    /// it is given.
+    #[test]
+    fn raft_waits_as_is_written_here() {
+        let config = crate::node::raft_config(crate::config::Snapshots::default());
+        let millis = |time: Duration| u64::try_from(time.as_millis()).expect("a short time");
+        assert_eq!(config.heartbeat_interval, millis(HEARTBEAT));
+        assert_eq!(config.election_timeout_min, millis(ELECTION_TIMEOUT_MIN));
+        assert_eq!(config.election_timeout_max, millis(LEASE));
+    }
+}
