@@ -429,6 +429,12 @@ impl World {
         }
     }
 
+    /// Whether a node leads, as far as it knows itself.
+    pub fn leads(&self, node: u64) -> bool {
+        let window = self.machine(node).window();
+        window.as_ref().is_some_and(|window| window.standing().leads)
+    }
+
     /// The node that leads the highest term, as the nodes themselves see it.
     fn leading(&self) -> Option<u64> {
         let machines = self.inner.machines.iter();

@@ -1,9 +1,11 @@
 //! A data directory from before a restore, started again in the restored
-//! cluster: it stops, and nobody else notices (S21).
+//! cluster: it stops, and nobody else notices (S21). Two of them are the old
+//! cluster's majority: they give out nothing.
 
 use std::time::Duration;
 
 use chaos_tests::world::{NODES, PRODUCT, Platter, Survives, World, play};
+use trine_client::{AcquireError, Reason};
 use wire::peer::{PresentReply, PresentRequest};
 
 /// How old data compares with the restored cluster's.
@@ -169,4 +171,103 @@ fn a_node_that_missed_the_restore_joins_it() {
         world.until_same().await;
         work(&world).await
     });
+}
+
+/// Why the node that leads, if one does, gives out no seat. It is asked as soon as
+/// it says that it leads, and itself: an answer to a request that another node
+/// forwarded may be lost, and withdrawing it is a deed of the old cluster.
+async fn refused(world: &World, nodes: &[u64]) -> Option<(u64, Reason)> {
+    let Some(leader) = nodes.iter().copied().find(|node| world.leads(*node)) else {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        return None;
+    };
+    let patience = Duration::from_millis(2_500);
+    let app = world.client_at(pki::Role::Application, "line-3", &[leader], patience);
+    match app.acquire(PRODUCT).fail_fast().send().await {
+        Ok(seat) => panic!("node-{leader} gave out {seat:?}, and all seats are held"),
+        Err(AcquireError::Refused(why) | AcquireError::NotDone(why)) => Some((leader, why.reason)),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Two nodes are started with what they had before the restore, beside one that
+/// was restored: a majority of the old cluster, in whose ledger all seats are
+/// free. In the restored one all are held. The old ones elect a leader, which
+/// hears of the restore before its first grant and gives out nothing, whoever of
+/// them leads and for as long as the restored node is up.
+fn two_old_disks_give_out_nothing(seed: u64, away: Duration, goes_on: Duration) {
+    play(seed, async move |world| {
+        let (disks, epoch) = restored(&world, Term::Above).await;
+        let long = Duration::from_secs(600);
+        let mut held = Vec::new();
+        for holder in ["line-1", "line-2"] {
+            held.push(world.application(holder).acquire(PRODUCT).ttl(long).send().await?);
+        }
+        let beside = world.leader().await;
+        let strays = NODES.into_iter().filter(|node| *node != beside).collect::<Vec<_>>();
+        let mut own = Vec::new();
+        for node in &strays {
+            world.crash(*node, Survives::Everything).await;
+            own.push(world.copy_disk(*node));
+            world.put_back(*node, &disks[*node as usize - 1]);
+        }
+        world.set_distance(beside, away).await;
+        for node in &strays {
+            world.restart(*node).await;
+        }
+        let refused_by = async |who: &mut dyn FnMut(u64) -> bool| {
+            for _ in 0..10_000 {
+                match refused(&world, &strays).await {
+                    Some((leader, Reason::EpochsDiffer)) if who(leader) => return leader,
+                    _ => {}
+                }
+            }
+            panic!("no leader from before said why it grants nothing");
+        };
+        let first = refused_by(&mut |_| true).await;
+        world.operator().operator().transfer_leader(None).await.expect("the other one leads");
+        refused_by(&mut |leader| leader != first).await;
+        let until = tokio::time::Instant::now() + goes_on;
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            refused_by(&mut |_| true).await;
+        }
+        let says = format!(
+            "nothing is granted or renewed while it is up node=node-{beside} epoch={epoch}"
+        );
+        let said = world.journal().iter().filter(|line| line.contains(&says)).count();
+        assert_eq!(said, strays.len(), "each says so once: {:#?}", world.journal());
+
+        world.set_distance(beside, Duration::from_millis(4)).await;
+        for (node, own) in strays.iter().zip(&own) {
+            world.crash(*node, Survives::Everything).await;
+            world.put_back(*node, own);
+            world.restart(*node).await;
+        }
+        world.until_serving().await;
+        world
+            .until("a leader says that all seats are held", async || {
+                let (_, reason) = refused(&world, &NODES).await?;
+                (reason == Reason::NoSeatFree).then_some(())
+            })
+            .await;
+        for seat in held {
+            seat.release().await?;
+        }
+        work(&world).await
+    });
+}
+
+#[test]
+fn two_disks_from_before_the_restore_give_out_no_seat_beside_a_restored_node() {
+    let a_minute_and_more = Duration::from_secs(70);
+    two_old_disks_give_out_nothing(65, Duration::from_millis(4), a_minute_and_more);
+}
+
+/// A message to it takes longer than their election.
+#[test]
+fn two_disks_from_before_the_restore_hear_a_far_restored_node_before_they_grant() {
+    for seed in 66..70 {
+        two_old_disks_give_out_nothing(seed, Duration::from_millis(450), Duration::ZERO);
+    }
 }

@@ -196,6 +196,7 @@ fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) 
             | Reason::NotLeader
             | Reason::LeaderChanged
             | Reason::LedgersDiffer
+            | Reason::EpochsDiffer
             | Reason::HistoryIncomplete
             | Reason::Draining
             | Reason::Overloaded

@@ -136,6 +136,9 @@ reasons! {
     LeaderChanged "LEADER_CHANGED",
     /// Two nodes' ledgers differ and no third one decides; nothing is granted.
     LedgersDiffer "LEDGERS_DIFFER",
+    /// A node was restored from a backup and the leader is from before; nothing is
+    /// granted or renewed.
+    EpochsDiffer "EPOCHS_DIFFER",
     /// The server is still fetching the history from the others.
     HistoryIncomplete "HISTORY_INCOMPLETE",
     /// The server's disk lost or altered a page of the history.

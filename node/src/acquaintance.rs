@@ -54,6 +54,12 @@ const MEET_MAX: Duration = Duration::from_secs(1);
 /// One that is still there after so long is there to stay.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
+/// How long a process that has just started puts off its first grant to hear from
+/// every other member whether the cluster was restored since. One that is there
+/// answers within a fraction of this, and one whose host is up and that is not
+/// there is known to be away at once.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(2);
+
 /// A message that came later than this after one that was sent later is not
 /// late: its sender has lost something.
 const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
@@ -74,6 +80,8 @@ struct Inner {
     clearance: Clearance,
     known: Mutex<BTreeMap<u64, Known>>,
     witnesses: Mutex<Witnesses>,
+    /// When this process began to ask the others.
+    began: Instant,
     /// Wakes whoever says hello: a peer does not know this node.
     unknown: Notify,
 }
@@ -88,6 +96,8 @@ struct Known {
     meeting: Arc<tokio::sync::Mutex<()>>,
     /// Whether it has answered this process's hello.
     answered: bool,
+    /// Whether it was asked once, in vain.
+    asked: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
     /// What was remembered of it a moment ago.
@@ -112,6 +122,18 @@ impl Lately {
         }
         self.before
     }
+}
+
+/// A member that is present tells a later restore epoch than this node's data is
+/// of: the cluster was restored since, or that node strayed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outdated {
+    /// Who tells.
+    pub(crate) by: NodeId,
+    /// Of this node's data.
+    pub(crate) ours: u64,
+    /// What it tells.
+    pub(crate) theirs: u64,
 }
 
 /// Why a process is not heard.
@@ -240,6 +262,7 @@ impl Acquaintances {
                 clearance,
                 known,
                 witnesses,
+                began: Instant::now(),
                 unknown,
             }),
         }
@@ -315,7 +338,12 @@ impl Acquaintances {
                 Unmet::BeforeRestore { node, theirs } if is_news => {
                     tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
                 }
-                Unmet::AfterRestore { .. } => self.hear_witnesses(),
+                Unmet::AfterRestore { node, theirs } => {
+                    if is_news {
+                        tracing::warn!(%node, epoch = theirs, "the cluster was restored since this node's data was written, as that member says; nothing is granted or renewed while it is up");
+                    }
+                    self.hear_witnesses();
+                }
                 _ => {}
             }
         }
@@ -344,6 +372,41 @@ impl Acquaintances {
             let node = self.inner.node;
             self.inner.clearance.deny(Denial::BeforeRestore { node, by, ours, theirs });
         }
+    }
+
+    /// Who says that the cluster was restored since this node's data was written,
+    /// if anybody does. One is enough not to grant, because two of an earlier epoch
+    /// are a majority; to stop the process takes two.
+    pub(crate) fn outdated(&self) -> Option<Outdated> {
+        let ours = self.epoch()?;
+        let others = self.of_other_epochs().into_iter().filter(|(_, theirs)| *theirs > ours);
+        let (by, theirs) = others.max_by_key(|(_, theirs)| *theirs)?;
+        Some(Outdated { by, ours, theirs })
+    }
+
+    /// The members that were found of another restore epoch than this node's data
+    /// lately, and that epoch.
+    pub(crate) fn of_other_epochs(&self) -> Vec<(NodeId, u64)> {
+        let Some(ours) = self.epoch() else { return Vec::new() };
+        let (members, now) = (self.inner.peers.ids(), Instant::now());
+        self.witnesses().of_others(&members, now, ours)
+    }
+
+    /// Whether every other member has said of which epoch it is, could not, or had
+    /// time to. A process that has just started grants nothing before.
+    pub(crate) fn has_asked_around(&self) -> bool {
+        if self.epoch().is_none() || self.inner.began.elapsed() >= FIRST_WORD_MAX {
+            return true;
+        }
+        let (members, known) = (self.inner.peers.ids(), self.known());
+        members
+            .iter()
+            .all(|member| known.get(member).is_some_and(|known| known.answered || known.asked))
+    }
+
+    /// `node` was asked for what it remembers, and did not say that all is well.
+    pub(crate) fn asked(&self, node: u64) {
+        self.known().entry(node).or_default().asked = true;
     }
 
     /// Compares what `witness` remembers of this node with what its disk keeps.

@@ -34,6 +34,19 @@ pub enum NotAnswered {
         /// The other node.
         with: NodeId,
     },
+    /// Definitely not done: the leader's data is from before a restore, or a member
+    /// strayed in from another one (S21).
+    #[error(
+        "{by} was restored from a backup, in epoch {theirs}, and the leader's data is of epoch {ours}; nothing is granted or renewed while both are up, because a seat could be held in both (see `trine cluster doctor`)"
+    )]
+    EpochsDiffer {
+        /// Who tells the later epoch.
+        by: NodeId,
+        /// The leader's.
+        ours: u64,
+        /// The later one.
+        theirs: u64,
+    },
     /// Definitely not done.
     #[error("more requests are waiting than are taken in; nothing was done, ask again in a moment")]
     Overloaded,
@@ -78,6 +91,10 @@ impl NotAnswered {
             // To the node that forwarded, both mean: look for the leader afresh.
             Self::LeaderChanged | Self::NotLeader { .. } => told(Why::LeaderChanged),
             Self::LedgersDiffer { with } => NotDone { node: with.0, ..told(Why::LedgersDiffer) },
+            Self::EpochsDiffer { by, ours, theirs } => {
+                let (epoch, later_epoch) = (*ours, *theirs);
+                NotDone { node: by.0, epoch, later_epoch, ..told(Why::EpochsDiffer) }
+            }
             Self::Overloaded => told(Why::Overloaded),
             Self::Draining => told(Why::Draining),
             Self::NotFormed => told(Why::NotFormed),
@@ -97,6 +114,11 @@ impl NotAnswered {
             // The leader that goes hands over first: another will take it.
             Why::LeaderChanged | Why::Draining => Self::LeaderChanged,
             Why::LedgersDiffer => Self::LedgersDiffer { with: NodeId(told.node) },
+            Why::EpochsDiffer => Self::EpochsDiffer {
+                by: NodeId(told.node),
+                ours: told.epoch,
+                theirs: told.later_epoch,
+            },
             Why::Overloaded => Self::Overloaded,
             Why::NotFormed => Self::NotFormed,
             Why::LevelTooLow => {
@@ -119,6 +141,13 @@ mod tests {
     fn an_overloaded_leader_is_called_that_through_a_follower() {
         let told = NotAnswered::Overloaded.to_wire().expect("it is definite");
         assert_eq!(NotAnswered::from_wire(told), NotAnswered::Overloaded);
+    }
+
+    #[test]
+    fn a_leader_from_before_a_restore_is_called_that_through_a_follower() {
+        let why = NotAnswered::EpochsDiffer { by: NodeId(3), ours: 0, theirs: 9 };
+        let told = why.to_wire().expect("it is definite");
+        assert_eq!(NotAnswered::from_wire(told), why);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tonic::{Request, Status};
 use wire::v1::cluster_server::ClusterServer;
 use wire::v1::licensing_server::LicensingServer;
 
+use crate::acquaintance::Acquaintances;
 use crate::answer::NotAnswered;
 use crate::certificates::Certificates;
 use crate::config::Limits;
@@ -46,11 +47,22 @@ pub(crate) struct Sources {
     pub(crate) certificates: Certificates,
     /// The data directory, if it is on a disk.
     pub(crate) data: Option<PathBuf>,
+    /// What the other nodes told.
+    pub(crate) acquaintances: Acquaintances,
 }
 
 /// Every call of the client listener, behind its gate.
 pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
-    let Sources { service, formation, replacer, metrics, engine, certificates, data } = sources;
+    let Sources {
+        service,
+        formation,
+        replacer,
+        metrics,
+        engine,
+        certificates,
+        data,
+        acquaintances,
+    } = sources;
     let bytes_max = usize::try_from(limits.request_bytes).unwrap_or(usize::MAX);
     let answers = Answers { metrics: metrics.clone() };
     let licensing = grpc::Licensing { service: service.clone(), answers: answers.clone() };
@@ -60,6 +72,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         engine,
         certificates,
         data,
+        acquaintances,
         answers,
         replacer,
         backups: Arc::new(Semaphore::new(1)),

@@ -71,6 +71,7 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
                 "no answer in time".to_owned()
             }
         };
+        acquaintances.asked(peer);
         // While nobody has answered this is why the node does not take part.
         if unwelcome != said && pause > RETRY_MIN && !clearance.is_given() {
             tracing::info!(peer, reason = unwelcome, "a peer has not answered yet");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Event;
+use ledger::command::Outcome;
 use ledger::level::Level;
 use license::build::Build;
 use license::container::Container;
@@ -234,6 +235,7 @@ where
         view.clone(),
         clock.clone(),
         metrics.clone(),
+        acquaintances.clone(),
         submissions,
     );
     let identity = container.identity();
@@ -287,7 +289,12 @@ where
         },
     )));
     background.spawn(within(recall::run(view.history().clone(), links.clone())));
-    background.spawn(within(tell_waiters(service.clone(), view.clone(), events)));
+    background.spawn(within(tell_waiters(
+        service.clone(),
+        view.clone(),
+        acquaintances.clone(),
+        events,
+    )));
 
     let (closer, closing_clients) = closing();
     let (peer_closer, closing_peers) = closing();
@@ -300,6 +307,7 @@ where
         engine: setup.engine,
         certificates: certificates.clone(),
         data: setup.data.clone(),
+        acquaintances: acquaintances.clone(),
     };
     let routes = api::routes(sources, &setup.limits);
     let serving_clients = spawn(serve(clients, routes, bounds, closing_clients));
@@ -399,12 +407,23 @@ where
 }
 
 /// Answers those who wait for a queued request at this node.
-async fn tell_waiters(service: Service, view: View, mut events: broadcast::Receiver<Happened>) {
+///
+/// The ledger hands on a seat that was released or has expired, also one from
+/// before a restore: nobody is told of such a grant, and asking again is refused
+/// (S21), so it ends by itself.
+async fn tell_waiters(
+    service: Service,
+    view: View,
+    acquaintances: Acquaintances,
+    mut events: broadcast::Receiver<Happened>,
+) {
     loop {
         match events.recv().await {
             Ok(happened) => {
                 for event in happened.events.iter() {
-                    if let Event::Settled { lease, reply } = event {
+                    let Event::Settled { lease, reply } = event else { continue };
+                    let is_grant = matches!(reply.outcome, Outcome::Granted(..));
+                    if !is_grant || acquaintances.outdated().is_none() {
                         service.tell_waiters(*lease, reply);
                     }
                 }

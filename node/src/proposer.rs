@@ -19,6 +19,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::acquaintance::{Acquaintances, Outdated};
 use crate::agreement::{self, Agreement};
 use crate::answer::NotAnswered;
 use crate::clock::Clock;
@@ -65,11 +66,15 @@ pub(crate) struct Proposer {
     view: View,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    acquaintances: Acquaintances,
     queue: mpsc::Receiver<Submission>,
     pending: VecDeque<Submission>,
     office: Option<Office>,
     /// The node whose ledger differs while no third one can decide (S18).
     differs_from: Option<NodeId>,
+    /// Whether every member has had its chance to say that the cluster was restored
+    /// since this node's data was written (S21).
+    has_asked_around: bool,
     last_stamp: Instant,
     slots: Arc<Semaphore>,
 }
@@ -89,6 +94,7 @@ impl Proposer {
         view: View,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        acquaintances: Acquaintances,
         queue: mpsc::Receiver<Submission>,
     ) -> Self {
         Self {
@@ -97,10 +103,12 @@ impl Proposer {
             view,
             clock,
             metrics,
+            acquaintances,
             queue,
             pending: VecDeque::new(),
             office: None,
             differs_from: None,
+            has_asked_around: false,
             last_stamp: Instant::now(),
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         }
@@ -209,6 +217,14 @@ impl Proposer {
         }
     }
 
+    /// Why nothing may be granted or renewed, if nothing may.
+    fn withheld(&self) -> Option<NotAnswered> {
+        let outdated =
+            |Outdated { by, ours, theirs }| NotAnswered::EpochsDiffer { by, ours, theirs };
+        let differs = |with| NotAnswered::LedgersDiffer { with };
+        self.acquaintances.outdated().map(outdated).or(self.differs_from.map(differs))
+    }
+
     fn leadership(&mut self) -> Leadership {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -236,6 +252,12 @@ impl Proposer {
             if is_new_leader {
                 self.metrics.leader_changed();
             }
+        }
+        self.has_asked_around |= self.acquaintances.has_asked_around();
+        if !self.has_asked_around {
+            return Leadership::NotYet(
+                "the leader has not heard yet of which restore the others are",
+            );
         }
         match metrics.last_quorum_acked {
             None => Leadership::NotYet("no quorum has confirmed this leader yet"),
@@ -268,6 +290,7 @@ impl Proposer {
         let stamp = office.stamp(self.clock.boot(), Instant::now());
         self.last_stamp = Instant::now();
         let level = self.view.look(Ledger::level);
+        let withheld = self.withheld();
         let mut commands = Vec::new();
         let mut answers = Vec::new();
         let mut bytes = 0;
@@ -279,10 +302,10 @@ impl Proposer {
             if submission.answer.is_closed() {
                 continue;
             }
-            if let Some(with) = self.differs_from
+            if let Some(why) = &withheld
                 && matches!(submission.command, Command::Acquire(_) | Command::Renew(_))
             {
-                let _ = submission.answer.send(Err(NotAnswered::LedgersDiffer { with }));
+                let _ = submission.answer.send(Err(why.clone()));
                 continue;
             }
             // S22. The level never falls, so what is within it now stays so.

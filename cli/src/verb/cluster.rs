@@ -8,6 +8,7 @@ mod replace;
 mod restore;
 mod settling;
 mod status;
+mod strays;
 mod transfer_leader;
 mod upgrade;
 

@@ -8,7 +8,7 @@ use trine_cli::devcluster::{Death, Server, health};
 
 use super::backup::{hosts, lose_everything};
 use super::caller::{PATIENCE, eventually, eventually_or};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, word};
 use super::outage::copy;
 
 /// A cluster with one of its followers, and that one's files.
@@ -187,6 +187,104 @@ fn a_node_with_data_from_before_a_restore_stops_and_stops_nobody() {
     stage.serves();
     let deaths = stage.cluster.block_on(async { stage.cluster.servers().deaths().pop() });
     assert!(deaths.is_none(), "another stopped too: {deaths:?}");
+}
+
+/// Two of three nodes are started with what they had before a restore: the old
+/// cluster's majority, which knows nothing of the seat that is held since. It
+/// gives out nothing, takes back what its holders return, and an operator reads
+/// who the two are and what to do. That done, the restored cluster serves.
+#[test]
+fn two_nodes_with_data_from_before_a_restore_give_out_nothing_and_are_named() {
+    let cluster = Cluster::alone();
+    let user = cluster.caller().clone();
+    cluster.license("line", 1);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, "correct horse").expect("a passphrase");
+    user.json(&["cluster", "backup", &backup, "--passphrase-file", &secret]);
+    let lost = user.json(&["acquire", "line", "--ttl", "1h"]);
+    let data = |node: u8| cluster.servers().layout().home(Server::Node(node)).join("data");
+    let kept = |node: u8, what: &str| dir.path().join(format!("{what}-{node}"));
+    let set_aside = |node: u8, what: &str| {
+        cluster.stop(Server::Node(node));
+        copy(&data(node), &kept(node, what));
+    };
+    (1..=3).for_each(|node| set_aside(node, "old"));
+
+    lose_everything(&cluster, &[1, 2, 3]);
+    let nodes = hosts(&cluster);
+    let restore = ["--host", &nodes, "cluster", "restore", &backup, "--quiet", "0s"];
+    let restored = user.json(&[&restore[..], &["--passphrase-file", &secret]].concat());
+    let held = eventually("the restored cluster serves", || {
+        let output = user.run(&["--json", "acquire", "line", "--ttl", "1h"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()
+    });
+
+    let beside = cluster.leader();
+    let strays: Vec<u8> = (1..=3).filter(|node| *node != beside).collect();
+    let start_with = |what: &str| {
+        for node in &strays {
+            replace(&data(*node), &kept(*node, what));
+        }
+        let mut servers = cluster.servers();
+        cluster.block_on(async {
+            for node in &strays {
+                servers.start(Server::Node(*node)).expect("a node");
+            }
+        });
+    };
+    // While no restored node is up they are the old cluster, and somebody waits.
+    strays.iter().for_each(|node| set_aside(*node, "own"));
+    cluster.stop(Server::Node(beside));
+    start_with("old");
+    let mut waiting = user.start(&["acquire", "line", "--ttl", "1h", "--wait", "5m"]);
+    waiting.until_said("Waiting: place 1 of 1");
+    cluster.block_on(async { cluster.servers().start(Server::Node(beside)) }).expect("a node");
+    eventually("a leader from before says why it grants nothing", || {
+        let output = user.run(&["--json", "acquire", "line"]);
+        assert!(!output.status.success(), "the seat was given out twice");
+        String::from_utf8_lossy(&output.stderr).contains("EPOCHS_DIFFER").then_some(())
+    });
+    let refusal = user.refused(4, &["acquire", "line"]);
+    let epoch = restored["epoch"].to_string();
+    refusal.says(&[&format!("node-{beside} was restored"), &epoch, "trine cluster doctor"]);
+    let of = |seat: &serde_json::Value| [word(seat, "lease"), word(seat, "token")];
+    let [lease, token] = of(&lost);
+    user.json(&["release", &lease, "--token", &token]);
+    assert_eq!(user.refused(4, &["renew", &lease, "--token", &token]).reason, "EPOCHS_DIFFER");
+    let waited = waiting.finish();
+    assert_eq!(waited.code, 4, "the seat that came free was given out: {}", waited.said);
+    assert!(waited.said.contains("EPOCHS_DIFFER"), "{}", waited.said);
+
+    let status = eventually("the status names them", || {
+        let status = user.json(&["cluster", "status"]);
+        (status["before_restore"] == json!(strays)).then_some(status)
+    });
+    assert_eq!(status["quorum"], true, "{status}");
+    let names = format!("node-{} and node-{} are from before the restore", strays[0], strays[1]);
+    let page = user.page(&["cluster", "status"]);
+    assert!(page.contains(&names) && page.contains("put its data directory aside"), "{page}");
+    let output = user.run(&["--json", "cluster", "doctor"]);
+    assert_eq!(output.status.code(), Some(8));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let findings = report["findings"].as_array().expect("findings");
+    let about = |code: &str| -> Vec<&str> {
+        let of = findings.iter().filter(|finding| finding["code"] == code);
+        of.filter_map(|finding| finding["about"].as_str()).collect()
+    };
+    let named: Vec<String> = strays.iter().map(|node| format!("node-{node}")).collect();
+    assert_eq!(about("BEFORE_RESTORE"), named, "{report}");
+    assert!(about("NODE_SILENT").is_empty(), "that is not what is wrong: {report}");
+
+    strays.iter().for_each(|node| cluster.stop(Server::Node(*node)));
+    start_with("own");
+    eventually("the restored cluster says that its seat is held", || {
+        let output = user.run(&["--json", "acquire", "line"]);
+        assert!(!output.status.success(), "the seat was given out twice");
+        (output.status.code() == Some(3)).then_some(())
+    });
+    user.give_back(&held);
 }
 
 /// The term of the cluster's leader.

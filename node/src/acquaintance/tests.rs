@@ -320,6 +320,7 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
         }
         assert_eq!(node.denied(), None, "of epoch {ours}");
         assert!(node.clearance.is_given());
+        assert_eq!(node.acquaintances.outdated(), None, "it grants");
         for member in [2, 3] {
             let met = Incarnation([member as u8; 16]);
             assert!(node.acquaintances.has_met(member, met), "its streams go on");
@@ -329,6 +330,45 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
         node.acquaintances.answered(3, strayed).unwrap_err();
         assert_eq!(node.denied(), None, "one that stands at an address is one");
     }
+}
+
+/// It may be the one that strayed. But if it is not, this node and its follower
+/// are the old cluster's majority.
+#[tokio::test(start_paused = true)]
+async fn one_member_that_tells_a_later_epoch_stops_grants_for_a_minute_and_stops_nobody() {
+    let node = Node::of(Epoch::formed(4)).await;
+    node.told(2, Verdict::Welcome).expect("welcome");
+    assert_eq!(node.acquaintances.outdated(), None);
+    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(9))).unwrap_err();
+    let (by, ours, theirs) = (NodeId(3), 4, 9);
+    assert_eq!(node.acquaintances.outdated(), Some(Outdated { by, ours, theirs }));
+    assert_eq!(node.denied(), None, "one is not two");
+    assert!(node.clearance.is_given());
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(node.acquaintances.outdated().is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(node.acquaintances.outdated(), None, "it is there no more");
+    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(3))).unwrap_err();
+    assert_eq!(node.acquaintances.outdated(), None, "that one is itself from before");
+    assert_eq!(node.acquaintances.of_other_epochs(), [(NodeId(3), 3)]);
+}
+
+/// A process that has just started does not know yet whether it is from before a
+/// restore; and one of the others may never answer.
+#[tokio::test(start_paused = true)]
+async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds() {
+    let node = Node::of(Epoch::formed(4)).await;
+    assert!(!node.acquaintances.has_asked_around());
+    node.told(2, Verdict::Welcome).expect("welcome");
+    assert!(!node.acquaintances.has_asked_around(), "node-3 may know better");
+    node.acquaintances.asked(3);
+    assert!(node.acquaintances.has_asked_around());
+
+    let node = Node::of(Epoch::formed(4)).await;
+    node.told(2, Verdict::Welcome).expect("welcome");
+    tokio::time::advance(FIRST_WORD_MAX).await;
+    assert!(node.acquaintances.has_asked_around());
+    assert!(Node::new().await.acquaintances.has_asked_around(), "there is no cluster yet");
 }
 
 /// Whoever has no cluster yet and whoever knows no epochs is judged as ever; but

@@ -1,7 +1,10 @@
 //! Who says that the cluster was restored since this node's data was written (S21).
 //!
 //! One may be mistaken: restored alone, on the bench say, and strayed into a
-//! cluster that lives. Two other members of one epoch are the cluster.
+//! cluster that lives. Two other members of one epoch are the cluster, and whoever
+//! is of an earlier one stops. But two directories from before are a majority
+//! too, and then one is all there is left to say so: while it does, nothing is
+//! granted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +38,7 @@ impl Witnesses {
         now: Instant,
         is_later: impl Fn(u64) -> bool,
     ) -> Option<([NodeId; 2], u64)> {
-        self.0.retain(|node, (_, told)| members.contains(node) && now - *told < TOLD_MAX);
+        self.forget(members, now);
         let mut first = BTreeMap::new();
         let later = self.0.iter().filter(|(_, (epoch, _))| is_later(*epoch));
         for (node, (epoch, _)) in later {
@@ -44,6 +47,22 @@ impl Witnesses {
             }
         }
         None
+    }
+
+    /// The other `members` who told another epoch than `ours` lately, with it.
+    pub(super) fn of_others(
+        &mut self,
+        members: &[u64],
+        now: Instant,
+        ours: u64,
+    ) -> Vec<(NodeId, u64)> {
+        self.forget(members, now);
+        let told = self.0.iter().map(|(node, (epoch, _))| (NodeId(*node), *epoch));
+        told.filter(|(_, epoch)| *epoch != ours).collect()
+    }
+
+    fn forget(&mut self, members: &[u64], now: Instant) {
+        self.0.retain(|node, (_, told)| members.contains(node) && now - *told < TOLD_MAX);
     }
 }
 
@@ -64,6 +83,17 @@ mod tests {
         assert!(witnesses.take(3, Some(9), now));
         let agreed = Some(([NodeId(2), NodeId(3)], 9));
         assert_eq!(witnesses.agree(&[2, 3], now, LATER), agreed);
+    }
+
+    #[test]
+    fn one_member_who_told_another_epoch_lately_is_heard_and_a_stranger_is_not() {
+        let (mut witnesses, start) = (Witnesses::default(), Instant::now());
+        witnesses.take(2, Some(0), start);
+        witnesses.take(4, Some(9), start);
+        assert_eq!(witnesses.of_others(&[2, 3], start, 0), []);
+        witnesses.take(3, Some(9), start);
+        assert_eq!(witnesses.of_others(&[2, 3], start, 0), [(NodeId(3), 9)]);
+        assert_eq!(witnesses.of_others(&[2, 3], start + TOLD_MAX, 0), [], "a minute ago");
     }
 
     /// Two strays of two rehearsals are no cluster.

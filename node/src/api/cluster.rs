@@ -25,6 +25,7 @@ use wire::v1;
 use wire::v1::cluster_server;
 
 use super::{Answers, convert, error};
+use crate::acquaintance::Acquaintances;
 use crate::certificates::Certificates;
 use crate::checkup;
 use crate::formation::Formation;
@@ -40,6 +41,7 @@ pub(super) struct Cluster {
     pub(super) engine: &'static str,
     pub(super) certificates: Certificates,
     pub(super) data: Option<PathBuf>,
+    pub(super) acquaintances: Acquaintances,
     pub(super) answers: Answers,
     pub(super) replacer: Arc<Replacer>,
     /// One backup at a time: each is a copy of the ledger in memory.
@@ -124,6 +126,8 @@ impl cluster_server::Cluster for Cluster {
         let node = self.service.node_status();
         let mut status = self.service.peek(|ledger| show::node_status(ledger, &node));
         status.engine = self.engine.to_owned();
+        let others = self.acquaintances.of_other_epochs();
+        status.other_epochs = others.into_iter().map(show::other_epoch).collect();
         status.certificates = self.certificates.in_use().iter().map(show::in_use).collect();
         if request.get_ref().checkup {
             let Self { formation, answers, data, .. } = self;

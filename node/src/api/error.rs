@@ -149,6 +149,9 @@ pub(super) fn not_answered(why: &NotAnswered) -> No {
         NotAnswered::LedgersDiffer { .. } => {
             No::new((Code::Unavailable, "LEDGERS_DIFFER"), message, NOT_DONE, [])
         }
+        NotAnswered::EpochsDiffer { .. } => {
+            No::new((Code::Unavailable, "EPOCHS_DIFFER"), message, NOT_DONE, [])
+        }
         NotAnswered::Overloaded => {
             No::new((Code::ResourceExhausted, "OVERLOADED"), message, NOT_DONE, [])
         }

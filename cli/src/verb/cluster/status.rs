@@ -11,6 +11,7 @@ use wire::v1;
 
 use super::Call;
 use super::settling::is_unheard;
+use super::strays::Strays;
 use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
 use crate::dates::{show_date, show_millis};
@@ -48,6 +49,11 @@ struct Report {
     cluster: Option<Whole>,
     /// The nodes.
     nodes: Vec<Node>,
+    /// Nodes whose data is from before a restore of this cluster; while they are
+    /// up nothing is granted or renewed by them.
+    before_restore: Vec<u64>,
+    #[serde(skip)]
+    strays: Option<Strays>,
     /// The installed licenses.
     licenses: Vec<report::License>,
 }
@@ -137,6 +143,8 @@ struct Node {
     clock_offset_ms: Option<i64>,
     /// Its wall clock less the clock that license dates run on, in milliseconds.
     clock_ahead_ms: Option<i64>,
+    /// The restore epoch of its data, in its own words.
+    epoch: Option<u64>,
     /// The certificates that its connections stand on.
     certificates: Vec<InUse>,
     /// Why it did not answer, if it did not.
@@ -207,8 +215,10 @@ impl Report {
             .filter_map(|node| Endpoint::parse(&node.client_address).ok())
             .collect();
         let own_words = in_own_words(connection, &endpoints).await;
+        let strays = strays(&own_words);
+        let own_words = own_words.into_iter().map(Node::from);
         let mut by_id: BTreeMap<u64, Node> =
-            own_words.into_iter().filter_map(|node| Some((node.id?, node))).collect();
+            own_words.filter_map(|node| Some((node.id?, node))).collect();
         let counts = status.counts.unwrap_or_default();
         let common = status.wall_floor_ms;
         let firm_date = |date: &v1::FirmDate| FirmDate {
@@ -266,16 +276,22 @@ impl Report {
             problem: None,
             cluster: Some(whole),
             nodes: status.nodes.into_iter().map(node).collect(),
+            before_restore: before(strays.as_ref()),
+            strays,
             licenses: status.licenses.into_iter().map(report::License::from).collect(),
         }
     }
 
     async fn pieces(connection: &Connection, nodes: &[Endpoint], error: &CallError) -> Self {
+        let words = in_own_words(connection, nodes).await;
+        let strays = strays(&words);
         Self {
             quorum: false,
             problem: Some(error.failure().message.clone()),
             cluster: None,
-            nodes: in_own_words(connection, nodes).await,
+            nodes: words.into_iter().map(Node::from).collect(),
+            before_restore: before(strays.as_ref()),
+            strays,
             licenses: Vec::new(),
         }
     }
@@ -297,6 +313,10 @@ impl Report {
             ],
             self.nodes.iter().map(Node::row),
         );
+        if let Some(strays) = &self.strays {
+            let line = page.tone(Tone::Bad, &strays.told());
+            page.line(line);
+        }
         let unheard =
             self.nodes.iter().filter(|node| node.alive.is_none()).filter_map(|node| node.id);
         let unheard: Vec<String> = unheard.map(|id| format!("node-{id}")).collect();
@@ -429,12 +449,31 @@ async fn unformed(connection: &Connection, nodes: &[Endpoint]) {
     }
 }
 
+/// Who is from before a restore.
+fn before(strays: Option<&Strays>) -> Vec<u64> {
+    strays.iter().flat_map(|strays| strays.before.keys().copied()).collect()
+}
+
+/// What each node said of itself, by where it was asked.
+type OwnWords = Vec<(String, Result<v1::NodeStatusReply, CallError>)>;
+
 /// Asks each node how it sees itself, all at once.
-async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> Vec<Node> {
+async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> OwnWords {
     let ask = |endpoint: Endpoint| async move {
         let address = endpoint.to_string();
-        match connection.operator().at(endpoint).node_status().await {
-            Ok(own) => Node {
+        (address, connection.operator().at(endpoint).node_status().await)
+    };
+    join_all(nodes.iter().cloned().map(ask)).await
+}
+
+fn strays(words: &OwnWords) -> Option<Strays> {
+    Strays::among(words.iter().filter_map(|(_, said)| said.as_ref().ok()))
+}
+
+impl From<(String, Result<v1::NodeStatusReply, CallError>)> for Node {
+    fn from((address, said): (String, Result<v1::NodeStatusReply, CallError>)) -> Self {
+        match said {
+            Ok(own) => Self {
                 id: Some(own.id),
                 address,
                 role: own.role,
@@ -446,15 +485,15 @@ async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> Vec<Node> 
                 term: Some(own.term),
                 log_index: Some(own.last_log_index),
                 applied_index: Some(own.applied_index),
-                ..Node::default()
+                epoch: own.epoch,
+                ..Self::default()
             },
-            Err(error) => Node {
+            Err(error) => Self {
                 address,
                 role: "unreachable".to_owned(),
                 problem: Some(error.failure().message.clone()),
-                ..Node::default()
+                ..Self::default()
             },
         }
-    };
-    join_all(nodes.iter().cloned().map(ask)).await
+    }
 }

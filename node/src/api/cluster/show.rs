@@ -118,7 +118,8 @@ fn node(
     }
 }
 
-/// This node as it sees itself. Engine, container and certificates are the node's to add.
+/// This node as it sees itself. Engine, container,
+/// certificates and what others told are the node's to add.
 pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusReply {
     v1::NodeStatusReply {
         id: own.id,
@@ -141,7 +142,14 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         state_index: ledger.applied(),
         level: ledger.level().number().into(),
         highest_level: HIGHEST.number().into(),
+        epoch: ledger.charter().map(|_| ledger.epoch()),
+        other_epochs: Vec::new(),
     }
+}
+
+/// A member of another restore epoch.
+pub(super) fn other_epoch((node, epoch): (NodeId, u64)) -> v1::OtherEpoch {
+    v1::OtherEpoch { node: node.0, epoch }
 }
 
 /// The licenses users have: with fewer than two live shares a license is not

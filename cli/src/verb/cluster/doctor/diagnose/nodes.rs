@@ -10,18 +10,25 @@ use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
 use crate::dates::show_millis;
 use crate::verb::cluster::settling::is_unheard;
+use crate::verb::cluster::strays::Strays;
 
 /// Entries a node may be behind: those of a few busy seconds.
 const LAG_MAX: u64 = 20_000;
 
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let mut findings: Vec<Finding> = cluster(seen).into_iter().chain(quiet(seen)).collect();
+    let strays = Strays::among(seen.answering());
+    findings.extend(before_restore(strays.as_ref()));
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
     findings.extend(strangers(seen));
     findings.extend(unreached(seen));
     if let Ok(status) = &seen.cluster {
-        findings
-            .extend(status.nodes.iter().flat_map(|node| as_the_leader_sees(seen, status, node)));
+        findings.extend(
+            status
+                .nodes
+                .iter()
+                .flat_map(|node| as_the_leader_sees(seen, status, node, strays.as_ref())),
+        );
     }
     findings
 }
@@ -102,6 +109,15 @@ fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Findi
     Some(Finding::error("NODE_DOWN", about, what, advice))
 }
 
+/// Nodes that were started with what they had before a restore.
+fn before_restore(strays: Option<&Strays>) -> Vec<Finding> {
+    let Some(strays) = strays else { return Vec::new() };
+    let about = |(node, epoch): (&u64, &u64)| {
+        Finding::error("BEFORE_RESTORE", name(*node), strays.of(*epoch), strays.advice())
+    };
+    strays.before.iter().map(about).collect()
+}
+
 /// Nodes of another cluster, or of none.
 fn strangers(seen: &Observations) -> Vec<Finding> {
     let of = |node: &v1::NodeStatusReply| node.formed.then(|| node.cluster_id.clone());
@@ -161,7 +177,12 @@ fn as_the_leader_sees(
     seen: &Observations,
     status: &v1::StatusReply,
     node: &v1::Node,
+    strays: Option<&Strays>,
 ) -> Vec<Finding> {
+    // Of two epochs nodes do not hear one another: that is said, and the way out.
+    if strays.is_some_and(|strays| strays.part(status.leader, node.id)) {
+        return Vec::new();
+    }
     let answers = seen.answering().any(|answering| answering.id == node.id);
     let mut findings = Vec::new();
     if node.ledger_differs {

@@ -381,6 +381,26 @@ fn a_ledger_that_differs_is_an_error() {
     assert_eq!(found(change), [error("LEDGER_DIFFERS", "node-3")]);
 }
 
+/// What is said of them is that they are strays, and nothing of peer ports.
+#[test]
+fn nodes_from_before_a_restore_are_named_with_the_way_out() {
+    let change = |seen: &mut Observations| {
+        for (id, epoch) in [(1, 0), (2, 0), (3, 216_864_000)] {
+            seen.node(id).epoch = Some(epoch);
+        }
+        seen.cluster().nodes[2].alive = false;
+    };
+    let of = |node| error("BEFORE_RESTORE", node);
+    assert_eq!(found(change), [of("node-1"), of("node-2")]);
+    let mut seen = healthy();
+    change(&mut seen);
+    let first = findings(&seen).remove(0);
+    assert!(first.what.contains("node-3 is of epoch 216864000"), "{}", first.what);
+    for part in ["stop it", "put its data directory aside", "node-3"] {
+        assert!(first.advice.contains(part), "{part:?} is not in {:?}", first.advice);
+    }
+}
+
 #[test]
 fn a_node_far_behind_is_a_warning() {
     let change = |seen: &mut Observations| seen.cluster().nodes[2].matched_index = Some(979_999);

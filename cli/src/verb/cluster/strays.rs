@@ -1,0 +1,133 @@
+//! Nodes of one cluster that were started with data of different restore epochs.
+//!
+//! Those of an earlier one have been put aside, and came back. They are not heard
+//! by the others, and two of them are a majority of their own: it grants nothing
+//! while a restored node is up, and everything when none is.
+
+use std::collections::BTreeMap;
+
+use wire::v1;
+
+/// The nodes from before a restore, beside one that is of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Strays {
+    /// Who, and the epoch of what they have.
+    pub(super) before: BTreeMap<u64, u64>,
+    /// The latest epoch, and who is of it.
+    restored: (u64, Vec<u64>),
+    /// All that is known of anybody.
+    epochs: BTreeMap<u64, u64>,
+}
+
+impl Strays {
+    /// Those that the nodes which answer are, or know of. A node is believed of
+    /// itself first.
+    pub(super) fn among<'a>(
+        answers: impl Iterator<Item = &'a v1::NodeStatusReply>,
+    ) -> Option<Self> {
+        let answers: Vec<_> = answers.filter(|node| node.formed).collect();
+        let cluster = &answers.first()?.cluster_id;
+        let of_one = || answers.iter().filter(|node| node.cluster_id == *cluster);
+        let heard = of_one().flat_map(|node| &node.other_epochs);
+        let mut epochs: BTreeMap<u64, u64> = heard.map(|other| (other.node, other.epoch)).collect();
+        epochs.extend(of_one().filter_map(|node| Some((node.id, node.epoch?))));
+        let latest = *epochs.values().max()?;
+        let (of_it, before): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            epochs.clone().into_iter().partition(|(_, epoch)| *epoch == latest);
+        let restored = (latest, of_it.into_keys().collect());
+        (!before.is_empty()).then_some(Self { before, restored, epochs })
+    }
+
+    /// Whether these two are of different epochs.
+    pub(super) fn part(&self, one: u64, other: u64) -> bool {
+        let of = |node| self.epochs.get(node);
+        of(&one).zip(of(&other)).is_some_and(|(one, other)| one != other)
+    }
+
+    /// What is wrong with a node of this epoch.
+    pub(super) fn of(&self, epoch: u64) -> String {
+        let (latest, restored) = &self.restored;
+        format!(
+            "its data is from before the cluster was restored: it is of epoch {epoch}, and {} of epoch {latest}. \
+             It is not heard by them; where it or another from before leads, nothing is granted or renewed",
+            are(restored)
+        )
+    }
+
+    /// What to do about them.
+    pub(super) fn advice(&self) -> String {
+        let (_, restored) = &self.restored;
+        format!(
+            "stop it, put its data directory aside and start the one that it was restored with; if there is none, \
+             an empty one with its container and the container's certificate (see \"A node says its data is from before the restore\" in the runbook). \
+             If it is {} who strayed in, from a restore that was tried out, stop that instead",
+            names(restored)
+        )
+    }
+
+    /// The same of all of them, in short.
+    pub(super) fn told(&self) -> String {
+        let (latest, restored) = &self.restored;
+        let before: Vec<u64> = self.before.keys().copied().collect();
+        format!(
+            "{} from before the restore of epoch {latest}, which {} of: where a node from before leads, nothing is granted or renewed. \
+             Stop what is from before and put its data directory aside; `trine cluster doctor` says how it goes on",
+            are(&before),
+            are(restored)
+        )
+    }
+}
+
+fn names(nodes: &[u64]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("node-{node}")).collect();
+    names.join(" and ")
+}
+
+/// `node-1 is`, `node-1 and node-2 are`.
+fn are(nodes: &[u64]) -> String {
+    format!("{} {}", names(nodes), if nodes.len() == 1 { "is" } else { "are" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64, epoch: u64) -> v1::NodeStatusReply {
+        let cluster_id = "c1".to_owned();
+        v1::NodeStatusReply {
+            id,
+            epoch: Some(epoch),
+            formed: true,
+            cluster_id,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn nodes_of_one_epoch_are_no_strays_and_one_of_another_cluster_is_none() {
+        let of = |nodes: &[v1::NodeStatusReply]| Strays::among(nodes.iter());
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[node(1, 9), node(2, 9), node(3, 9)]), None);
+        let other = v1::NodeStatusReply { cluster_id: "c2".to_owned(), ..node(3, 0) };
+        assert_eq!(of(&[node(1, 9), node(2, 9), other]), None);
+        let new = v1::NodeStatusReply { formed: false, epoch: None, ..node(3, 0) };
+        assert_eq!(of(&[node(1, 9), node(2, 9), new]), None);
+    }
+
+    #[test]
+    fn two_nodes_from_before_are_named_also_by_who_heard_them() {
+        let strays = Strays::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("strays");
+        assert_eq!(strays.before, [(1, 0), (2, 0)].into());
+        assert!(strays.told().contains(
+            "node-1 and node-2 are from before the restore of epoch 9, which node-3 is of"
+        ));
+        assert!(strays.part(1, 3) && !strays.part(1, 2));
+
+        let heard = |node| v1::OtherEpoch { node, epoch: 0 };
+        let restored = v1::NodeStatusReply { other_epochs: vec![heard(1), heard(2)], ..node(3, 9) };
+        assert_eq!(
+            Strays::among([restored].iter()).map(|strays| strays.before),
+            Some([(1, 0), (2, 0)].into())
+        );
+    }
+}
