@@ -63,6 +63,14 @@ impl Console {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Tells a person how far it is. A script that asked for JSON reads stderr for
+    /// the error and nothing else.
+    pub fn progress(&self, text: impl std::fmt::Display) {
+        if !self.json {
+            self.note(text);
+        }
+    }
+
     /// Prints how the command failed, in the form that was asked for.
     pub fn failure(&self, failure: &Failure) {
         if self.json {

@@ -172,6 +172,9 @@ impl Connection {
             Reason::UnknownProduct => {
                 failure.next("see `trine license list` for the products there are")
             }
+            Reason::LicenseExpired => failure.next(
+                "that is by the cluster's own date, which `trine cluster status` shows; if it is not today's, `trine cluster doctor` says whose clock is wrong",
+            ),
             Reason::NotFormed => failure.next("form it with `trine cluster init`"),
             Reason::WrongRole => failure
                 .next("use another identity: operators run the cluster, applications take seats"),

@@ -44,6 +44,18 @@ pub struct License {
     pub reason: Option<String>,
     /// One per node.
     pub shares: Vec<Share>,
+    /// Shares that an operator withdrew, of nodes that are gone too: nobody makes
+    /// them again.
+    pub withdrawn: Vec<Withdrawn>,
+}
+
+/// A share that was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Withdrawn {
+    /// The node that has it, or had it last.
+    pub node: u64,
+    /// The container that it is in, 130-…
+    pub container: String,
 }
 
 /// One node's share of a license.
@@ -53,7 +65,7 @@ pub struct Share {
     pub node: u64,
     /// Its container, 130-…
     pub container: String,
-    /// live, not proved, silent, withdrawn
+    /// live, not proved, silent, withdrawn, without a share
     pub state: String,
 }
 
@@ -77,6 +89,12 @@ impl From<v1::License> for License {
             serving: license.serving,
             reason: some(license.reason),
             shares: license.shares.into_iter().map(Share::from).collect(),
+            withdrawn: license
+                .places
+                .into_iter()
+                .filter(|place| place.withdrawn)
+                .map(|place| Withdrawn { node: place.node, container: place.container })
+                .collect(),
         }
     }
 }
@@ -105,6 +123,18 @@ impl License {
     fn shares_in_words(&self) -> String {
         let one = |share: &Share| format!("{} {}", share.node, share.state);
         self.shares.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What was withdrawn, and what to do; `None` when nothing was.
+    fn withdrawn_in_words(&self) -> Option<String> {
+        let whose = self.withdrawn.iter().map(|it| format!("node-{} ({})", it.node, it.container));
+        let whose = whose.collect::<Vec<_>>().join(" and ");
+        (!self.withdrawn.is_empty()).then(|| {
+            format!(
+                "the share of {whose} was withdrawn: until the vendor issues the license anew \
+                 (`trine license request`) nobody makes it again"
+            )
+        })
     }
 
     /// All three live is good; with two it serves, but no other may go.
@@ -151,6 +181,17 @@ impl License {
         let containers =
             self.shares.iter().map(|share| format!("node-{} {}", share.node, share.container));
         page.facts(&[("containers", containers.collect::<Vec<_>>().join(", "))]);
+        self.show_withdrawn(page);
+    }
+}
+
+impl License {
+    fn show_withdrawn(&self, page: &mut Page) {
+        if let Some(words) = self.withdrawn_in_words() {
+            let line = format!("{} ({}): {words}", self.product, self.id);
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+        }
     }
 }
 
@@ -184,6 +225,7 @@ pub fn license_table(licenses: &[License], page: &mut Page) {
             let line = page.tone(Tone::Bad, &line);
             page.line(line);
         }
+        license.show_withdrawn(page);
     }
 }
 

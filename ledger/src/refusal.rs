@@ -375,7 +375,7 @@ pub enum GenesisRefusal {
     #[error("the cluster is not formed yet (run `trine cluster init`)")]
     NotFormed,
     /// Not three distinct nodes with distinct containers of one act id.
-    #[error("a TMR cluster has exactly three nodes, with three distinct containers of one act id")]
+    #[error("a cluster has exactly three nodes, with three distinct containers of one act id")]
     NotThree,
     /// More vendors, or a longer CA certificate, than a cluster trusts.
     #[error(

@@ -161,7 +161,8 @@ impl Ledger {
     /// Stays withdrawn until an update of the license with a higher serial,
     /// whoever has its place by then. The share of a node that is gone can be
     /// withdrawn too, and the one in a container that its node has no more, so
-    /// that nobody makes it again.
+    /// that nobody makes it again; and where it was made again already, the same
+    /// share is withdrawn from who has it now.
     pub(crate) fn withdraw_share(
         &mut self,
         body: &WithdrawShare,
@@ -174,9 +175,7 @@ impl Ledger {
         if containers.is_empty() {
             return Err(Refusal::UnknownNode { node });
         }
-        let has_one = |edition: &Edition| {
-            containers.iter().any(|container| edition.license.signer(*container).is_some())
-        };
+        let has_one = |edition: &Edition| !edition.places_of(&containers).is_empty();
         let unknown = Refusal::UnknownLicense { license };
         let installed = self.state.licenses.get(&license).ok_or(unknown)?;
         if !installed.editions().any(has_one) {
@@ -184,11 +183,12 @@ impl Ledger {
         }
         self.state.licenses.update(&license, |installed| {
             installed.each_edition(|edition| {
-                containers.iter().for_each(|container| edition.withdraw(*container));
+                let places = edition.places_of(&containers);
                 // It is the one to be made again, or one of the two that would make it.
-                if has_one(edition) {
+                if !places.is_empty() {
                     edition.repairs.clear();
                 }
+                edition.withdrawn.extend(places);
             });
         });
         self.refresh_service(entry);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use license::build::{Build, Level};
 use license::container::ContainerSerial;
-use license::package::License;
+use license::package::{License, Package};
 use license::product::{FirmCode, LicenseId, LicenseSerial, NodeId, WallTime};
 use license::repair::RepairedShare;
 use serde::{Deserialize, Serialize};
@@ -162,9 +162,17 @@ impl Edition {
         place.is_some_and(|place| self.withdrawn.contains(&place))
     }
 
-    /// Withdraws the share in this container, if it has one.
-    pub(crate) fn withdraw(&mut self, container: ContainerSerial) {
-        self.withdrawn.extend(self.license.signer(container));
+    /// The places of the split whose share is, or ever was, in one of these
+    /// containers: made again for another, it is the same share.
+    pub(crate) fn places_of(&self, containers: &[ContainerSerial]) -> BTreeSet<usize> {
+        // It was verified when it was installed.
+        let split = Package::decode(&self.package).ok();
+        let split: Vec<_> = split.iter().flat_map(|package| package.claimed_containers()).collect();
+        let made_again = self.repaired.iter().filter(|it| containers.contains(&it.container()));
+        let mut places: BTreeSet<usize> =
+            made_again.filter_map(|repaired| self.license.place(repaired)).collect();
+        places.extend((0..split.len()).filter(|place| containers.contains(&split[*place])));
+        places
     }
 
     /// What a node takes its share from.

@@ -351,10 +351,15 @@ impl License {
         if !named || self.signer(share.container).is_some() {
             return None;
         }
-        let place = self.verifying().iter().position(|verifying| *verifying == share.verifying)?;
+        let place = self.place(repaired)?;
         let mut reseated = self.clone();
         let before = std::mem::replace(&mut reseated.shares[place], share.clone());
         Some((reseated, before.container))
+    }
+
+    /// The place in the split of a share that was made again, whoever has it now.
+    pub fn place(&self, repaired: &RepairedShare) -> Option<usize> {
+        self.verifying().iter().position(|verifying| *verifying == repaired.0.verifying)
     }
 
     /// The place of a container's share in the split, if it has one.

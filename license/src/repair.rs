@@ -32,6 +32,11 @@ impl RepairedShare {
     pub fn recipient(&self) -> &PublicKey {
         &self.0.recipient
     }
+
+    /// The container that it says it is in.
+    pub fn container(&self) -> ContainerSerial {
+        self.0.container
+    }
 }
 
 /// One helper's half for the other, or for itself: a secret, erased when dropped.

@@ -75,6 +75,13 @@ fn a_replacement_cut_off_at_every_step_goes_on_and_ends_unasked() {
     caller.json(&["license", "withdraw-share", &license, "--node", "3", "--yes"]);
     caller.refused(3, &["license", "repair", &license]).says(&["withdrawn", "license request"]);
     assert!(shares(caller, &license).contains(&(4, "without a share".to_owned())));
+    let shown = caller.json(&["license", "show", &license])["licenses"][0]["withdrawn"].clone();
+    assert_eq!(shown[0]["node"], 3, "{shown}");
+    for words in [&["cluster", "status"][..], &["license", "list"], &["license", "show", "press"]] {
+        let page = caller.page(words);
+        assert!(page.contains("the share of node-3 ("), "{page}");
+        assert!(page.contains("was withdrawn"), "{page}");
+    }
     // Nor does the new node need one to lead: the two others sign.
     let lead = ["cluster", "transfer-leader", "--to", "4"];
     eventually("the new node leads", || caller.run(&lead).status.success().then_some(()));

@@ -7,7 +7,7 @@ use trine_cli::devcluster::{Server, health};
 
 use super::caller::{Caller, eventually};
 use super::cluster::{Cluster, word};
-use super::findings::until_found;
+use super::findings::{examined, until_found};
 use super::newcomer::{Newcomer, fill};
 
 pub(crate) fn shares(caller: &Caller, license: &str) -> Vec<(u64, String)> {
@@ -229,6 +229,12 @@ fn a_new_node_that_is_stopped_is_said_to_be_and_is_given_up_after_it_caught_up()
     eventually("it catches up", || (applied(port)? >= there).then_some(()));
     let under_way = caller.json(&[&replace[..], &["--status"]].concat());
     assert_eq!(under_way["stage"], "under-way", "{under_way}");
+    // Whoever did not begin it sees it too.
+    let pending = caller.json(&["cluster", "status"])["cluster"]["replacement"].clone();
+    assert_eq!((&pending["old"], &pending["new"]), (&3.into(), &4.into()), "{pending}");
+    assert!(caller.page(&["cluster", "status"]).contains("A replacement is under way: node-4"));
+    let (_, found) = examined(caller, &[]);
+    assert!(found.contains(&("REPLACEMENT_UNDER_WAY".into(), "cluster".into())), "{found:?}");
 
     let undone = caller.json(&[&replace[..], &["--undo"]].concat());
     assert_eq!(undone["stage"], "undone", "{undone}");

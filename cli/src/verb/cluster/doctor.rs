@@ -11,6 +11,7 @@ use trine_client::Endpoint;
 
 use self::diagnose::{Thresholds, diagnose};
 use self::finding::{Finding, Severity};
+use self::observations::Seen;
 use super::Call;
 use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
@@ -37,7 +38,7 @@ Exit codes:
   0  healthy
   7  nothing is broken, but there are warnings, or something has only just begun
      and cannot be told yet (verdict not_known_yet): look again in some seconds
-  8  something is broken; 2 and 5 when it could not even ask")]
+  8  something is broken; 2, 4 and 5 when it could not even ask")]
 pub(super) struct Doctor {
     /// A balancer's health listener: which nodes does it see
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_endpoint)]
@@ -67,6 +68,13 @@ impl Doctor {
         if let Some(refused) = seen.turned_away() {
             return Err(Failure::not_allowed(refused.reason.as_str(), &refused.message)
                 .next("this is about who asks, not about the nodes: the doctor needs an operator's identity of this cluster's CA, in date (TRINE_CERT, TRINE_KEY, TRINE_CA)"));
+        }
+        if seen.is_nobody_there() {
+            let asked: Vec<&str> =
+                seen.nodes.iter().chain(&seen.doors).map(Seen::address).collect();
+            let what = format!("nobody takes connections at {}", asked.join(", "));
+            return Err(Failure::unreachable("UNREACHABLE", what)
+                .next("see whether that is where the nodes are (--host, TRINE_HOST, the context); if it is, none of them runs, or a firewall is between"));
         }
         let thresholds = Thresholds { disk_free: self.disk_free.saturating_mul(1 << 20) };
         let findings = diagnose(&seen, &thresholds, call.world.wall_time());

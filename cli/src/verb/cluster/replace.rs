@@ -87,14 +87,15 @@ impl Replace {
             return self.show(call, connection).await;
         }
         let stage = self.drive(call, connection).await?;
-        let mut without_share = self.without_share(connection).await?;
+        let mut lost = self.lost_shares(connection).await?;
         if self.repair_shares {
-            for license in &without_share {
-                repair::repair(call, connection, license).await?;
+            for share in &lost {
+                repair::repair(call, connection, &share.license).await?;
             }
-            without_share = self.without_share(connection).await?;
+            lost = self.lost_shares(connection).await?;
         }
         let (old, new) = (self.old, self.new);
+        let without_share = lost.iter().map(|share| share.license.clone()).collect();
         let replaced = Replaced { old, new, stage, without_share };
         call.console.result(&replaced, |page| {
             let title = if self.undo {
@@ -105,7 +106,7 @@ impl Replace {
             let title = page.tone(Tone::Good, &title);
             page.line(title);
             if !self.undo {
-                next_steps(page, &replaced);
+                next_steps(page, &replaced, &lost);
             }
         })?;
         Ok(Exit::Done)
@@ -126,7 +127,7 @@ impl Replace {
                 Ok(step) => {
                     last_answer = Instant::now();
                     if step.detail != said && !step.ended {
-                        call.console.note(format_args!("{}: {}", step.stage, step.detail));
+                        call.console.progress(format_args!("{}: {}", step.stage, step.detail));
                         said = step.detail;
                     }
                     if step.ended {
@@ -158,14 +159,10 @@ impl Replace {
         })
     }
 
-    async fn without_share(&self, connection: &Connection) -> Result<Vec<String>, Failure> {
+    async fn lost_shares(&self, connection: &Connection) -> Result<Vec<LostShare>, Failure> {
         let status = connection.operator().status().await;
-        let licenses = status.map_err(|error| connection.unread(&error))?.licenses.into_iter();
-        let lacks = |license: &v1::License| {
-            let mut shares = license.shares.iter();
-            shares.any(|share| share.node == self.new && share.state == repair::WITHOUT_SHARE)
-        };
-        Ok(licenses.filter(lacks).map(|license| license.id).collect())
+        let status = status.map_err(|error| connection.unread(&error))?;
+        Ok(lost_shares(&status, self.new))
     }
 
     async fn show(&self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
@@ -178,7 +175,8 @@ impl Replace {
             _ if is_member(new) && !is_member(old) => "done",
             _ => "none",
         };
-        let without_share = self.without_share(connection).await?;
+        let without_share = lost_shares(&status, new);
+        let without_share = without_share.into_iter().map(|share| share.license).collect();
         let shown = Replaced { old, new, stage: stage.to_owned(), without_share };
         call.console.result(&shown, |page| {
             page.line(match stage {
@@ -194,24 +192,67 @@ impl Replace {
     }
 }
 
+/// A license of which a node has no share, and who had that share last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LostShare {
+    license: String,
+    /// The node that is gone, where anybody knows it.
+    with: Option<u64>,
+    withdrawn: bool,
+}
+
+/// What the node `new` lacks. It may have been lost earlier than with the member
+/// that `new` replaced: that one never had it either, if nobody repaired it.
+fn lost_shares(status: &v1::StatusReply, new: u64) -> Vec<LostShare> {
+    let lacks = |license: &&v1::License| {
+        let mut shares = license.shares.iter();
+        shares.any(|share| share.node == new && share.state == repair::WITHOUT_SHARE)
+    };
+    let of = |license: &v1::License| {
+        let place = repair::lost_place(status, license);
+        LostShare {
+            license: license.id.clone(),
+            with: place.map(|place| place.node).filter(|node| *node > 0),
+            withdrawn: place.is_some_and(|place| place.withdrawn),
+        }
+    };
+    status.licenses.iter().filter(lacks).map(of).collect()
+}
+
 /// What is left to people once the new node has the place.
-fn next_steps(page: &mut Page, replaced: &Replaced) {
-    let Replaced { old, new, without_share, .. } = replaced;
+fn next_steps(page: &mut Page, replaced: &Replaced, lost: &[LostShare]) {
+    let Replaced { old, new, .. } = replaced;
     page.line("Next:");
-    for license in without_share {
-        page.line(format_args!(
-            "- license {license} serves with two shares. If the disk of node-{old} is in your \
-             hands: `trine license repair {license}`. If it may be in others': `trine license \
-             withdraw-share {license} --node {old}`, then `trine license request`, and have the \
-             vendor issue it anew"
-        ));
+    for LostShare { license, with, withdrawn } in lost {
+        let with = with.unwrap_or(*old);
+        page.line(if *withdrawn {
+            format!(
+                "- license {license} serves with two shares; that of node-{with} was withdrawn, \
+                 and nobody makes it again: `trine license request`, and have the vendor issue it \
+                 anew"
+            )
+        } else {
+            format!(
+                "- license {license} serves with two shares. If the disk of node-{with} is in \
+                 your hands: `trine license repair {license}`. If it may be in others': `trine \
+                 license withdraw-share {license} --node {with}`, then `trine license request`, \
+                 and have the vendor issue it anew"
+            )
+        });
     }
     page.line(format_args!(
         "- put node-{new} for node-{old} into the configurations of the balancers and of the \
          other nodes, and restart the balancers one after the other"
     ));
+    page.line(format_args!(
+        "- put it also into TRINE_HOST and into the contexts that name node-{old}, of operators \
+         and of applications (`trine cluster status` shows its address)"
+    ));
     page.line(format_args!("- destroy the disk of node-{old}, or wipe its data directory"));
-    page.line(format_args!("- revoke its certificate: `trine pki revoke node-{old} --dir pki`"));
+    page.line(format_args!(
+        "- revoke its certificate: `trine pki revoke node-{old} --dir DIR`, DIR being the \
+         directory of the cluster's CA"
+    ));
 }
 
 /// Whether asking again in a moment may help.
@@ -246,5 +287,35 @@ mod tests {
         let undoing = Replace { undo: true, ..replace };
         let words = undoing.way_on(true, true).expect("a way back");
         assert!(words.contains("`trine cluster replace 3 4 --undo`"), "{words}");
+    }
+
+    /// Node 3 went, node 4 came and got no share, and went in its turn.
+    #[test]
+    fn a_lost_share_is_named_by_the_node_that_had_it_last() {
+        let place =
+            |node, withdrawn| v1::Place { container: format!("of-{node}"), node, withdrawn };
+        let share =
+            |node, state: &str| v1::Share { node, state: state.into(), ..Default::default() };
+        let license = v1::License {
+            id: "6000010:1:1".into(),
+            shares: vec![share(1, "live"), share(2, "live"), share(5, repair::WITHOUT_SHARE)],
+            places: vec![place(1, false), place(2, false), place(3, false)],
+            ..Default::default()
+        };
+        let nodes = [1, 2, 5].map(|id| v1::Node {
+            id,
+            container: format!("of-{id}"),
+            ..Default::default()
+        });
+        let mut status = v1::StatusReply {
+            nodes: nodes.to_vec(),
+            licenses: vec![license],
+            ..Default::default()
+        };
+        let lost = |with, withdrawn| LostShare { license: "6000010:1:1".into(), with, withdrawn };
+        assert_eq!(lost_shares(&status, 5), [lost(Some(3), false)]);
+        assert_eq!(lost_shares(&status, 1), []);
+        status.licenses[0].places[2] = place(4, true);
+        assert_eq!(lost_shares(&status, 5), [lost(Some(4), true)]);
     }
 }

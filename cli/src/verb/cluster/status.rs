@@ -94,6 +94,19 @@ struct Whole {
     epoch: u64,
     /// After a restore: how long nothing is granted yet, in milliseconds of cluster time.
     quiet_ms: Option<u64>,
+    /// The replacement of a member that is under way, or null.
+    replacement: Option<Replacement>,
+}
+
+/// A member that goes, and the node that comes.
+#[derive(Debug, Serialize)]
+struct Replacement {
+    /// The member.
+    old: u64,
+    /// The node that is to take its place.
+    new: u64,
+    /// Where the other nodes reach that one.
+    at: String,
 }
 
 /// The clock of one vendor's licenses.
@@ -247,6 +260,11 @@ impl Report {
             live: counts.live,
             epoch: status.as_of.map_or(0, |as_of| as_of.epoch),
             quiet_ms: status.quiet_ms,
+            replacement: status.replacement.map(|pending| Replacement {
+                old: pending.old_node,
+                new: pending.new_node,
+                at: pending.new_address,
+            }),
         };
         let node = |seen: v1::Node| {
             let own = by_id
@@ -365,6 +383,14 @@ impl Whole {
             page.line(format_args!(
                 "Licenses of firm {firm} have a date of their own: {wall_floor}"
             ));
+        }
+        if let Some(Replacement { old, new, at }) = &self.replacement {
+            let line = format!(
+                "A replacement is under way: node-{new} (at {at}) is to take the place of \
+                 node-{old}; go on with `trine cluster replace {old} {new}`, or give it up with --undo"
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
         }
         if let Some(quiet_ms) = self.quiet_ms {
             let line = format!(

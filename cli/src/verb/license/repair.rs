@@ -6,6 +6,7 @@ use clap::Args;
 use license::product::LicenseId;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
+use wire::v1;
 
 use super::Call;
 use crate::exit::Exit;
@@ -17,6 +18,16 @@ pub(crate) const WITHOUT_SHARE: &str = "without a share";
 
 /// Three nodes settle it among themselves in well under a second.
 const REPAIR_MAX: Duration = Duration::from_secs(20);
+
+/// The place of the split whose share no member has any more, if there is one.
+pub(crate) fn lost_place<'a>(
+    status: &v1::StatusReply,
+    license: &'a v1::License,
+) -> Option<&'a v1::Place> {
+    let is_lost =
+        |place: &&v1::Place| !status.nodes.iter().any(|it| it.container == place.container);
+    license.places.iter().find(is_lost)
+}
 
 /// Have a lost share made again by the other two nodes
 ///
@@ -72,7 +83,7 @@ pub(crate) async fn repair(
     let nodes = ordered.map_err(|error| connection.failed(&error))?.nodes;
     let deadline = Instant::now() + REPAIR_MAX;
     for node in &nodes {
-        call.console.note(format_args!("repairing: node-{node}'s share of {license}"));
+        call.console.progress(format_args!("repairing: node-{node}'s share of {license}"));
     }
     loop {
         let status = connection.operator().status().await;

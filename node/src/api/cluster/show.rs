@@ -194,6 +194,7 @@ fn licenses(ledger: &Ledger) -> Vec<v1::License> {
             signed: !unsigned.contains(&(terms.license, terms.serial)),
             serving: view.service == Service::Serving,
             reason: reason(&view),
+            places: places(ledger, terms.license),
         }
     };
     ledger.licenses().into_iter().map(show).collect()
@@ -230,6 +231,22 @@ fn share(share: &ShareView, members: &[MemberView]) -> v1::Share {
         container: member.map(|member| member.container.serial().to_string()).unwrap_or_default(),
         state: share.state.to_string(),
     }
+}
+
+/// The places of the split of the edition in force.
+fn places(ledger: &Ledger, license: LicenseId) -> Vec<v1::Place> {
+    let owner = |container| {
+        let node = ledger.charter().and_then(|charter| charter.owner_of(container));
+        node.map_or(0, |node| node.0)
+    };
+    let in_force = ledger.share_containers(license).into_iter().next().into_iter().flatten();
+    in_force
+        .map(|(container, withdrawn)| v1::Place {
+            container: container.to_string(),
+            node: owner(container),
+            withdrawn,
+        })
+        .collect()
 }
 
 /// The vendor's name, from the package in force, which was verified when installed.

@@ -1,6 +1,6 @@
 //! Asking everybody at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
@@ -22,6 +22,11 @@ pub(super) async fn gather(
     balancers: &[Endpoint],
 ) -> Observations {
     let (cluster, first) = join(status(connection), checkups(connection, seeds)).await;
+    // Without a leader there is nobody to ask.
+    let revoked = match &cluster {
+        Ok(_) => revoked(connection).await,
+        Err(_) => BTreeSet::new(),
+    };
     let members = members(cluster.as_ref().ok(), &first);
     let is_member = |address: &Endpoint| members.is_empty() || members.contains_key(address);
     // With no member known, who was named as a node is taken for one.
@@ -51,7 +56,16 @@ pub(super) async fn gather(
     };
     let mut nodes: Vec<_> = nodes.into_iter().map(seen).collect();
     nodes.sort_by_key(|node| (node.id, node.address.clone()));
-    Observations { cluster, nodes, doors: doors.into_iter().map(seen).collect(), balancers }
+    let doors = doors.into_iter().map(seen).collect();
+    Observations { cluster, nodes, doors, balancers, revoked }
+}
+
+async fn revoked(connection: &Connection) -> BTreeSet<String> {
+    let operator = connection.operator();
+    match tokio::time::timeout(CLUSTER_MAX, operator.list_revoked()).await {
+        Ok(Ok(listed)) => listed.certificates.into_iter().map(|it| it.fingerprint).collect(),
+        Ok(Err(_)) | Err(_) => BTreeSet::new(),
+    }
 }
 
 async fn status(connection: &Connection) -> Result<v1::StatusReply, Problem> {

@@ -1,5 +1,7 @@
 //! What was seen of a cluster, before anybody judges it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use trine_client::{CallError, Reason};
 use wire::v1;
@@ -15,6 +17,8 @@ pub(super) struct Observations {
     pub(super) doors: Vec<Seen<v1::NodeStatusReply>>,
     /// The balancers' health listeners.
     pub(super) balancers: Vec<Seen<BalancerStatus>>,
+    /// SHA-256 of the certificates that the cluster refuses, as far as it says so.
+    pub(super) revoked: BTreeSet<String>,
 }
 
 /// One server, and what it said.
@@ -67,10 +71,37 @@ impl From<&CallError> for Problem {
     }
 }
 
+impl<T> Seen<T> {
+    /// Where it was asked.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
 impl Observations {
+    /// Whether nothing at all takes connections where the caller said that the
+    /// cluster is: then it may be elsewhere, and nothing is known of its nodes.
+    pub(super) fn is_nobody_there(&self) -> bool {
+        let is_there = |answer: Result<(), &Problem>| {
+            answer.err().is_none_or(|problem| problem.reason != Reason::Unreachable)
+        };
+        let asked = self.nodes.iter().chain(&self.doors);
+        let mut answers = asked.map(|seen| seen.answer.as_ref().map(drop));
+        let a_balancer = self.balancers.iter().any(|balancer| balancer.answer.is_ok());
+        !a_balancer && self.cluster.is_err() && !answers.any(is_there)
+    }
+
     /// The nodes that answered, with what they said.
     pub(super) fn answering(&self) -> impl Iterator<Item = &v1::NodeStatusReply> {
         self.nodes.iter().filter_map(|node| node.answer.as_ref().ok())
+    }
+
+    /// Whether a node still shows a certificate that was revoked: the others hear
+    /// it no more, and neither do they let it hear them.
+    pub(super) fn shows_revoked(&self, id: u64) -> bool {
+        let shown = self.answering().filter(|node| node.id == id);
+        let mut shown = shown.flat_map(|node| &node.certificates);
+        shown.any(|shown| shown.which != "ca" && self.revoked.contains(&shown.fingerprint))
     }
 
     /// What was said to us when everybody who said anything judged us: then

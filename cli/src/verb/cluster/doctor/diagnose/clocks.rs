@@ -38,7 +38,32 @@ pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
     let clocks: Vec<Clock> = seen.answering().filter_map(clock).collect();
     let mut findings = disagreement(&clocks, now);
     findings.extend(date(&clocks));
+    findings.extend(here(&clocks, now));
     findings
+}
+
+/// All clocks agree, and this machine's does not with them: one side is wrong,
+/// and the date cannot tell which, since it follows the nodes' clocks.
+fn here(clocks: &[Clock], now: WallTime) -> Option<Finding> {
+    let (first, others) = clocks.split_first()?;
+    let here = Clock { node: 0, shows: now.0, floor: None };
+    let floor = first.floor.map_or(first.shows, |floor| floor);
+    let is_borne_out = floor.abs_diff(now.0) <= WALL_AGREEMENT_MILLIS;
+    if first.agrees(here) || is_borne_out || !others.iter().all(|other| first.agrees(*other)) {
+        return None;
+    }
+    let what = format!(
+        "the nodes' clocks show {}, {} this machine's, which shows {}",
+        show_date(WallTime(first.shows)),
+        apart(first.shows.saturating_sub(now.0)),
+        show_date(now)
+    );
+    Some(Finding::warning(
+        "CLOCK_HERE_DIFFERS",
+        "cluster",
+        what,
+        "one of the two is wrong. If it is this machine's, set it right and ask again; if it is the nodes', licenses begin and end by wrong dates: set all three right, and if the date is ahead then (DATE_AHEAD), ask each vendor for a clock reset",
+    ))
 }
 
 /// Clocks that are wrong, and how that is known.

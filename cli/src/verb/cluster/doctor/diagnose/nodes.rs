@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use trine_client::Reason;
 use wire::v1;
+use wire::v1::checkup::Member;
 
 use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
@@ -21,7 +22,9 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     findings.extend(before_restore(strays.as_ref()));
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
     findings.extend(strangers(seen));
+    findings.extend(revoked(seen));
     findings.extend(unreached(seen));
+    findings.extend(replacement(seen));
     if let Ok(status) = &seen.cluster {
         findings.extend(
             status
@@ -61,6 +64,39 @@ fn cluster(seen: &Observations) -> Option<Finding> {
         what,
         "bring back the nodes below: any two of the three are enough",
     ))
+}
+
+/// One that was begun and not ended, which nothing else tells.
+fn replacement(seen: &Observations) -> Option<Finding> {
+    let pending = seen.cluster.as_ref().ok()?.replacement.as_ref()?;
+    let v1::Replacement { old_node, new_node, new_address } = pending;
+    Some(Finding::warning(
+        "REPLACEMENT_UNDER_WAY",
+        "cluster",
+        format!(
+            "{} is to take the place of {}, at {new_address}",
+            name(*new_node),
+            name(*old_node)
+        ),
+        format!(
+            "if nobody is about it: go on with `trine cluster replace {old_node} {new_node}`, or give it up with --undo, as long as {} has no vote",
+            name(*new_node)
+        ),
+    ))
+}
+
+/// Nodes that run under a certificate that the others refuse.
+fn revoked(seen: &Observations) -> Vec<Finding> {
+    let shown = seen.answering().filter(|node| seen.shows_revoked(node.id));
+    let finding = |node: &v1::NodeStatusReply| {
+        Finding::error(
+            "NODE_REVOKED",
+            name(node.id),
+            "its certificate was revoked: the other nodes do not hear it, nor does it hear them",
+            "if it is to serve, give it a new one (`trine pki renew`; its files are taken without a restart); if its key was in wrong hands, replace it (`trine cluster replace`)",
+        )
+    };
+    shown.map(finding).collect()
 }
 
 /// A restored cluster that grants nothing yet.
@@ -152,7 +188,11 @@ fn unreached(seen: &Observations) -> Vec<Finding> {
     let mut findings = Vec::new();
     for node in seen.answering() {
         let members = node.checkup.iter().flat_map(|checkup| &checkup.members);
-        for member in members.filter(|m| !m.problem.is_empty() && running.contains(&m.id)) {
+        // Who is revoked has a finding of its own, and no firewall is to blame.
+        let is_sound = |id| !seen.shows_revoked(node.id) && !seen.shows_revoked(id);
+        let missed =
+            |m: &&Member| !m.problem.is_empty() && running.contains(&m.id) && is_sound(m.id);
+        for member in members.filter(missed) {
             findings.push(Finding::error(
                 "PEER_UNREACHED",
                 name(node.id),
@@ -199,7 +239,7 @@ fn as_the_leader_sees(
             name(node.id),
             "it answers here, and the leader has not heard it since the cluster was formed or restored, or since it joined: its shares do not count before",
         ));
-    } else if answers && !node.alive {
+    } else if answers && !node.alive && !seen.shows_revoked(node.id) {
         findings.push(Finding::error(
             "NODE_SILENT",
             name(node.id),

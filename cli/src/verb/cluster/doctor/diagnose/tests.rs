@@ -1,5 +1,7 @@
 //! One healthy cluster, and what each thing that goes wrong makes of it.
 
+use std::collections::BTreeSet;
+
 use license::product::WallTime;
 use trine_client::Reason;
 use wire::v1;
@@ -104,6 +106,7 @@ fn healthy() -> Observations {
         nodes: vec![node(1), node(2), node(3)],
         doors: vec![behind],
         balancers: vec![Seen { id: None, address: "10.0.0.5:22453".into(), answer: Ok(balancer) }],
+        revoked: BTreeSet::new(),
     }
 }
 
@@ -508,6 +511,22 @@ fn a_wrong_identity_is_the_askers_and_no_node_is_to_blame() {
     }
 }
 
+/// An address where nothing is says nothing of any node.
+#[test]
+fn a_place_where_nobody_is_blames_no_node() {
+    use Reason::{NoAnswer, NoQuorum, Unreachable};
+    let mut seen = answered(Unreachable, Unreachable, NoQuorum);
+    assert!(seen.is_nobody_there());
+    // What takes connections is there, whatever is wrong with it.
+    seen.nodes[2].answer = Err(problem(NoAnswer, "no answer in time"));
+    assert!(!seen.is_nobody_there());
+    seen.nodes[2] = node(3);
+    assert!(!seen.is_nobody_there());
+    seen = answered(Unreachable, Unreachable, NoQuorum);
+    seen.balancers = healthy().balancers;
+    assert!(!seen.is_nobody_there(), "a balancer tells of them");
+}
+
 /// A verdict of ours on the nodes, or of some nodes only, is no verdict on us.
 #[test]
 fn nodes_whose_certificates_are_at_fault_are_named_with_all_else() {
@@ -582,6 +601,90 @@ fn a_missing_share_is_a_warning_while_two_are_live() {
         let change =
             |seen: &mut Observations| seen.cluster().licenses[0].shares[2].state = state.into();
         assert_eq!(found(change), [warning("SHARE_MISSING", "cad (6000010:1:1)")], "{state}");
+    }
+}
+
+/// Its node is slow or cut off, and has it still.
+#[test]
+fn nobody_is_told_to_withdraw_a_share_that_is_only_silent() {
+    let mut seen = healthy();
+    seen.cluster().licenses[0].shares[2].state = "silent".into();
+    let advice = findings(&seen).remove(0).advice;
+    assert!(!advice.contains("withdraw") && !advice.contains("repair"), "{advice}");
+    assert!(advice.contains("comes back"), "{advice}");
+}
+
+/// Node 3 went, and node 4 came without a share: whose it was is told, and what
+/// became of it.
+#[test]
+fn a_lost_share_is_repaired_or_withdrawn_by_the_name_of_who_had_it() {
+    let mut seen = healthy();
+    let place = |node: u64| {
+        let container = format!("of-{node}");
+        v1::Place { container, node, withdrawn: false }
+    };
+    let cluster = seen.cluster();
+    cluster.nodes.iter_mut().for_each(|node| node.container = format!("of-{}", node.id));
+    cluster.nodes[2].container = "of-4".into();
+    cluster.licenses[0].places = [1, 2, 3].map(place).to_vec();
+    cluster.licenses[0].shares[2].state = "without a share".into();
+    let lost = findings(&seen).remove(0);
+    let words = ["license repair 6000010:1:1", "withdraw-share 6000010:1:1 --node 3"];
+    assert!(words.iter().all(|words| lost.advice.contains(words)), "{lost:?}");
+
+    seen.cluster().licenses[0].places[2].withdrawn = true;
+    let withdrawn = findings(&seen).remove(0);
+    assert!(withdrawn.what.contains("the share of node-3 was withdrawn"), "{withdrawn:?}");
+    assert!(!withdrawn.advice.contains("license repair"), "{withdrawn:?}");
+    assert!(withdrawn.advice.contains("license request"), "{withdrawn:?}");
+}
+
+#[test]
+fn a_replacement_that_was_left_is_told() {
+    let change = |seen: &mut Observations| {
+        let new_address = "10.0.0.14:22451".into();
+        seen.cluster().replacement =
+            Some(v1::Replacement { old_node: 3, new_node: 4, new_address });
+    };
+    assert_eq!(found(change), [warning("REPLACEMENT_UNDER_WAY", "cluster")]);
+    let mut seen = healthy();
+    change(&mut seen);
+    assert!(findings(&seen)[0].advice.contains("trine cluster replace 3 4"));
+}
+
+/// The others refuse its connections, and it theirs: no firewall is between them.
+#[test]
+fn a_member_whose_certificate_was_revoked_is_called_so() {
+    let change = |seen: &mut Observations| {
+        seen.node(3).certificates[1].fingerprint = "ab12".into();
+        seen.revoked.insert("ab12".into());
+        seen.checkup(1).members[2].problem = "certificate revoked".into();
+        seen.checkup(3).members[0].problem = "certificate revoked".into();
+        seen.cluster().nodes[2].alive = false;
+        seen.cluster().licenses[0].shares[2].state = "silent".into();
+    };
+    let expected = [error("NODE_REVOKED", "node-3"), warning("SHARE_MISSING", "cad (6000010:1:1)")];
+    assert_eq!(found(change), expected);
+}
+
+/// Neither side is taken for the right one.
+#[test]
+fn clocks_that_are_all_ahead_of_this_machines_are_told_by_how_much() {
+    const DAYS: i64 = 40 * 24 * 60 * MINUTE;
+    for off in [DAYS, -DAYS] {
+        let change = |seen: &mut Observations| {
+            (1..=3).for_each(|id| {
+                seen.checkup(id).wall_ms += off;
+                seen.checkup(id).wall_floor_ms = Some(NOW + off);
+            });
+        };
+        assert_eq!(found(change), [warning("CLOCK_HERE_DIFFERS", "cluster")]);
+        let mut seen = healthy();
+        change(&mut seen);
+        let what = findings(&seen).remove(0).what;
+        let which =
+            if off > 0 { "40d ahead of this machine's" } else { "40d behind this machine's" };
+        assert!(what.contains(which), "{what}");
     }
 }
 
