@@ -70,13 +70,14 @@ Exit codes:
   1  something else went wrong; the message says what
   2  usage: the command line, a config file or an input file is wrong
   3  refused: no seat free, unknown product, license refused, seat revoked
-  4  no quorum, or no server reached
+  4  no quorum, no server reached, or a node that was to be read is silent
   5  not allowed: no identity, or its role may not do this
   6  this node must not run as it is: it lost data, runs twice, its host has changed,
      or its build is too old for its cluster
   7  `trine cluster doctor`: nothing is broken, but there are warnings
   8  `trine cluster doctor`: something is broken; `trine drill`: a limit is
-  9  what was checked does not hold: `trine usage verify` names what is wrong
+  9  what was checked does not hold: `trine usage verify` names what is wrong, and
+     `trine usage --file` shows nothing of it
   128 + signal number when Ctrl-C or another signal ended it
   `trine run` ends with its program's code, or 128 + signal number; when the
   seat is lost it ends with 3 (revoked, license ended) or 4 (not renewed in time).";

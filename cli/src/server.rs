@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
-use crate::console::Page;
+use crate::console::{Page, Tone};
 use crate::context::environment;
 use crate::failure::Failure;
 
@@ -37,15 +37,35 @@ pub struct Checked {
     config: PathBuf,
     /// Always true: a wrong one is an error with exit code 2.
     valid: bool,
+    /// Of a node: where the certificate of its container is to be and is not. The
+    /// node starts without it, and is not let into a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_enrolled: Option<PathBuf>,
 }
 
 impl Checked {
     pub fn of(config: &Path) -> Self {
-        Self { config: config.to_owned(), valid: true }
+        Self { config: config.to_owned(), valid: true, not_enrolled: None }
+    }
+
+    /// The same of a node whose container's certificate belongs at `certificate`.
+    pub fn of_node(config: &Path, certificate: &Path) -> Self {
+        let not_enrolled = (!certificate.is_file()).then(|| certificate.to_owned());
+        Self { not_enrolled, ..Self::of(config) }
     }
 
     pub fn show(&self, page: &mut Page) {
         page.line(format_args!("{} is valid", self.config.display()));
+        if let Some(certificate) = &self.not_enrolled {
+            let line = format!(
+                "The node is not enrolled: there is no certificate of its container at {}. It \
+                 starts, and belongs to no cluster before it has one: `trine node enroll --config {}`",
+                certificate.display(),
+                self.config.display()
+            );
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+        }
     }
 }
 

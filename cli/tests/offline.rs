@@ -120,6 +120,17 @@ fn nobody_there_is_exit_code_4() {
     assert_eq!(code(&output), Some(4), "{stderr}");
     let error: Value = serde_json::from_str(stderr.trim()).expect("JSON on stderr");
     assert_eq!(error["error"]["reason"], "UNREACHABLE");
+    // A doctor at a wrong address knows nothing of any node.
+    json(dir.path(), &["pki", "issue", "operator", "ana"]);
+    let output = trine(dir.path(), &["--json", "--host", &host, "cluster", "doctor"])
+        .env("TRINE_CA", "pki/ca.pem")
+        .env("TRINE_CERT", "pki/operator-ana.pem")
+        .env("TRINE_KEY", "pki/operator-ana.key")
+        .output()
+        .expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(&output), Some(4), "{stderr}");
+    assert!(stderr.contains(&host) && stderr.contains("TRINE_HOST"), "{stderr}");
 }
 
 #[test]
@@ -141,7 +152,9 @@ fn certificates_are_issued_and_keys_stay_their_owners() {
     assert_eq!(node["identity"], "trine://peer/node-1");
     let operator = json(dir.path(), &["pki", "issue", "operator", "alice"]);
     assert_eq!(operator["identity"], "trine://operator/alice");
-    assert_eq!(operator["ca_digest"], node["ca_digest"]);
+    assert_eq!(operator["ca_fingerprint"], node["ca_fingerprint"]);
+    let written = node["ca_fingerprint"].as_str().expect("a fingerprint");
+    assert_eq!(written.split('-').count(), 8, "as everywhere: {written}");
     for key in ["ca.key", "node-1.key", "operator-alice.key"] {
         let mode = fs::metadata(dir.path().join("pki").join(key)).expect(key).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
@@ -231,6 +244,12 @@ fn a_vendor_issues_what_inspect_explains() {
     let package = json(dir.path(), &["vendor", "inspect", "1.license"]);
     assert_eq!(package["contents"]["seats"], 5);
     assert_eq!(package["contents"]["certificate"]["vendor"], "ACME");
+
+    let torn = fs::read(dir.path().join("1.license")).expect("the package");
+    fs::write(dir.path().join("torn.license"), &torn[..torn.len() / 2]).expect("half of it");
+    let broken = run(dir.path(), &["vendor", "inspect", "torn.license"]);
+    assert_eq!(code(&broken), Some(2), "a script is told");
+    assert!(String::from_utf8_lossy(&broken.stdout).contains("cannot be read"));
 
     let update = json(dir.path(), &[&issue[..], &["--seats", "8", "-o", "2.license"]].concat());
     assert_eq!(
@@ -367,7 +386,12 @@ fn the_example_of_a_node_lacks_nothing_but_its_files() {
     has("pki/node-1.pem", "tls/node.pem");
     has("pki/node-1.key", "tls/node.key");
     has("vendor/vendor.root", "trust/vendor.root");
-    assert_eq!(json(dir.path(), &check)["valid"], true);
+    let checked = json(dir.path(), &check);
+    assert_eq!(checked["valid"], true);
+    // It may start so, and is told what it lacks to belong anywhere.
+    assert!(checked["not_enrolled"].as_str().is_some_and(|it| it.ends_with("container.pem")));
+    let page = String::from_utf8_lossy(&run(dir.path(), &check).stdout).into_owned();
+    assert!(page.contains("not enrolled") && page.contains("trine node enroll"), "{page}");
 }
 
 /// What keepalived reads when the balancer is silent, and when it is gone.

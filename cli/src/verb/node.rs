@@ -63,7 +63,7 @@ impl Node {
                 let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 Failure::usage(wrong.join("\n"))
             })?;
-            let checked = Checked::of(&server.config);
+            let checked = Checked::of_node(&server.config, &config.tls.container);
             call.console.result(&checked, |page| checked.show(page))?;
             return Ok(Exit::Done);
         }

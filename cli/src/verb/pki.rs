@@ -154,8 +154,8 @@ struct Written {
     key: PathBuf,
     /// Its last second, RFC 3339.
     expires: String,
-    /// SHA-256 of the CA certificate, hexadecimal.
-    ca_digest: String,
+    /// Of the CA, as people compare it everywhere.
+    ca_fingerprint: String,
 }
 
 impl Pki {
@@ -176,7 +176,7 @@ impl Pki {
             page.facts(&[
                 ("certificate", written.certificate.display().to_string()),
                 ("key", format!("{}  (keep secret)", written.key.display())),
-                ("CA digest", written.ca_digest.clone()),
+                ("CA fingerprint", written.ca_fingerprint.clone()),
             ]);
         })?;
         Ok(Exit::Done)
@@ -337,12 +337,11 @@ fn written(
 ) -> Result<Written, Failure> {
     let until = validity(days, world).not_after.as_secs();
     let until = i64::try_from(until).unwrap_or(i64::MAX).saturating_mul(1_000);
-    let digest = authority.ca().digest();
     Ok(Written {
         identity,
         certificate: dir.join(format!("{stem}.pem")),
         key: dir.join(format!("{stem}.key")),
         expires: show_date(WallTime(until)),
-        ca_digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ca_fingerprint: license::key::fingerprint(&authority.ca().digest()),
     })
 }

@@ -122,13 +122,11 @@ impl Issue {
         let issued = issued.map_err(|error| connection.failed(&error))?;
         let expires = show_date(WallTime(issued.expires_ms));
         let issued = Issued { name: self.name, token: issued.secret, expires };
-        if !call.console.json() {
-            // On stderr, so that stdout can go straight into a file.
-            call.console.note(format_args!(
-                "A token for {} until {}. It is shown once; keep it secret.",
-                issued.name, issued.expires
-            ));
-        }
+        // On stderr, so that stdout can go straight into a file.
+        call.console.progress(format_args!(
+            "A token for {} until {}. It is shown once; keep it secret.",
+            issued.name, issued.expires
+        ));
         call.console.result(&issued, |page| page.line(&issued.token))?;
         Ok(Exit::Done)
     }
@@ -154,8 +152,16 @@ async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
 
 impl Revoke {
     async fn run(self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
+        let listed = connection.operator().list_tokens().await;
+        let listed = listed.map_err(|error| connection.unread(&error))?.tokens;
         let revoked = connection.operator().revoke_token(&self.name).await;
         revoked.map_err(|error| connection.failed(&error))?;
+        // Revoked all the same: one may have been issued since.
+        if !listed.iter().any(|token| token.subject == self.name) {
+            let what = format!("no token of {} was in force", self.name);
+            return Err(Failure::refused("UNKNOWN_TOKEN", what)
+                .next("see `trine token list` for those that are"));
+        }
         let revoked = Revoked { name: self.name, revoked: true };
         call.console.result(&revoked, |page| {
             page.line(format_args!("No token of {} works any more", revoked.name));

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use license::product::WallTime;
+use pki::{Pem, Summary};
 use serde::Serialize;
 use wire::v1::TrustAnchor;
 
 use super::Call;
 use crate::console::{Page, Tone};
 use crate::context::Purpose;
-use crate::dates::show_date;
+use crate::dates::{parse_date, show_date};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files;
@@ -92,6 +93,9 @@ struct Rotate {
     /// Drop the old one, if nothing needs it
     #[arg(long)]
     finish: bool,
+    /// Do not ask, though the CA looks like one that was dropped
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Trust one no more; refused while something needs it
@@ -213,6 +217,7 @@ impl Add {
 impl Rotate {
     async fn run(self, call: &Call, connection: &Connection) -> Result<Exit, Failure> {
         let file = files::read("new root or CA", &self.file, FILE_BYTES_MAX)?;
+        self.confirm(call, &file, anchors(connection).await?)?;
         let new = trust(connection, file).await?;
         let mut old = self.old(&new, anchors(connection).await?)?;
         let is_needed = old.iter().any(|anchor| anchor.needed_by().is_some());
@@ -236,6 +241,30 @@ impl Rotate {
         let rotated = Rotated { new, old, state, is_alone };
         call.console.result(&rotated, |page| rotated.show(page))?;
         Ok(Exit::Done)
+    }
+
+    /// Who takes back a CA that was dropped lets in everybody whom it certified.
+    /// The cluster keeps no list of those; one that ends before the CA that is
+    /// trusted now is most likely one of them.
+    fn confirm(&self, call: &Call, file: &[u8], trusted: Vec<Anchor>) -> Result<(), Failure> {
+        let name = self.file.display().to_string();
+        let Ok(asked) = Summary::read(Pem::new(&name, file)) else { return Ok(()) };
+        let ends = i64::try_from(asked.expires.as_secs()).unwrap_or(i64::MAX);
+        let digest = asked.fingerprint.to_string();
+        let Some(later) = ends_before(&digest, WallTime(ends.saturating_mul(1_000)), &trusted)
+        else {
+            return Ok(());
+        };
+        if self.yes {
+            return Ok(());
+        }
+        let question = format!(
+            "The CA {} ends before {}, which the cluster trusts now: is it an old one that was \
+             dropped?\nTrusted again, it lets in everybody who has a certificate of it. Trust it?",
+            fingerprint(&digest),
+            later.fingerprint
+        );
+        call.console.confirm(&question, "add --yes if that is meant")
     }
 
     /// Which are to go.
@@ -291,9 +320,9 @@ impl Rotated {
         match self.state {
             "waiting" => page.line(format_args!("Next: {}", next_step(&self.new.kind))),
             "ready" if self.new.kind == "ca" => page.line(
-                "Next: give operators and applications certificates of the new CA, then run this again with --finish",
+                "Ready, as far as the nodes are concerned: none of them needs the old CA, and the cluster cannot tell whether a client does.\nNext: give operators and applications certificates of the new CA, then run this again with --finish",
             ),
-            "ready" => page.line("Next: run this again with --finish"),
+            "ready" => page.line("Ready: no license needs the old root.\nNext: run this again with --finish"),
             _ if self.is_alone && self.new.kind == "ca" => page.line(
                 "If no rotation was finished before, this is the CA that the cluster has: give the new one",
             ),
@@ -303,6 +332,18 @@ impl Rotated {
             _ => {}
         }
     }
+}
+
+/// The trusted CA that outlives one of this digest and end, unless that is trusted too.
+fn ends_before<'a>(digest: &str, end: WallTime, trusted: &'a [Anchor]) -> Option<&'a Anchor> {
+    if trusted.iter().any(|anchor| anchor.is(digest)) {
+        return None;
+    }
+    let outlives = |anchor: &&Anchor| {
+        let theirs = anchor.expires.as_deref().and_then(|expires| parse_date(expires).ok());
+        anchor.kind == "ca" && theirs.is_some_and(|theirs| theirs > end)
+    };
+    trusted.iter().find(outlives)
 }
 
 /// What has to happen before the old one may go.
@@ -364,4 +405,28 @@ async fn trust(connection: &Connection, file: Vec<u8>) -> Result<Anchor, Failure
 async fn distrust(connection: &Connection, anchor: &Anchor) -> Result<(), Failure> {
     let removed = connection.operator().remove_trust(&anchor.kind, &anchor.digest).await;
     removed.map(drop).map_err(|error| connection.failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ca(digest: &str, expires: &str) -> Anchor {
+        let (kind, digest) = ("ca".to_owned(), digest.to_owned());
+        let (fingerprint, expires) = (fingerprint(&digest), Some(expires.to_owned()));
+        let (name, licenses, nodes) = (String::new(), Vec::new(), Vec::new());
+        Anchor { kind, name, fingerprint, digest, licenses, nodes, expires }
+    }
+
+    #[test]
+    fn a_ca_that_was_dropped_is_not_taken_back_without_a_question() {
+        let now = [ca("bb", "2037-01-01T00:00:00Z")];
+        let end = |text: &str| parse_date(text).expect("a date");
+        let earlier = ends_before("aa", end("2036-01-01"), &now);
+        assert_eq!(earlier.map(|anchor| &*anchor.digest), Some("bb"));
+        assert!(ends_before("aa", end("2038-01-01"), &now).is_none(), "a new one");
+        assert!(ends_before("bb", end("2036-01-01"), &now).is_none(), "trusted already");
+        let vendor = Anchor { kind: "vendor".to_owned(), ..now[0].clone() };
+        assert!(ends_before("aa", end("2036-01-01"), &[vendor]).is_none());
+    }
 }

@@ -89,7 +89,8 @@ struct List {
     /// How many of the latest records to show as a page; --csv and --json give all
     #[arg(long, value_name = "N", default_value_t = 200)]
     last: usize,
-    /// Read a file of `trine usage export` instead of asking the cluster
+    /// Read a file of `trine usage export` instead of asking the cluster; one that
+    /// was altered is not shown (exit code 9)
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }

@@ -190,7 +190,7 @@ fn space_for_the_history_is_set_beside_its_days() {
     assert_eq!((&kept["days"], &kept["mebibytes"]), (&30.into(), &64.into()));
     let set = first(caller, "retention", &[]);
     assert_eq!(word(&set, "reason"), "400 days, 64 MiB");
-    caller.refused(2, &["usage", "retain"]);
+    assert_eq!(caller.json(&["usage", "retain"]), kept, "asked for nothing, it tells");
 }
 
 /// Takes a seat and gives it back, so many times.

@@ -80,6 +80,9 @@ fn a_token_lets_an_application_in_until_it_is_revoked() {
     assert_ne!(page.trim(), secret);
 
     operator.json(&["token", "revoke", "ci-runner"]);
+    let nobody = operator.refused(3, &["token", "revoke", "ci-runer"]);
+    assert_eq!(nobody.reason, "UNKNOWN_TOKEN");
+    nobody.says(&["ci-runer", "trine token list"]);
     let refusal = runner.refused(5, &["acquire", "by-token"]);
     refusal.says(&["token"]);
     assert!(!refusal.text.contains(&secret), "{}", refusal.text);

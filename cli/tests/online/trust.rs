@@ -56,6 +56,9 @@ fn a_second_vendor_is_trusted_and_its_root_rotated() {
     let certificate = cluster.servers().layout().pki().join("ca.pem");
     operator.refused(2, &["trust", "add", text(&certificate)]).says(&["trine trust rotate"]);
 
+    // The books go along, so that the customer's terms are kept.
+    let book = |keys: &str| dir.path().join(keys).join("issued.jsonl");
+    fs::copy(book("old"), book("new")).expect("copied");
     let rotate = ["trust", "rotate", text(&root("new"))].map(str::to_owned);
     let rotate: Vec<&str> = rotate.iter().map(String::as_str).collect();
     let waiting = operator.json(&rotate);
@@ -143,6 +146,8 @@ fn the_cluster_ca_is_rotated_while_a_client_renews() {
     let [old_ca, new_ca, both] = [pki.join("ca.pem"), new.join("ca.pem"), pki.join("both.pem")];
     let bundle = [&old_ca, &new_ca].map(|ca| fs::read_to_string(ca).expect("a CA")).concat();
     fs::write(&both, &bundle).expect("both CAs");
+    let dropped = pki.join("dropped.pem");
+    fs::copy(&old_ca, &dropped).expect("the old CA's certificate");
 
     let start = |credential: Option<Credential>| {
         let mut target = cluster.servers().target(Purpose::Application);
@@ -214,6 +219,14 @@ fn the_cluster_ca_is_rotated_while_a_client_renews() {
         .with("TRINE_CA", text(&new_ca))
         .with("TRINE_CERT", text(&ana.cert))
         .with("TRINE_KEY", text(&ana.key));
+    assert_eq!(trusted(&ana, "ca").len(), 1);
+
+    // The old one does not come back by a slip, and goes again when it was meant.
+    let back = ["trust", "rotate", text(&dropped)];
+    ana.refused(2, &back).says(&["dropped", "--yes"]);
+    assert_eq!(trusted(&ana, "ca").len(), 1);
+    let taken = ana.json(&[&back[..], &["--yes"]].concat());
+    ana.json(&["trust", "remove", &word(&taken["new"], "fingerprint")]);
     assert_eq!(trusted(&ana, "ca").len(), 1);
 
     // And a dead node is replaced under it, though the newcomer first reads a

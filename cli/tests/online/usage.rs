@@ -123,6 +123,8 @@ fn the_history_is_verified_on_the_cluster_and_in_a_file() {
         flip(&file, &altered, place);
         let refusal = caller.refused(9, &["usage", "verify", "--file", &altered.to_string_lossy()]);
         assert!(["HISTORY_UNSOUND", "ALTERED"].contains(&refusal.reason.as_str()), "{refusal:?}");
+        // Nor is it shown as if it did.
+        caller.refused(9, &["usage", "--file", &altered.to_string_lossy(), "--last", "1"]);
     }
     let refusal = caller.refused(2, &["usage", "verify", "--file", "context.toml"]);
     refusal.says(&["trine usage export"]);
@@ -160,6 +162,8 @@ fn what_is_kept_is_set_by_an_operator_and_is_in_the_history() {
     assert_eq!((&kept["days"], &kept["mebibytes"]), (&500.into(), &4096.into()));
     caller.refused(2, &["usage", "retain", "--days", "0"]).says(&["1 to 3650 days"]);
     caller.refused(2, &["usage", "retain", "--mebibytes", "1"]).says(&["64 to 65536 MiB"]);
+    let backwards = ["usage", "--from", "2027-02-01", "--to", "2027-01-01"];
+    caller.refused(2, &backwards).says(&["later than --to"]);
     let records = caller.told(&[]);
     let set = records.iter().rev().find(|record| record["what"] == "retention");
     assert!(word(set.expect("it is told"), "reason").contains("500 days"));

@@ -121,7 +121,7 @@ impl Reader<'_> {
         members.sort_by_key(|member| member.id);
         let count = members.len();
         let members = <[MemberConfig; 3]>::try_from(members).map_err(|_| {
-            let rule = "a TMR cluster has exactly three nodes; \
+            let rule = "a cluster has exactly three nodes; \
                         write three [[members]] tables, the same on every node";
             self.wrong("members", format!("{count} tables"), rule)
         })?;

@@ -171,6 +171,10 @@ impl Backup {
         let existing = Existing::forced(self.force);
         files::must_be_new("backup", &self.file, existing)?;
         let lock = self.lock()?;
+        let opens = match &lock {
+            Lock::Passphrase(_) => "--passphrase",
+            Lock::Recipients(_) => "--identity KEY",
+        };
         let connection = Connection::patient(target, ANSWER_MAX).await?;
         let part = Unfinished::create(&self.file)?;
         let header = match part.fill(&lock, &connection, call).await {
@@ -186,7 +190,7 @@ impl Backup {
             page.line("The cluster is backed up");
             report.show(page);
             page.line(format_args!(
-                "Next: trine cluster backup --verify {} --identity KEY",
+                "Next: trine cluster backup --verify {} {opens}",
                 report.file.display()
             ));
         })?;
@@ -323,8 +327,8 @@ impl<'a> Unfinished<'a> {
 /// What a large backup tells a person on the way.
 pub(super) fn tell_progress(call: &Call, before: u64, more: u64, of: u64) {
     const STEP: u64 = 64 << 20;
-    if !call.console.json() && before / STEP != (before + more) / STEP {
-        call.console.note(format_args!("{} of {} MiB", (before + more) >> 20, of >> 20));
+    if before / STEP != (before + more) / STEP {
+        call.console.progress(format_args!("{} of {} MiB", (before + more) >> 20, of >> 20));
     }
 }
 

@@ -50,13 +50,11 @@ impl BackupKey {
         let existing = Existing::forced(self.force);
         files::write("key", &self.output, text.as_bytes(), Access::Secret, existing)?;
         let made = Made { key: self.output, recipient };
-        if !call.console.json() {
-            // On stderr, so that stdout can go straight into a file.
-            call.console.note(format_args!(
-                "The secret key is in {}. Keep it where neither the nodes nor the backups are.",
-                made.key.display()
-            ));
-        }
+        // On stderr, so that stdout can go straight into a file.
+        call.console.progress(format_args!(
+            "The secret key is in {}. Keep it where neither the nodes nor the backups are.",
+            made.key.display()
+        ));
         call.console.result(&made, |page| page.line(&made.recipient))?;
         Ok(Exit::Done)
     }

@@ -24,7 +24,8 @@ Examples:
   trine cluster upgrade
   trine --json cluster upgrade --check | jq '.nodes[] | select(.obstacle != null)'
 
---check ends with exit code 3 when a node stands in the way. How to replace the
+--check ends with exit code 3 when a node's build stands in the way, and with 4 when a
+node is silent, so that nobody knows what it runs. How to replace the
 builds themselves, one node after the other, is in deploy/RUNBOOK.md, Upgrades.")]
 pub(super) struct Upgrade {
     /// Raise nothing; say what raising would mean, and who could not follow
@@ -80,7 +81,7 @@ impl Upgrade {
         let reply = connection.operator().upgrade(self.to, self.check).await;
         let report = Report::from(reply.map_err(|error| connection.failed(&error))?);
         call.console.result(&report, |page| report.show(page))?;
-        Ok(if report.is_blocked() { Exit::Refused } else { Exit::Done })
+        Ok(report.exit())
     }
 }
 
@@ -110,6 +111,18 @@ impl From<UpgradeReply> for Report {
 }
 
 impl Report {
+    /// A node that was not heard is no node that said no.
+    fn exit(&self) -> Exit {
+        let mut blocking = self.nodes.iter().filter(|node| node.obstacle.is_some());
+        let is_silent = self.nodes.iter().any(|node| !node.alive);
+        match () {
+            () if self.raised => Exit::Done,
+            () if self.level < self.to && blocking.any(|node| node.alive) => Exit::Refused,
+            () if is_silent => Exit::Unreachable,
+            () => Exit::Done,
+        }
+    }
+
     /// Whether there is something to raise and a node that could not follow.
     fn is_blocked(&self) -> bool {
         self.level < self.to && self.nodes.iter().any(|node| node.obstacle.is_some())
@@ -139,6 +152,11 @@ impl Report {
                 page.line(obstacle);
             }
         }
+        for silent in self.nodes.iter().filter(|node| !node.alive && node.obstacle.is_none()) {
+            let line = format!("node-{} is silent: nobody knows what it runs now", silent.id);
+            let line = page.tone(Tone::Warning, &line);
+            page.line(line);
+        }
         for Change { level, what } in &self.changes {
             page.line(format_args!("Level {level} brings: {what}"));
         }
@@ -157,5 +175,34 @@ impl Node {
             self.highest_level.map_or_else(unknown, |level| level.to_string()).into(),
             if self.alive { Cell::toned(Tone::Good, "yes") } else { Cell::toned(Tone::Bad, "no") },
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(to: u32, nodes: [(bool, bool); 3]) -> Exit {
+        let node = |(alive, stands): (bool, bool)| Node {
+            id: 1,
+            alive,
+            version: None,
+            highest_level: None,
+            obstacle: stands.then(|| "why".to_owned()),
+        };
+        let nodes = nodes.map(node).into();
+        Report { level: 2, from: 2, to, raised: false, changes: Vec::new(), nodes }.exit()
+    }
+
+    #[test]
+    fn a_silent_node_is_not_taken_for_one_that_can_follow() {
+        const WELL: (bool, bool) = (true, false);
+        for to in [2, 3] {
+            assert_eq!(checked(to, [WELL, WELL, WELL]), Exit::Done);
+            assert_eq!(checked(to, [WELL, WELL, (false, false)]), Exit::Unreachable);
+        }
+        assert_eq!(checked(3, [WELL, WELL, (false, true)]), Exit::Unreachable);
+        assert_eq!(checked(3, [WELL, (true, true), WELL]), Exit::Refused);
+        assert_eq!(checked(3, [WELL, (true, true), (false, true)]), Exit::Refused);
     }
 }

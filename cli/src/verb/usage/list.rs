@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use ledger::usage::Page as Records;
 use serde::Serialize;
 
-use super::{List, source};
+use super::{List, source, verify};
 use crate::console::{Cell, Page, Tone};
 use crate::dates::show_millis;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report;
 use crate::usage::row::{Row, Rows, later};
-use crate::usage::source::Dates;
+use crate::usage::source::{Dates, Source};
 use crate::usage::summary::{Adder, Use};
 use crate::verb::Call;
 
@@ -39,12 +39,20 @@ struct Summed {
 
 impl List {
     pub(super) async fn run(mut self, call: &Call) -> Result<Exit, Failure> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from > to
+        {
+            return Err(Failure::usage("--from is later than --to, so no record can be between"));
+        }
         let source = source(call, self.file.take()).await?;
         let filter = self.filter();
         // A grant after `to` may make a denial before it good; and a lease that
         // ended after it was held before.
         let to = if self.summary { None } else { later(self.to, self.window) };
         let told = source.told(Dates { from: self.from, to }).await?;
+        if let Source::File(_) = &source {
+            verify::require_sound(&source, &told).await?;
+        }
         let mut rows = Rows::new(filter.clone(), self.window);
         let mut adder = Adder::new(filter.dates);
         let mut out = Out::new(&self, call)?;

@@ -24,7 +24,8 @@ use crate::vendor_dir::FILE_BYTES_MAX;
 /// Explain any Trine file: package, request, clock reset, trust root, key, backup, export
 ///
 /// Shows what the file says; nothing in it is believed, and no passphrase is
-/// needed. Secrets are never shown.
+/// needed. Secrets are never shown. Ends with exit code 2 when the file is damaged
+/// or none of Trine's.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,7 +55,11 @@ impl Inspect {
         };
         let shown = Shown { inspection, vouched };
         call.console.result(&shown, |page| show(&shown, page))?;
-        Ok(Exit::Done)
+        // What could be told was; the file is of no use all the same.
+        Ok(match shown.inspection.contents {
+            Contents::Unreadable { .. } => Exit::Usage,
+            _ => Exit::Done,
+        })
     }
 }
 
