@@ -81,7 +81,7 @@ impl Upgrade {
         let reply = connection.operator().upgrade(self.to, self.check).await;
         let report = Report::from(reply.map_err(|error| connection.failed(&error))?);
         call.console.result(&report, |page| report.show(page))?;
-        Ok(report.exit())
+        Ok(report.exit(self.check))
     }
 }
 
@@ -111,14 +111,15 @@ impl From<UpgradeReply> for Report {
 }
 
 impl Report {
-    /// A node that was not heard is no node that said no.
-    fn exit(&self) -> Exit {
-        let mut blocking = self.nodes.iter().filter(|node| node.obstacle.is_some());
+    /// A node that was not heard is no node that said no; where nothing is to be
+    /// raised, only a check wants to know of it.
+    fn exit(&self, is_check: bool) -> Exit {
+        let says_no = |node: &Node| node.obstacle.is_some() && (node.alive || !is_check);
         let is_silent = self.nodes.iter().any(|node| !node.alive);
         match () {
             () if self.raised => Exit::Done,
-            () if self.level < self.to && blocking.any(|node| node.alive) => Exit::Refused,
-            () if is_silent => Exit::Unreachable,
+            () if self.is_blocked() && self.nodes.iter().any(says_no) => Exit::Refused,
+            () if is_check && is_silent => Exit::Unreachable,
             () => Exit::Done,
         }
     }
@@ -191,7 +192,7 @@ mod tests {
             obstacle: stands.then(|| "why".to_owned()),
         };
         let nodes = nodes.map(node).into();
-        Report { level: 2, from: 2, to, raised: false, changes: Vec::new(), nodes }.exit()
+        Report { level: 2, from: 2, to, raised: false, changes: Vec::new(), nodes }.exit(true)
     }
 
     #[test]
