@@ -80,6 +80,10 @@ impl<'a> Play<'a> {
                 let leader = self.leader().await?;
                 self.freeze(leader).await?;
             }
+            Scenario::FollowerFrozen => {
+                let follower = self.follower().await?;
+                self.freeze(follower).await?;
+            }
             Scenario::BalancerFrozen => {
                 let master = self.master().await?;
                 self.freeze(master).await?;

@@ -14,6 +14,8 @@ pub(super) enum Scenario {
     LeaderUnplugged,
     /// A follower gets SIGKILL, and is started again
     FollowerKilled,
+    /// A follower is stopped in its tracks (SIGSTOP) for five seconds
+    FollowerFrozen,
     /// The balancer with the virtual IP gets SIGKILL, and is started again
     BalancerKilled,
     /// The balancer with the virtual IP is stopped in its tracks for five seconds
@@ -51,6 +53,7 @@ impl Scenario {
             Self::LeaderFrozen => "leader-frozen",
             Self::LeaderUnplugged => "leader-unplugged",
             Self::FollowerKilled => "follower-killed",
+            Self::FollowerFrozen => "follower-frozen",
             Self::BalancerKilled => "balancer-killed",
             Self::BalancerFrozen => "balancer-frozen",
             Self::BalancerUnplugged => "balancer-unplugged",
