@@ -597,6 +597,12 @@ impl World {
         self.until_stopped(node).await
     }
 
+    /// Asks a node to drain and end, as a service manager does.
+    pub fn shut_down(&self, node: u64) {
+        self.note(format_args!("node-{node} is asked to end"));
+        self.machine(node).shut_down();
+    }
+
     /// From now on a node may stop by itself.
     pub fn let_stop(&self, node: u64) {
         self.machine(node).let_stop();

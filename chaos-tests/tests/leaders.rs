@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use chaos_tests::world::{Ending, NODES, PRODUCT, Survives, World, play};
 use futures_util::{StreamExt as _, stream};
+use node::raft::timing::SILENCE_MIN;
 use node::raft::{SnapshotMeta, Vote};
 use openraft::raft::SnapshotResponse;
+use pki::Role;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
+use trine_client::{AcquireError, CallError};
 use wire::peer::{NodePromise, Packed, PresentRequest};
 
 async fn followers(world: &World) -> [u64; 2] {
@@ -101,4 +104,61 @@ fn three_nodes_40_ms_apart_keep_their_leader_and_replace_a_dead_one() {
 #[test]
 fn three_nodes_60_ms_apart_keep_their_leader_and_replace_a_dead_one() {
     play(63, async |world| stands_apart(world, Duration::from_millis(60)).await);
+}
+
+/// A leader is asked to end while an application that knows no other node sends
+/// it one request after the other. Leadership is with another node before
+/// anybody misses a leader; what the leader took in it answers, itself or by way
+/// of its successor; and it shows its clients out only then.
+#[test]
+fn a_leader_that_is_asked_to_end_hands_over_before_it_shows_its_clients_out() {
+    play(64, async |world| {
+        world.serve_license(50).await;
+        let ends = world.leader().await;
+        let others: Vec<_> = NODES.into_iter().filter(|node| *node != ends).collect();
+        let patience = Duration::from_secs(3);
+        let mut work = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let name = format!("line-{number}");
+            let app = world.client_at(Role::Application, &name, &[ends], patience);
+            app.whoami().await?;
+            work.spawn(async move {
+                loop {
+                    let seat = match app.acquire(PRODUCT).fail_fast().send().await {
+                        Ok(seat) => seat,
+                        Err(AcquireError::NotDone(_)) => return None,
+                        Err(in_doubt) => return Some(in_doubt.to_string()),
+                    };
+                    match seat.release().await {
+                        Ok(_) => {}
+                        Err(CallError::NotDone(_)) => return None,
+                        Err(in_doubt) => return Some(in_doubt.to_string()),
+                    }
+                }
+            });
+        }
+        let elsewhere = world.client_at(Role::Application, "elsewhere", &others, patience);
+        elsewhere.whoami().await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let asked = turmoil::sim_elapsed().unwrap_or_default();
+        world.shut_down(ends);
+        let handing = format!("node-{ends}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        elsewhere.acquire(PRODUCT).send().await?.release().await?;
+        let took = turmoil::sim_elapsed().unwrap_or_default() - asked;
+        assert!(took < SILENCE_MIN, "{took:?}");
+        while let Some(ended) = work.join_next().await {
+            assert_eq!(ended?, None, "somebody is left in doubt");
+        }
+        world
+            .until("the node has ended", async || {
+                let journal = world.journal();
+                let said = |what: &str| {
+                    journal.iter().position(|line| line.contains(&handing) && line.contains(what))
+                };
+                Some((said("draining")?, said("node has stopped")?))
+            })
+            .await;
+        Ok(())
+    });
 }

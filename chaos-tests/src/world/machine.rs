@@ -20,6 +20,7 @@ use node::window::Window;
 use pki::Identity;
 use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand::{Rng, RngExt as _};
+use tokio::sync::Notify;
 
 use super::clocks::HostClock;
 use super::enrolled::{Chain, authority, certify};
@@ -45,6 +46,8 @@ pub(super) struct Machine {
     starts: Rc<Cell<u64>>,
     /// Whether the node may stop by itself; if not, that fails the story.
     may_stop: Cell<bool>,
+    /// Asked to drain and end.
+    shutdown: Rc<Notify>,
     stopped: RefCell<Option<String>>,
     /// The start that it goes on with, as that same process.
     goes_on: Option<u64>,
@@ -85,6 +88,7 @@ impl Machine {
             snapshots,
             starts: Rc::default(),
             may_stop: Cell::new(false),
+            shutdown: Rc::default(),
             stopped: RefCell::default(),
             goes_on: None,
             addresses: addresses.clone(),
@@ -113,6 +117,7 @@ impl Machine {
             snapshots: self.snapshots,
             starts: self.starts.clone(),
             may_stop: Cell::new(true),
+            shutdown: Rc::default(),
             stopped: RefCell::default(),
             goes_on: None,
             addresses: self.addresses.clone(),
@@ -132,6 +137,11 @@ impl Machine {
     pub(super) fn later_self(&self, name: &str, platter: Platter) -> Self {
         let goes_on = self.starts.get().checked_sub(1);
         Self { may_stop: Cell::new(false), goes_on, ..self.clone_to(name, platter) }
+    }
+
+    /// Asks the node to drain and end.
+    pub(super) fn shut_down(&self) {
+        self.shutdown.notify_one();
     }
 
     /// From now on the node may stop by itself.
@@ -285,7 +295,8 @@ impl Machine {
             },
         };
         let jitter = self.seed.stream("jitter", number).next_u64();
-        let node = node::node::run(self.setup(), world, std::future::pending());
+        let shutdown = self.shutdown.clone();
+        let node = node::node::run(self.setup(), world, async move { shutdown.notified().await });
         match seeded(jitter, node).await {
             Err(why) if self.may_stop.get() => {
                 self.stopped.replace(Some(why.to_string()));
