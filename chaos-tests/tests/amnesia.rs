@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chaos_tests::world::{NODES, PRODUCT, Platter, Snapshots, Survives, World, play, play_with};
+use node::raft::{Entry, EntryPayload, Vote, log_id};
 use tokio::time::sleep;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
@@ -357,6 +358,44 @@ fn a_leader_that_is_told_it_forgot_leads_no_more() {
         let refused = world.peer(leader, teller).await.append_entries(sent).await.unwrap_err();
         assert!(refused.message().contains("takes no part"), "{refused}");
         says_lost(&world.until_stopped(leader).await, leader);
+        assert_ne!(world.leader().await, leader);
+        work(&world).await
+    });
+}
+
+/// A leader that was put back by a moment sends something else as an entry that
+/// its follower holds. It is not taken, the leader is told and stops, and the
+/// two others serve on.
+#[test]
+fn a_leader_that_writes_an_entry_twice_is_refused() {
+    play(46, async |world| {
+        world.serve_license(2).await;
+        work(&world).await?;
+        world.until_same().await;
+        let (leader, node) = (world.leader().await, follower(&world).await);
+        world.let_stop(leader);
+        let refused = world
+            .until("the follower compares", async || {
+                let PresentReply { incarnation, promise, .. } = presence(&world, leader).await;
+                let promise = promise?;
+                // One that every follower has had for a while.
+                let at = promise.held?.checked_sub(3)?;
+                let other =
+                    Entry { log_id: log_id(promise.term, at), payload: EntryPayload::Blank };
+                let before = Some(log_id(promise.term, at - 1));
+                // As an append is encoded: its fields, in order.
+                let append =
+                    (Vote::new_committed(promise.term, leader), before, [other].to_vec(), before);
+                let body = postcard::to_allocvec(&append).expect("it encodes");
+                let sent = Packed { format: 1, body, ..promising(leader, promise) };
+                let answer =
+                    world.peer(node, leader).await.append_entries(by(&incarnation, sent)).await;
+                answer.err().filter(|refused| refused.message().contains("sends another log entry"))
+            })
+            .await;
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{refused}");
+        let said = world.until_stopped(leader).await;
+        assert!(said.contains("has lost data") && said.contains("wrote both"), "{said}");
         assert_ne!(world.leader().await, leader);
         work(&world).await
     });

@@ -42,7 +42,7 @@ use self::epoch::Epoch;
 use self::witness::Witnesses;
 use crate::clearance::{Clearance, Denial};
 use crate::peers::{Incarnation, Peers};
-use crate::raft::Vote;
+use crate::raft::{Entry, LogId, Vote};
 use crate::store::log::Log;
 use crate::store::memory::Memory;
 use crate::store::promise::Promise;
@@ -100,6 +100,8 @@ struct Known {
     asked: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
+    /// The process that wrote something else under a log id, and where.
+    rewrote: Option<(Incarnation, LogId)>,
     /// What was remembered of it a moment ago.
     lately: Lately,
 }
@@ -223,6 +225,14 @@ pub(crate) enum Unmet {
         /// What it told.
         theirs: u64,
     },
+    /// It wrote a log id twice, so it has forgotten what it wrote first.
+    #[error("{node} sends another {} than it sent before", entry(*at))]
+    Rewrote {
+        /// Who.
+        node: NodeId,
+        /// Which entry.
+        at: LogId,
+    },
     /// It was not cleared, or no longer is.
     #[error("this node takes no part")]
     NotCleared,
@@ -274,6 +284,10 @@ impl Acquaintances {
         let claimed = claimed.ok_or(Unmet::Nameless)?;
         if self.has_met(node, claimed) {
             return Ok(());
+        }
+        let rewrote = self.known().get(&node).and_then(|known| known.rewrote);
+        if let Some((_, at)) = rewrote.filter(|(process, _)| *process == claimed) {
+            return Err(Unmet::Rewrote { node: NodeId(node), at });
         }
         let meeting = self.known().entry(node).or_default().meeting.clone();
         let _one_at_a_time = meeting.lock().await;
@@ -458,6 +472,10 @@ impl Acquaintances {
                 reply.detail = address;
                 Verdict::RunsElsewhere
             }
+            Err(Unmet::Rewrote { at, .. }) => {
+                reply.detail = entry(at);
+                Verdict::Rewrote
+            }
             Err(unreached) => {
                 reply.detail = unreached.to_string();
                 Verdict::Unreached
@@ -465,6 +483,23 @@ impl Acquaintances {
         };
         reply.verdict = verdict.into();
         reply
+    }
+
+    /// Refuses entries of a leader that wrote others under the same log ids
+    /// before. Its process is heard no more, and told when it says hello.
+    pub(crate) fn require_same_entries(
+        &self,
+        node: u64,
+        process: Incarnation,
+        entries: &[Entry],
+    ) -> Result<(), Unmet> {
+        let Some(at) = self.inner.log.contradicts(entries) else { return Ok(()) };
+        let mut known = self.known();
+        let it = known.entry(node).or_default();
+        (it.met, it.rewrote) = (None, Some((process, at)));
+        let unmet = Unmet::Rewrote { node: NodeId(node), at };
+        tracing::error!(%unmet, "a leader has forgotten what it wrote; it is told to stop");
+        Err(unmet)
     }
 
     /// Takes in a peer's answer to this node's hello. Says why it was not welcome
@@ -505,6 +540,11 @@ impl Acquaintances {
                 let kept = self.inner.log.promise();
                 let denial = Denial::LostData { node, witness: by, remembered, kept };
                 self.inner.clearance.deny(denial);
+                Ok(())
+            }
+            Verdict::Rewrote => {
+                let at = reply.detail;
+                self.inner.clearance.deny(Denial::Rewrote { node, witness: by, at });
                 Ok(())
             }
             Verdict::BeforeRestore | Verdict::Unreached => Err(reply.detail),
@@ -694,6 +734,11 @@ fn judge(
         (false, false) => Err(Unmet::Elsewhere { node, address }),
         (false, true) => Err(Unmet::LostDataThere { node, address, remembered, kept }),
     }
+}
+
+/// A log id in words.
+fn entry(at: LogId) -> String {
+    format!("log entry {} of term {}", at.index, at.leader_id.term)
 }
 
 /// What is told of `node`.

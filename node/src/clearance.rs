@@ -43,6 +43,22 @@ pub enum Denial {
         /// What is left of it.
         kept: Promise,
     },
+    /// It wrote a log id twice.
+    #[error(
+        "{node} has lost data: {witness} holds another {at} than this node has, and {node} wrote both; \
+         its machine was put back to an earlier state while it led. \
+         It must not vote under this identity again: leave it stopped and put a new node in its place \
+         (trine cluster replace {} NEW; see \"A node says it has lost data\" in the runbook)",
+        node.0
+    )]
+    Rewrote {
+        /// This node.
+        node: NodeId,
+        /// Who holds what it wrote first.
+        witness: NodeId,
+        /// The entry, in words.
+        at: String,
+    },
     /// Its data is from before the cluster was restored.
     #[error(
         "{node}'s data directory is from before the cluster was restored: it is of epoch {ours}, and {} and {} are of epoch {theirs}. \

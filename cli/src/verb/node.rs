@@ -80,9 +80,9 @@ impl Node {
             node::host::run(config, machine, ending.wanted()).await.map_err(|error| match error {
                 // What --check would have said, with its exit code.
                 HostError::Config { .. } => Failure::usage(error),
-                HostError::Node(NodeError::Denied(Denial::LostData { .. })) => {
-                    Failure::must_not_run("LOST_DATA", error)
-                }
+                HostError::Node(NodeError::Denied(
+                    Denial::LostData { .. } | Denial::Rewrote { .. },
+                )) => Failure::must_not_run("LOST_DATA", error),
                 HostError::Node(NodeError::Denied(Denial::BeforeRestore { .. })) => {
                     Failure::must_not_run("BEFORE_RESTORE", error)
                 }

@@ -3,10 +3,11 @@
 use std::io;
 
 use futures_util::FutureExt as _;
-use openraft::storage::RaftLogStorage as _;
+use openraft::storage::{IOFlushed, RaftLogStorage as _};
 
 use super::*;
 use crate::peers::{Dial, Dialing};
+use crate::raft::{EntryPayload, Membership, log_id};
 use crate::store::mem::Platter;
 use hello_reply::Verdict;
 
@@ -38,6 +39,10 @@ impl Node {
     async fn of(epoch: Epoch) -> Self {
         let mut log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         log.save_vote(&Vote::new_committed(5, 2)).await.expect("saved");
+        Self::on(log, epoch)
+    }
+
+    fn on(log: Log, epoch: Epoch) -> Self {
         let members = [2, 3].map(|node| (node, format!("node-{node}:22451")));
         let incarnation = Incarnation([1; 16]);
         let peers = Peers::new(1, members, Arc::new(Nowhere), incarnation);
@@ -228,6 +233,46 @@ async fn who_is_told_that_it_promised_more_takes_no_part_any_more() {
     assert!(
         matches!(denial, Denial::LostData { witness: NodeId(3), kept, .. } if kept == voted(5))
     );
+}
+
+/// A leader put back by a moment has written as many entries as before, so what
+/// it promised tells nothing. What it wrote first is still here.
+#[tokio::test]
+async fn a_leader_that_writes_a_log_id_twice_is_heard_no_more() {
+    let mut log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
+    log.save_vote(&Vote::new_committed(5, 2)).await.expect("saved");
+    let blank = |term, index| Entry { log_id: log_id(term, index), payload: EntryPayload::Blank };
+    let held = [blank(5, 0), blank(5, 1)];
+    log.append(held.clone(), IOFlushed::noop()).await.expect("appended");
+    let node = Node::on(log, Epoch::default());
+    node.told(2, Verdict::Welcome).expect("welcome");
+    let process = Incarnation([2; 16]);
+    node.acquaintances.known().entry(2).or_default().met = Some(process);
+    let sent = |entries: &[Entry]| node.acquaintances.require_same_entries(2, process, entries);
+    sent(&held).expect("sent again");
+    sent(&[blank(5, 1), blank(5, 2)]).expect("and one more");
+    sent(&[blank(6, 1)]).expect("another leader's, in place of one");
+    assert!(node.acquaintances.has_met(2, process));
+
+    let members = [1, 2, 3].map(|node| (node, crate::raft::Endpoints::default()));
+    let membership =
+        Membership::new(vec![[1, 2, 3].into()], members.into_iter().collect::<BTreeMap<_, _>>());
+    let payload = EntryPayload::Membership(membership.expect("three members"));
+    let other = Entry { log_id: log_id(5, 1), payload };
+    let rewrote = Unmet::Rewrote { node: NodeId(2), at: log_id(5, 1) };
+    assert_eq!(sent(&[blank(5, 0), other]), Err(rewrote.clone()));
+    assert!(!node.acquaintances.has_met(2, process));
+    assert_eq!(node.acquaintances.meet(2, Some(process)).await, Err(rewrote), "for good");
+    let reply = node.acquaintances.greet(2, Some(process), HelloRequest::default()).await;
+    assert_eq!(reply.verdict(), Verdict::Rewrote);
+
+    // The leader hears it.
+    let leader = Node::cleared().await;
+    leader.acquaintances.answered(3, reply).expect("understood");
+    let said = leader.denied().expect("it stops").to_string();
+    for part in ["has lost data", "node-3 holds another log entry 1 of term 5", "replace"] {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
 }
 
 /// An answer to a hello, of a node that remembers much of this one.

@@ -187,6 +187,18 @@ impl Heard {
         acquaintances.note_all(*node, vote, packed);
         Ok((message, promises))
     }
+
+    /// The same of entries, which must be those that were sent before.
+    fn append(
+        &self,
+        packed: &Packed,
+    ) -> Result<(AppendEntriesRequest<TypeConfig>, Promises), Status> {
+        let (message, promises) =
+            self.message(packed, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)?;
+        let Self { node, incarnation, acquaintances, .. } = self;
+        acquaintances.require_same_entries(*node, *incarnation, &message.entries)?;
+        Ok((message, promises))
+    }
 }
 
 /// The member of this cluster that calls, if it is one.
@@ -242,8 +254,8 @@ impl Peer for PeerDoor {
     }
 
     async fn append_entries(&self, request: Request<Packed>) -> Result<Response<Packed>, Status> {
-        let (message, promises) =
-            self.message(request, |append: &AppendEntriesRequest<TypeConfig>| &append.vote).await?;
+        let (caller, packed) = self.hear(request).await?;
+        let (message, promises) = caller.append(&packed)?;
         self.answer(self.raft.append_entries(message).await, promises)
     }
 
@@ -260,8 +272,7 @@ impl Peer for PeerDoor {
         let (tell, mut told) = mpsc::unbounded_channel();
         let requests = messages
             .map(move |message| {
-                let (message, promises) = caller
-                    .message(&message?, |append: &AppendEntriesRequest<TypeConfig>| &append.vote)?;
+                let (message, promises) = caller.append(&message?)?;
                 // Who hears no more answers sends no more messages either.
                 let _ = tell.send(promises);
                 Ok::<_, Status>(message)

@@ -133,6 +133,19 @@ impl Log {
         self.0.state().vote
     }
 
+    /// The first of `entries` under whose log id something else is held here:
+    /// of one term there is one leader, and it writes a log id once.
+    ///
+    /// Looks at the latest entries, which are in memory; new ones cost nothing.
+    pub(crate) fn contradicts(&self, entries: &[Entry]) -> Option<LogId> {
+        let state = self.0.state();
+        let differs = |entry: &&Entry| {
+            let held = state.window.get(entry.log_id.index);
+            held.is_some_and(|held| held.log_id == entry.log_id && held != *entry)
+        };
+        entries.iter().find(differs).map(|entry| entry.log_id)
+    }
+
     /// What this node remembers of the others' promises. Its notes reach the
     /// disk behind whatever the log writes next.
     pub fn memory(&self) -> Memory {

@@ -89,6 +89,12 @@ impl Window {
             .collect()
     }
 
+    /// The entry at `index`, if it is held.
+    pub(super) fn get(&self, index: u64) -> Option<&Entry> {
+        let at = index.checked_sub(self.first()?)?;
+        self.entries.get(usize::try_from(at).ok()?).map(|recent| &recent.entry)
+    }
+
     fn pop_front(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
             self.bytes -= oldest.bytes;
