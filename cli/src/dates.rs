@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use ledger::time::Span;
 use license::product::WallTime;
 
 /// Reads RFC 3339, or `YYYY-MM-DD` for the first instant of that day in UTC.
@@ -39,21 +40,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Writes a number of milliseconds as `400d 2h`, `1h 30m` or `2s 500ms`, which
 /// [`parse_duration`] reads.
 pub fn show_millis(millis: u64) -> String {
-    const UNITS: [(&str, u64); 5] =
-        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-    // Below the unit that matters is noise: no milliseconds beside minutes.
-    let mut left = match millis {
-        0..60_000 => millis,
-        _ => millis / 1_000 * 1_000,
-    };
-    let mut words = Vec::new();
-    for (unit, length) in UNITS {
-        if left >= length {
-            words.push(format!("{}{unit}", left / length));
-            left %= length;
-        }
-    }
-    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+    Span(millis).to_string()
 }
 
 #[cfg(test)]

@@ -175,7 +175,9 @@ impl Connection {
             Reason::LicenseExpired => failure.next(
                 "that is by the cluster's own date, which `trine cluster status` shows; if it is not today's, `trine cluster doctor` says whose clock is wrong",
             ),
-            Reason::NotFormed => failure.next("form it with `trine cluster init`"),
+            // Who takes seats must not be led to form a cluster that waits for a restore.
+            Reason::NotFormed => failure
+                .next("ask whoever runs the cluster; `trine cluster doctor` says how it goes on"),
             Reason::WrongRole => failure
                 .next("use another identity: operators run the cluster, applications take seats"),
             _ => failure,

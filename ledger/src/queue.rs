@@ -102,7 +102,7 @@ impl Ledger {
                 self.end(id, Ending::Expired, entry);
             }
             (Due::Ends(due), RequestState::Waiting(waiting)) if due <= now => {
-                let refusal = given_up(waiting);
+                let refusal = self.given_up(waiting);
                 self.end_wait(id, refusal, entry);
             }
             _ => {}
@@ -188,6 +188,18 @@ impl Ledger {
         Served::Settled
     }
 
+    /// Why a request whose time has come no longer waits. In the quiet after a
+    /// restore that is why no seat came, however many were free.
+    fn given_up(&self, waiting: &Waiting) -> Refusal {
+        let silent_since: ClusterTime = waiting.ask_before;
+        if waiting.wait_until > silent_since {
+            return Refusal::Withdrawn;
+        }
+        let in_vain =
+            Refusal::WaitedInVain { product: ProductName::clone(&waiting.wanted.product) };
+        self.check_not_quiet().err().unwrap_or(in_vain)
+    }
+
     /// Whether no request in the queue can be served, whoever asks.
     fn is_dry(&self, product: &ProductName) -> bool {
         if self.quiet_until().is_some() {
@@ -206,13 +218,4 @@ enum Served {
     Settled,
     /// Nothing free suits it.
     PassedOver,
-}
-
-/// Why a request whose time has come no longer waits.
-fn given_up(waiting: &Waiting) -> Refusal {
-    let silent_since: ClusterTime = waiting.ask_before;
-    if waiting.wait_until <= silent_since {
-        return Refusal::WaitedInVain { product: ProductName::clone(&waiting.wanted.product) };
-    }
-    Refusal::Withdrawn
 }

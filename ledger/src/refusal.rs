@@ -12,7 +12,7 @@ use crate::command::{
 };
 use crate::limits;
 use crate::name::Subject;
-use crate::time::ClusterTime;
+use crate::time::{ClusterTime, Span};
 
 /// All seats of a pool, in words.
 fn all_seats(capacity: u64) -> String {
@@ -261,8 +261,8 @@ pub enum Refusal {
     },
     /// Leases granted after the backup are unknown, so nothing is granted until they have ended.
     #[error(
-        "the cluster was restored from a backup and grants nothing before {until} (in {} s), because seats granted after the backup may still be in use; seats held before it are renewed (see `trine cluster status`)",
-        until.millis_since(*now).div_ceil(1_000)
+        "the cluster was restored from a backup and grants nothing for another {} of cluster time, because seats granted after the backup may still be in use; seats held before it are renewed (see `trine cluster status`)",
+        Span(until.millis_since(*now))
     )]
     Restored {
         /// When grants begin again.
@@ -372,7 +372,9 @@ pub enum GenesisRefusal {
     #[error("the cluster is already formed")]
     AlreadyFormed,
     /// Commands before genesis.
-    #[error("the cluster is not formed yet (run `trine cluster init`)")]
+    #[error(
+        "the cluster is not formed yet; whoever runs it forms it, or restores it from a backup"
+    )]
     NotFormed,
     /// Not three distinct nodes with distinct containers of one act id.
     #[error("a cluster has exactly three nodes, with three distinct containers of one act id")]
@@ -386,7 +388,7 @@ pub enum GenesisRefusal {
     TooMuchTrust,
     /// A restore has begun.
     #[error(
-        "a backup is being restored here: finish it with `trine cluster restore`, or stop all three nodes and start them with empty data directories"
+        "a backup is being restored here, and the cluster is not formed before that has ended: give the same `trine cluster restore` again, which goes on where it was, or stop all three nodes and start them with empty data directories"
     )]
     Restoring,
 }

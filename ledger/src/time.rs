@@ -32,6 +32,32 @@ impl fmt::Display for ClusterTime {
     }
 }
 
+/// A number of milliseconds, as people read it: `400d 2h`, `1h 30m`, `2s 500ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 5] =
+            [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        // Below the unit that matters is noise: no milliseconds beside minutes.
+        let mut left = match self.0 {
+            0 => return f.write_str("0s"),
+            1..60_000 => self.0,
+            _ => self.0 / 1_000 * 1_000,
+        };
+        let mut gap = "";
+        for (unit, length) in UNITS {
+            if left >= length {
+                write!(f, "{gap}{}{unit}", left / length)?;
+                left %= length;
+                gap = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
 /// When, and in whose term, a batch was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {

@@ -298,7 +298,7 @@ impl Acquaintances {
         let remembered = self.inner.memory.of(node);
         let (address, there) = self.look(node).await?;
         self.take_epoch(node, there.epoch)?;
-        self.hear(node, promise(there.remembered));
+        self.hear(node, promise(there.remembered), there.epoch);
         let kept = promise(there.promise);
         let is_claimed = Incarnation::from_wire(&there.incarnation) == Some(claimed);
         judge(NodeId(node), is_claimed, &address, remembered, kept)?;
@@ -423,12 +423,14 @@ impl Acquaintances {
         self.known().entry(node).or_default().asked = true;
     }
 
-    /// Compares what `witness` remembers of this node with what its disk keeps.
-    pub(crate) fn hear(&self, witness: u64, remembered: Promise) {
+    /// Compares what `witness`, of this epoch, remembers of this node with what its
+    /// disk keeps.
+    pub(crate) fn hear(&self, witness: u64, remembered: Promise, epoch: Option<u64>) {
         let kept = self.inner.log.promise();
         if kept < remembered {
             let (node, witness) = (self.inner.node, NodeId(witness));
-            self.inner.clearance.deny(Denial::LostData { node, witness, remembered, kept });
+            let denial = Denial::LostData { node, witness, remembered, kept, epoch };
+            self.inner.clearance.deny(denial);
         }
     }
 
@@ -517,7 +519,7 @@ impl Acquaintances {
         }
         match reply.verdict() {
             Verdict::Welcome => {
-                self.hear(witness, remembered);
+                self.hear(witness, remembered, reply.epoch);
                 self.known().entry(witness).or_default().answered = true;
                 self.give_clearance();
                 Ok(())
@@ -538,7 +540,8 @@ impl Acquaintances {
             Verdict::LostData => {
                 // Its own word weighs, even if ours should have told us already.
                 let kept = self.inner.log.promise();
-                let denial = Denial::LostData { node, witness: by, remembered, kept };
+                let epoch = reply.epoch;
+                let denial = Denial::LostData { node, witness: by, remembered, kept, epoch };
                 self.inner.clearance.deny(denial);
                 Ok(())
             }
@@ -628,7 +631,7 @@ impl Acquaintances {
         remembered: Promise,
     ) -> Result<(), Unmet> {
         self.take_epoch(node, *epoch)?;
-        self.hear(node, told_of(self.inner.node.0, promises));
+        self.hear(node, told_of(self.inner.node.0, promises), *epoch);
         self.require_cleared()?;
         let shown = told_of(node, promises);
         if shown < remembered {
@@ -652,7 +655,7 @@ impl Acquaintances {
         let shown = told_of(node, promises);
         let lately = self.known().entry(node).or_default().lately.at(Instant::now(), remembered);
         if (lately..remembered).contains(&shown) {
-            self.hear(node, told_of(self.inner.node.0, promises));
+            self.hear(node, told_of(self.inner.node.0, promises), *epoch);
             self.require_cleared()?;
             tracing::debug!(node, %shown, %remembered, "a message was overtaken and does not count");
             return Err(Unmet::Overtaken { node: NodeId(node) });

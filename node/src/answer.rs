@@ -54,7 +54,9 @@ pub enum NotAnswered {
     #[error("this node is shutting down; nothing was done, ask another")]
     Draining,
     /// Definitely not done.
-    #[error("the cluster is not formed yet; run `trine cluster init`")]
+    #[error(
+        "the cluster is not formed yet, and nothing was done; whoever runs it forms it, or restores it from a backup"
+    )]
     NotFormed,
     /// Definitely not done: the cluster is below the feature level that this needs.
     #[error("{}", Refusal::LevelTooLow { needs: *needs, level: *level })]

@@ -17,9 +17,25 @@ use crate::store::promise::Promise;
 /// What an operator reads while it is not cleared.
 pub(crate) const WAITS: &str = "waits for a peer to say what it remembers of this node";
 
-/// What an operator must know besides who empties all three nodes on purpose.
-const RESTORING: &str = "; if you are restoring the whole cluster from a backup, the node that remembers is still of before: \
-     stop it, put its data directory aside too, and start this one again";
+/// What an operator must know besides who empties all three nodes on purpose: the
+/// one that remembers is to be put aside too, unless it is of the restore.
+fn if_restoring(witness: NodeId, kept: &Promise, epoch: Option<u64>) -> String {
+    match epoch {
+        _ if !kept.is_none() => String::new(),
+        Some(0) => format!(
+            "; if you are restoring the whole cluster from a backup, {witness} is still of before: \
+             stop it, put its data directory aside too, and start this one again"
+        ),
+        Some(epoch) => format!(
+            "; if you restored the whole cluster and that made epoch {epoch}, {witness} is of the restored cluster: leave it as it is; \
+             only if {epoch} is the epoch of an earlier restore, and all is to be restored once more, stop {witness} and put its data directory aside too"
+        ),
+        None => format!(
+            "; if you are restoring the whole cluster from a backup, this node was emptied after that had begun: \
+             leave {witness} as it is, and give the same `trine cluster restore` again"
+        ),
+    }
+}
 
 /// Why a node may never take part again as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +47,7 @@ pub enum Denial {
          It must not vote under this identity again: leave it stopped and put a new node in its place \
          (trine cluster replace {} NEW; see \"A node says it has lost data\" in the runbook){}",
         node.0,
-        if kept.is_none() { RESTORING } else { "" }
+        if_restoring(*witness, kept, *epoch)
     )]
     LostData {
         /// This node.
@@ -42,6 +58,8 @@ pub enum Denial {
         remembered: Promise,
         /// What is left of it.
         kept: Promise,
+        /// The restore epoch of who remembers; absent where no cluster is formed.
+        epoch: Option<u64>,
     },
     /// It wrote a log id twice.
     #[error(
@@ -166,6 +184,25 @@ impl Clearance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Followed to the end, the advice for a node from before would take a restored
+    /// cluster apart.
+    #[test]
+    fn an_emptied_node_is_told_to_put_aside_only_who_is_from_before() {
+        let told = |kept, epoch| {
+            let remembered = Promise { term: 5, held: Some(40) };
+            let (node, witness) = (NodeId(2), NodeId(1));
+            Denial::LostData { node, witness, remembered, kept, epoch }.to_string()
+        };
+        let nothing = Promise::default();
+        assert!(told(nothing, Some(0)).contains("node-1 is still of before: stop it"));
+        let restored = told(nothing, Some(9));
+        assert!(restored.contains("epoch 9, node-1 is of the restored cluster: leave it as it is"));
+        assert!(restored.contains("only if 9 is the epoch of an earlier restore"), "{restored}");
+        assert!(told(nothing, None).contains("leave node-1 as it is"));
+        let some = Promise { term: 4, held: Some(12) };
+        assert!(!told(some, Some(0)).contains("restoring"));
+    }
 
     #[tokio::test]
     async fn a_denial_stands_for_good() {

@@ -37,7 +37,7 @@ fn begin_and_die(cluster: &Cluster, backup: &Path, quiet_ms: u64) {
         (target, trine_client::Endpoint::new("127.0.0.1", port))
     };
     cluster.block_on(async {
-        let connection = Connection::to(target).await.expect("a connection");
+        let connection = Connection::patient(target, PATIENCE).await.expect("a connection");
         connection.operator().at(node).begin_restore(request).await.expect("it begins");
     });
 }
@@ -75,12 +75,30 @@ fn a_cluster_comes_back_with_one_container_lost() {
     // Begun and cut off: nothing is formed, nothing else can be, and it goes on.
     begin_and_die(&cluster, &backup, 5_000);
     user.refused(3, &["--host", &nodes, "cluster", "init"]).says(&["being restored"]);
+    // Who looks is told so; who wants a seat is not told to form another cluster.
+    let refusal = user.refused(3, &["--host", &nodes, "cluster", "status"]);
+    assert_eq!(refusal.reason, "RESTORING");
+    refusal.says(&["same `trine cluster restore` again"]);
+    let output = user.run(&["--json", "--host", &nodes, "cluster", "doctor"]);
+    assert_eq!(output.status.code(), Some(8));
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(report.contains("RESTORING") && !report.contains("cluster init"), "{report}");
+    let output = user.run(&["--json", "acquire", "cad"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("NOT_FORMED") && !said.contains("init"), "{said}");
     let restored = user.json(&quiet);
+    assert_eq!(restored["already"], false, "{restored}");
     assert_eq!(restored["licenses"], Value::from(vec![license.clone()]), "{restored}");
     assert_eq!(restored["with_two_shares"], Value::from(vec![license.clone()]), "{restored}");
     assert_eq!(restored["to_reissue"], Value::Array(Vec::new()));
     assert_eq!(restored["quiet_ms"].as_u64().map(|ms| ms > 0), Some(true), "{restored}");
-    user.refused(3, &quiet).says(&["it is formed"]);
+    // Interrupted after its end: the same command says the same and does nothing.
+    let again = user.json(&quiet);
+    assert_eq!(again["already"], true, "{again}");
+    for what in ["epoch", "cluster", "with_two_shares", "taken", "seats"] {
+        assert_eq!(again[what], restored[what], "{what}");
+    }
 
     let renew = ["renew", &word(&held, "lease"), "--token", &word(&held, "token")];
     eventually("two shares serve", || user.run(&renew).status.success().then_some(()));
@@ -89,6 +107,59 @@ fn a_cluster_comes_back_with_one_container_lost() {
     let waited = user.json(&["acquire", "cad", "--wait", "30s"]);
     assert!(waited["token"].as_u64() > held["token"].as_u64(), "{waited}");
     user.refused(3, &["acquire", "cad"]).says(&["taken"]);
+}
+
+/// The backup knows what was revoked before it and nothing of what was after. The
+/// CA's directory knows both, and has the second revoked once more.
+#[test]
+fn a_certificate_revoked_before_the_backup_stays_out_and_a_later_one_is_revoked_again() {
+    let cluster = Cluster::alone();
+    let user = cluster.caller().clone();
+    cluster.license("cad", 2);
+    let pki = cluster.servers().layout().pki();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, PASSPHRASE).expect("the passphrase");
+    let stem = |name: &str| format!("application-{name}");
+    let revoke = |name: &str| {
+        user.json(&["pki", "revoke", &stem(name), "--dir", text(&pki)]);
+    };
+    for name in ["early", "late"] {
+        user.json(&["pki", "issue", "application", name, "--dir", text(&pki)]);
+    }
+    let asks = |name: &str| {
+        let caller = user.with("TRINE_CERT", pki.join(format!("{}.pem", stem(name))));
+        let caller = caller.with("TRINE_KEY", pki.join(format!("{}.key", stem(name))));
+        let output = caller.run(&["--json", "acquire", "cad", "--ttl", "1s"]);
+        output.status.code().expect("it ends")
+    };
+    revoke("early");
+    user.json(&["cluster", "backup", text(&backup), "--passphrase-file", text(&secret)]);
+    revoke("late");
+    assert_eq!((asks("early"), asks("late")), (5, 5));
+
+    lose_everything(&cluster, &[1, 2, 3]);
+    let nodes = hosts(&cluster);
+    let restored = [&restore(&nodes, &backup, &secret)[..], &["--quiet", "0s"]].concat();
+    let page = user.page(&restored);
+    assert!(page.contains("trine pki revoke --again"), "{page}");
+    eventually("the restored cluster serves", || {
+        user.run(&["acquire", "cad", "--ttl", "1s"]).status.success().then_some(())
+    });
+    assert_eq!(asks("early"), 5, "the backup knows of it");
+    eventually("the later one works again", || (asks("late") == 0).then_some(()));
+    let listed = |name: &str| {
+        let revoked = user.json(&["pki", "revoked"])["revoked"].to_string();
+        revoked.contains(&format!("app:{name}"))
+    };
+    assert_eq!((listed("early"), listed("late")), (true, false));
+
+    user.refused(2, &["pki", "revoke", "--again", "early", "--dir", text(&pki)]);
+    let again = user.json(&["pki", "revoke", "--again", "--dir", text(&pki)]);
+    assert_eq!(again["revoked"].as_array().map(Vec::len), Some(2), "{again}");
+    assert_eq!((asks("early"), asks("late")), (5, 5));
+    assert_eq!((listed("early"), listed("late")), (true, true));
 }
 
 /// Whoever has a backup has no second cluster: without its containers no license

@@ -436,6 +436,6 @@ async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
     new.acquaintances.compare_message(2, &message).expect("it is heard");
     new.acquaintances.note_all(2, &Vote::new_committed(5, 2), &message);
     assert_eq!(new.acquaintances.remembered(2), Promise::default());
-    new.acquaintances.hear(2, held(40, 900));
+    new.acquaintances.hear(2, held(40, 900), Some(0));
     assert!(new.denied().is_some(), "an emptied node is refused all the same");
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use ledger::Ledger;
 use ledger::command::{
-    Command, Distrust, Install, IssueToken, OrderRepair, Refusal, Reply, ResetClock, Revoke,
-    RevokeToken, Token, Trust, WithdrawShare,
+    Command, Distrust, GenesisRefusal, Install, IssueToken, OrderRepair, Refusal, Reply,
+    ResetClock, Revoke, RevokeToken, Token, Trust, WithdrawShare,
 };
 use ledger::name::{Address, Subject};
 use license::package::Package;
@@ -86,6 +86,15 @@ impl Cluster {
     }
 }
 
+/// Whether there is a cluster, or why not.
+fn require_formed(ledger: &Ledger) -> Result<(), GenesisRefusal> {
+    match (ledger.charter(), ledger.restoring()) {
+        (Some(_), _) => Ok(()),
+        (None, Some(_)) => Err(GenesisRefusal::Restoring),
+        (None, None) => Err(GenesisRefusal::NotFormed),
+    }
+}
+
 fn envelope(reply: &Reply) -> Option<v1::Envelope> {
     Some(convert::envelope(reply.log_id, reply.stamp))
 }
@@ -112,8 +121,14 @@ impl cluster_server::Cluster for Cluster {
     ) -> Result<Response<v1::StatusReply>, Status> {
         self.operator(&request)?;
         let node = self.service.node_status();
-        let (as_of, mut status) =
-            self.read(|ledger| show::status(ledger, &node, &self.formation.roster)).await?;
+        let look = |ledger: &Ledger| {
+            // While it is being formed or restored it has a leader and nothing to show.
+            require_formed(ledger)?;
+            Ok(show::status(ledger, &node, &self.formation.roster))
+        };
+        let (as_of, status) = self.read(look).await?;
+        let mut status =
+            status.map_err(|why| self.answers.tell(error::refused_here(&Refusal::Genesis(why))))?;
         status.as_of = as_of;
         Ok(Response::new(status))
     }

@@ -53,7 +53,7 @@ Examples:
   trine --host node1,node2,node3 cluster restore today.backup --identity backup.key
   trine --host node1,node2,node3 cluster restore today.backup --identity backup.key --quiet 10m
 
-Interrupted, the same command goes on where it was.")]
+Interrupted, the same command goes on where it was, or shows once more what it came to.")]
 pub(super) struct Restore {
     /// The backup
     file: PathBuf,
@@ -91,6 +91,8 @@ struct Restored {
     to_reissue: Vec<String>,
     /// Bearer tokens that work, those that were revoked after the backup too.
     tokens: Vec<Token>,
+    /// Whether it was restored from this very backup before, and nothing was done now.
+    already: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,10 +118,17 @@ impl Restore {
         target.hosts = nodes(&target, call);
         let connection = Connection::patient(target, ANSWER_MAX).await?;
         let request = self.request(&backup.header);
-        let begun = begin(&connection, request).await?;
-        hand_over(&connection, call, &backup, &begun).await?;
-        finish(&connection, backup.header.digest).await?;
-        let restored = self.restored(&connection, &backup, begun.epoch).await?;
+        let already = match begin(&connection, request).await {
+            Ok(begun) => {
+                hand_over(&connection, call, &backup, &begun).await?;
+                finish(&connection, backup.header.digest).await?;
+                false
+            }
+            // Interrupted after its end: what it would have said is said now.
+            Err(refused) if was_restored(&connection, &refused, &backup).await => true,
+            Err(failure) => return Err(failure),
+        };
+        let restored = Restored { already, ..self.restored(&connection, &backup).await? };
         call.console.result(&restored, |page| restored.show(page))?;
         Ok(Exit::Done)
     }
@@ -138,7 +147,6 @@ impl Restore {
         &self,
         connection: &Connection,
         backup: &Backup,
-        epoch: u64,
     ) -> Result<Restored, Failure> {
         let operator = connection.operator();
         let status = operator.status().await.map_err(|error| connection.unread(&error))?;
@@ -161,7 +169,7 @@ impl Restore {
         };
         Ok(Restored {
             cluster: backup.header.cluster.to_string(),
-            epoch,
+            epoch: status.as_of.map_or(0, |as_of| as_of.epoch),
             taken: show_date(backup.header.taken),
             quiet_ms: status.quiet_ms.unwrap_or(0),
             seats: backup.ledger.live(),
@@ -169,6 +177,7 @@ impl Restore {
             with_two_shares,
             to_reissue,
             tokens: tokens.tokens.into_iter().map(token).collect(),
+            already: false,
         })
     }
 }
@@ -237,6 +246,13 @@ async fn begin(
     Err(answer)
 }
 
+/// Whether the cluster is formed because it was restored from this very backup:
+/// ending that once more changes nothing.
+async fn was_restored(connection: &Connection, refused: &Failure, backup: &Backup) -> bool {
+    refused.reason() == Reason::RestoreRefused.as_str()
+        && connection.operator().finish_restore(backup.header.digest).await.is_ok()
+}
+
 async fn hand_over(
     connection: &Connection,
     call: &Call,
@@ -297,7 +313,12 @@ async fn finish(connection: &Connection, backup: [u8; 32]) -> Result<(), Failure
 
 impl Restored {
     fn show(&self, page: &mut crate::console::Page) {
-        let title = page.tone(Tone::Good, "The cluster is restored");
+        let title = if self.already {
+            "The cluster was restored from this backup before; nothing was done now"
+        } else {
+            "The cluster is restored"
+        };
+        let title = page.tone(Tone::Good, title);
         page.line(title);
         page.facts(&[
             ("cluster", self.cluster.clone()),
@@ -329,7 +350,9 @@ impl Restored {
         }
         let line = "Look at what was changed after the backup and is as it was again: \
                     revoke seats, tokens and certificates, withdraw shares, change trust, \
-                    install license updates and clock resets once more.";
+                    install license updates and clock resets once more. Certificates that \
+                    were revoked since work again, whatever `trine pki list` says: \
+                    trine pki revoke --again --dir DIR, where the CA's directory is.";
         let line = page.tone(Tone::Warning, line);
         page.line(line);
         if !self.tokens.is_empty() {

@@ -195,7 +195,7 @@ impl Status {
             // A leader is waited for, but not where there can be none.
             () = unformed(&connection, &nodes) => {
                 return Err(Failure::refused("NOT_FORMED", "the cluster is not formed")
-                    .next("form it with `trine --host NODE cluster init`"));
+                    .next("form a new one with `trine --host NODE cluster init`; or, if one is to come back from a backup, `trine --host NODE,NODE,NODE cluster restore FILE` and no `init`"));
             }
         };
         match status {

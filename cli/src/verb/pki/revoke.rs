@@ -30,11 +30,16 @@ use crate::verb::Call;
 Examples:
   trine pki revoke operator-alice
   trine pki revoke application-render-farm --superseded    after `trine pki renew`
+  trine pki revoke --again --dir pki                       after `trine cluster restore`
   trine pki revoke found-on-a-laptop.pem --yes")]
 pub(super) struct Revoke {
     /// A name, as `trine pki list` shows it, or a certificate file (PEM)
-    #[arg(value_name = "NAME|FILE")]
-    which: PathBuf,
+    #[arg(value_name = "NAME|FILE", required_unless_present = "again", conflicts_with = "again")]
+    which: Option<PathBuf>,
+    /// All that were revoked from the directory before: a restored cluster does not
+    /// know what was revoked after its backup was taken
+    #[arg(long, conflicts_with = "superseded")]
+    again: bool,
     /// Only those that a renewal replaced
     #[arg(long)]
     superseded: bool,
@@ -104,6 +109,9 @@ impl Revoke {
             let own = own_certificate(&connection);
             // One's own last: nothing can be revoked with it afterwards.
             chosen.sort_by_key(|filed| Some(filed.certificate.fingerprint) == own);
+            if self.again {
+                self.tell_missing(call, &chosen)?;
+            }
             if !self.yes {
                 let mut consequences = Vec::new();
                 for filed in &chosen {
@@ -129,12 +137,31 @@ impl Revoke {
         })
     }
 
-    fn chosen(&self) -> Result<Vec<Filed>, Failure> {
-        if self.which.is_file() && !self.superseded {
-            let name = self.which.display().to_string();
-            return Ok(vec![shelf::read(&self.which, name, false)?]);
+    /// Some were revoked by their file, and that was not in the directory.
+    fn tell_missing(&self, call: &Call, chosen: &[Filed]) -> Result<(), Failure> {
+        let mut missing = shelf::revoked(&self.dir)?;
+        for filed in chosen {
+            missing.remove(&filed.certificate.fingerprint.to_string());
         }
-        let name = self.which.to_string_lossy();
+        for fingerprint in missing {
+            call.console.note(format_args!(
+                "{fingerprint} was revoked by its file, which is not here: give that once more"
+            ));
+        }
+        Ok(())
+    }
+
+    fn chosen(&self) -> Result<Vec<Filed>, Failure> {
+        let Some(which) = &self.which else {
+            let mut filed = shelf::all(&self.dir)?;
+            filed.retain(|filed| filed.revoked);
+            return Ok(filed);
+        };
+        if which.is_file() && !self.superseded {
+            let name = which.display().to_string();
+            return Ok(vec![shelf::read(which, name, false)?]);
+        }
+        let name = which.to_string_lossy();
         let mut filed = shelf::all(&self.dir)?;
         filed.retain(|filed| filed.name == name && (filed.superseded || !self.superseded));
         if filed.is_empty() {
@@ -269,8 +296,8 @@ mod tests {
         let file = dir.path().join("application-robot.pem");
         std::fs::write(file, issued.certificate_pem).expect("written");
         let chosen = |which: &str| {
-            let (which, dir) = (which.into(), dir.path().to_owned());
-            Revoke { which, superseded: false, dir, yes: false }.chosen()
+            let (which, dir) = (Some(which.into()), dir.path().to_owned());
+            Revoke { which, superseded: false, again: false, dir, yes: false }.chosen()
         };
         let names = chosen("application-robot").expect("something to revoke").into_iter();
         assert_eq!(names.map(|filed| filed.name).collect::<Vec<_>>(), ["application-robot"]);

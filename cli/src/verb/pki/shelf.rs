@@ -128,7 +128,8 @@ pub(super) fn all(dir: &Path) -> Result<Vec<Filed>, Failure> {
     Ok(found)
 }
 
-fn revoked(dir: &Path) -> Result<BTreeSet<String>, Failure> {
+/// The fingerprints of those that were revoked from this directory.
+pub(super) fn revoked(dir: &Path) -> Result<BTreeSet<String>, Failure> {
     let path = dir.join(REVOKED);
     if !path.exists() {
         return Ok(BTreeSet::new());

@@ -39,6 +39,14 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
 /// Nobody leads.
 fn cluster(seen: &Observations) -> Option<Finding> {
     let problem = seen.cluster.as_ref().err()?;
+    if problem.reason == Reason::Restoring {
+        return Some(Finding::error(
+            "RESTORING",
+            "cluster",
+            "a restore has begun and not ended: the cluster is not formed and serves nothing",
+            "give the same `trine cluster restore` again: it goes on where it was",
+        ));
+    }
     let answering: Vec<_> = seen.answering().collect();
     // A node that has a log has been formed, and only has not read it yet; or is
     // being formed, and has a leader that says so.
