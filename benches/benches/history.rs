@@ -20,7 +20,7 @@ use support::{World, subject, terms};
 const COMMANDS: u64 = 144;
 
 fn batch(time: u64, commands: Vec<Command>) -> Batch {
-    Batch { stamp: Stamp { time: ClusterTime(time), term: 1 }, commands }
+    Batch { stamp: Stamp { time: ClusterTime(time), term: 1, withheld: false }, commands }
 }
 
 fn acquire(id: u64, product: &str) -> Command {

@@ -23,7 +23,7 @@ use crate::usage::{Fact, Record, WrittenPage};
 /// use ledger::time::{ClusterTime, Stamp};
 ///
 /// let mut ledger = Ledger::new();
-/// let stamp = Stamp { time: ClusterTime(1_000), term: 1 };
+/// let stamp = Stamp { time: ClusterTime(1_000), term: 1, withheld: false };
 /// ledger.apply(1, 1, &Batch { stamp, commands: vec![] });
 /// assert_eq!(ledger.clock(), ClusterTime(1_000));
 /// assert_eq!(Ledger::restore(&ledger.snapshot()).unwrap(), ledger);
@@ -96,14 +96,16 @@ impl Ledger {
         if batch.stamp.term != entry_term {
             return self.refuse_stale(index, batch);
         }
-        let was_quiet = self.quiet_until().is_some();
+        let handed_on = self.hands_on();
         let mut entry = self.advance(index, batch.stamp);
         self.turn_part(&mut entry);
         self.end_due(&mut entry);
         self.forget_due();
         self.close_tallies(&mut entry);
         self.refresh_service(&mut entry);
-        self.end_quiet(was_quiet, &mut entry);
+        if !handed_on {
+            self.hand_on_again(&mut entry);
+        }
         self.hand_on(&mut entry);
         let replies =
             batch.commands.iter().map(|command| self.answer(command, &mut entry)).collect();
@@ -130,7 +132,7 @@ impl Ledger {
         if scalars.term != stamp.term {
             (scalars.term, scalars.term_since) = (stamp.term, scalars.clock);
         }
-        scalars.applied = index;
+        (scalars.applied, scalars.withheld) = (index, stamp.withheld);
         Entry::new(scalars.epoch, index, scalars.clock)
     }
 

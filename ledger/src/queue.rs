@@ -132,6 +132,19 @@ impl Ledger {
         self.put(id, known);
     }
 
+    /// Whether a free seat goes to who waits: not in the quiet after a restore,
+    /// nor under a leader that grants nothing.
+    pub fn hands_on(&self) -> bool {
+        self.quiet_until().is_none() && !self.state.scalars.withheld
+    }
+
+    /// Once seats are handed on again, who waited meanwhile is served.
+    pub(crate) fn hand_on_again(&mut self, entry: &mut Entry) {
+        if self.hands_on() {
+            entry.freed.extend(self.index.pools.keys().cloned());
+        }
+    }
+
     /// Hands seats that came free to who waits for them.
     pub(crate) fn hand_on(&mut self, entry: &mut Entry) {
         while let Some(product) = entry.freed.pop_first() {
@@ -165,7 +178,7 @@ impl Ledger {
             self.settle(id, entry);
             return Served::Settled;
         }
-        if self.quiet_until().is_some() {
+        if !self.hands_on() {
             return Served::PassedOver;
         }
         let wanted = &waiting.wanted;
@@ -202,7 +215,7 @@ impl Ledger {
 
     /// Whether no request in the queue can be served, whoever asks.
     fn is_dry(&self, product: &ProductName) -> bool {
-        if self.quiet_until().is_some() {
+        if !self.hands_on() {
             return true;
         }
         let Some(pool) = self.index.pools.get(product) else { return true };

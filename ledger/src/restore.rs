@@ -228,13 +228,6 @@ impl Ledger {
             None => Ok(()),
         }
     }
-
-    /// When the quiet is over, who waited through it may be served.
-    pub(crate) fn end_quiet(&mut self, was_quiet: bool, entry: &mut Entry) {
-        if was_quiet && self.quiet_until().is_none() {
-            entry.freed.extend(self.index.pools.keys().cloned());
-        }
-    }
 }
 
 /// A node whose container is the same may not send an old sign of life again;

@@ -63,6 +63,8 @@ pub(crate) struct Scalars {
     pub(crate) checkpoints: Vec<(u64, [u8; 32])>,
     /// The restore under way; only before the cluster is formed.
     pub(crate) restoring: Option<RestorePlan>,
+    /// As the last stamp said: nothing is handed on.
+    pub(crate) withheld: bool,
     /// The last restore.
     pub(crate) restored: Option<Restored>,
     pub(crate) history: History,

@@ -65,6 +65,10 @@ pub struct Stamp {
     pub time: ClusterTime,
     /// The leader's term. A batch whose entry has another has no effect (S16).
     pub term: u64,
+    /// The leader grants nothing, because it may not be the one to do so (S18,
+    /// S21). It proposes no acquire then; and no seat that comes free in this
+    /// entry goes to who waits.
+    pub withheld: bool,
 }
 
 /// How long a lease lives without renewal: 1 s to 24 h.

@@ -19,7 +19,7 @@ use license::product::{NodeId, ProductName};
 use proptest::prelude::*;
 use support::{ISSUED, World, digest_of, subject, terms};
 
-const STAMP: Stamp = Stamp { time: ClusterTime(10_000), term: 1 };
+const STAMP: Stamp = Stamp { time: ClusterTime(10_000), term: 1, withheld: false };
 
 /// A cluster of `leases` leases, one license and one that waits.
 fn cluster(world: &mut World, leases: u32) -> Ledger {
@@ -118,7 +118,7 @@ fn large() -> &'static (World, Ledger) {
 }
 
 fn take(ledger: &mut Ledger, index: u64, step: Restore) -> Outcome {
-    let stamp = Stamp { time: ClusterTime(0), term: 1 };
+    let stamp = Stamp { time: ClusterTime(0), term: 1, withheld: false };
     let commands = vec![Command::Restore(step)];
     ledger.apply(index, 1, &Batch { stamp, commands }).replies.remove(0).outcome
 }

@@ -52,7 +52,7 @@ impl Cluster {
 
     fn apply_only(&mut self, time: u64, commands: Vec<Command>) -> Vec<Outcome> {
         self.index += 1;
-        let stamp = Stamp { time: ClusterTime(time), term: 1 };
+        let stamp = Stamp { time: ClusterTime(time), term: 1, withheld: false };
         let applied = self.ledger.apply(self.index, 1, &Batch { stamp, commands });
         applied.replies.into_iter().map(|reply| reply.outcome).collect()
     }

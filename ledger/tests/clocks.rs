@@ -53,7 +53,7 @@ impl Stage {
 
     fn apply(&mut self, commands: Vec<Command>) {
         self.index += 1;
-        let stamp = Stamp { time: ClusterTime(self.time as u64), term: 1 };
+        let stamp = Stamp { time: ClusterTime(self.time as u64), term: 1, withheld: false };
         self.ledger.apply(self.index, 1, &Batch { stamp, commands });
     }
 

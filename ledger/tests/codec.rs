@@ -105,7 +105,7 @@ fn batch() -> Batch {
         Command::Distrust(Distrust { anchor: AnchorId::Vendor([3; 32]), by: ops() }),
         Command::Distrust(Distrust { anchor: AnchorId::ClusterCa([3; 32]), by: ops() }),
     ];
-    Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1 }, commands }
+    Batch { stamp: Stamp { time: ClusterTime(1_000), term: 1, withheld: false }, commands }
 }
 
 fn ledger() -> Ledger {
@@ -196,7 +196,7 @@ fn what_a_later_level_wrote_is_refused_by_its_level() {
     let mut commands = vec![world.genesis()];
     commands.extend((1..=3).map(|node| world.beat(node, ISSUED, (0, [0; 32]))));
     commands.push(Command::RaiseLevel(RaiseLevel { level: later, by: subject("ops") }));
-    let stamp = Stamp { time: ClusterTime(1_000), term: 1 };
+    let stamp = Stamp { time: ClusterTime(1_000), term: 1, withheld: false };
     ledger.apply(1, 1, &Batch { stamp, commands });
     assert!(!ledger.is_within_reach());
     let refused = Ledger::restore(&ledger.snapshot()).unwrap_err();
@@ -213,7 +213,7 @@ fn a_batch_that_states_another_level_than_it_has_is_refused() {
 #[test]
 fn a_batch_over_its_limit_is_refused_on_both_sides() {
     let commands = vec![acquire(1, None); BATCH_COMMANDS_MAX + 1];
-    let stamp = Stamp { time: ClusterTime(0), term: 1 };
+    let stamp = Stamp { time: ClusterTime(0), term: 1, withheld: false };
     let too_large = Batch { stamp, commands };
     assert!(matches!(too_large.encode(), Err(CodecError::TooLarge { unit: "commands", .. })));
 }

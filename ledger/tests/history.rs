@@ -52,7 +52,7 @@ impl Cluster {
             commands.splice(0..0, beats);
         }
         self.index += 1;
-        let stamp = Stamp { time: ClusterTime(time), term: 1 };
+        let stamp = Stamp { time: ClusterTime(time), term: 1, withheld: false };
         let applied = self.ledger.apply(self.index, 1, &Batch { stamp, commands });
         assert_eq!(self.ledger.check(), Ok(()));
         let written = self.pages.len();
@@ -209,7 +209,7 @@ fn a_snapshot_in_the_middle_changes_nothing() {
     cluster
         .apply(2, vec![retain(7), Command::Revoke(Revoke { seat: Token(1), by: subject("ops") })]);
     let mut restored = Ledger::restore(&cluster.ledger.snapshot()).unwrap();
-    let stamp = Stamp { time: ClusterTime(20_000), term: 1 };
+    let stamp = Stamp { time: ClusterTime(20_000), term: 1, withheld: false };
     let batch = Batch { stamp, commands: vec![acquire(2, "bob", "", 20_000, 10_000)] };
     let index = cluster.index + 1;
     assert_eq!(restored.apply(index, 1, &batch), cluster.ledger.apply(index, 1, &batch));

@@ -56,7 +56,7 @@ impl Pair {
 
     fn apply(&mut self, entry_term: u64, commands: Vec<Command>) -> ledger::Applied {
         let time = ClusterTime(u64::try_from(self.now).unwrap_or(0));
-        let batch = Batch { stamp: Stamp { time, term: self.term }, commands };
+        let batch = Batch { stamp: Stamp { time, term: self.term, withheld: false }, commands };
         let bytes = batch.encode().expect("within the limits");
         let index = self.log.len() as u64 * 100 + 1;
         assert_eq!(Batch::decode(&bytes).as_ref(), Ok(&batch));

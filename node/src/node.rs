@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Event;
-use ledger::command::Outcome;
 use ledger::level::Level;
 use license::build::Build;
 use license::container::Container;
@@ -289,12 +288,7 @@ where
         },
     )));
     background.spawn(within(recall::run(view.history().clone(), links.clone())));
-    background.spawn(within(tell_waiters(
-        service.clone(),
-        view.clone(),
-        acquaintances.clone(),
-        events,
-    )));
+    background.spawn(within(tell_waiters(service.clone(), view.clone(), events)));
 
     let (closer, closing_clients) = closing();
     let (peer_closer, closing_peers) = closing();
@@ -407,23 +401,12 @@ where
 }
 
 /// Answers those who wait for a queued request at this node.
-///
-/// The ledger hands on a seat that was released or has expired, also one from
-/// before a restore: nobody is told of such a grant, and asking again is refused
-/// (S21), so it ends by itself.
-async fn tell_waiters(
-    service: Service,
-    view: View,
-    acquaintances: Acquaintances,
-    mut events: broadcast::Receiver<Happened>,
-) {
+async fn tell_waiters(service: Service, view: View, mut events: broadcast::Receiver<Happened>) {
     loop {
         match events.recv().await {
             Ok(happened) => {
                 for event in happened.events.iter() {
-                    let Event::Settled { lease, reply } = event else { continue };
-                    let is_grant = matches!(reply.outcome, Outcome::Granted(..));
-                    if !is_grant || acquaintances.outdated().is_none() {
+                    if let Event::Settled { lease, reply } = event {
                         service.tell_waiters(*lease, reply);
                     }
                 }

@@ -67,12 +67,12 @@ impl Office {
         let elapsed = boot.saturating_sub(self.sampled).min(most) + self.rest;
         (self.sampled, self.sampled_at) = (boot, now);
         if !self.reign.formed {
-            return Stamp { time: self.time, term: self.reign.term };
+            return Stamp { time: self.time, term: self.reign.term, withheld: false };
         }
         let millis = elapsed.as_millis();
         self.rest = elapsed - Duration::from_millis(millis as u64);
         self.time = self.time.plus_millis(millis as u64);
-        Stamp { time: self.time, term: self.reign.term }
+        Stamp { time: self.time, term: self.reign.term, withheld: false }
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn before_the_cluster_is_formed_it_has_no_time() {
         let (mut office, now) = taken(Reign { formed: false, ..formed(1) }, 0, 70_000);
-        let none = Stamp { time: ClusterTime(0), term: 1 };
+        let none = Stamp { time: ClusterTime(0), term: 1, withheld: false };
         assert_eq!(office.stamp(ms(70_100), now + ms(100)), none);
         assert_eq!(office.stamp(ms(70_200), now + ms(200)), none);
     }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn time_starts_from_the_ledger_and_adds_what_elapsed() {
         let (mut office, now) = taken(formed(3), 5_000, 70_000);
-        let stamp = Stamp { time: ClusterTime(5_100), term: 3 };
+        let stamp = Stamp { time: ClusterTime(5_100), term: 3, withheld: false };
         assert_eq!(office.stamp(ms(70_100), now + ms(100)), stamp);
         assert_eq!(office.stamp(ms(70_150), now + ms(150)).time, ClusterTime(5_150));
     }

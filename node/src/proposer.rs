@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ledger::Ledger;
 use ledger::command::{Batch, Command, Reply, Restore};
-use ledger::time::ClusterTime;
+use ledger::time::{ClusterTime, Stamp};
 use license::product::NodeId;
 use openraft::Instant as _;
 use openraft::ServerState;
@@ -286,11 +286,12 @@ impl Proposer {
 
     /// Sends one batch on its way; it may be empty, and then only tells the time.
     fn propose(&mut self, slot: OwnedSemaphorePermit) {
+        let withheld = self.withheld();
         let Some(office) = &mut self.office else { return };
         let stamp = office.stamp(self.clock.boot(), Instant::now());
+        let stamp = Stamp { withheld: withheld.is_some(), ..stamp };
         self.last_stamp = Instant::now();
         let level = self.view.look(Ledger::level);
-        let withheld = self.withheld();
         let mut commands = Vec::new();
         let mut answers = Vec::new();
         let mut bytes = 0;

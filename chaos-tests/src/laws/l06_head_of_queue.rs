@@ -12,13 +12,15 @@ impl Law for HeadOfQueue {
     }
 
     fn sentence(&self) -> &'static str {
-        "In no ledger does anybody wait while a seat is free and the license serves."
+        "In no ledger does anybody wait while a seat is free, the license serves and seats are handed on."
     }
 
     fn step(&mut self, sight: &Sight<'_>) -> Held {
         for node in sight.nodes.iter().filter(|node| node.moved) {
-            let (pools, licenses) = node.window.look(|ledger| (ledger.pools(), ledger.licenses()));
-            let serves = licenses.iter().all(|license| license.service == Service::Serving);
+            let (pools, licenses, hands_on) =
+                node.window.look(|ledger| (ledger.pools(), ledger.licenses(), ledger.hands_on()));
+            let serves =
+                hands_on && licenses.iter().all(|license| license.service == Service::Serving);
             for pool in pools {
                 if let Some(capacity) = pool.capacity
                     && pool.waiting > 0

@@ -21,6 +21,8 @@ pub(crate) struct Teller {
     index: u64,
     now: u64,
     term: u64,
+    /// Whether the leader grants nothing.
+    withheld: bool,
     walls: BTreeMap<u64, i64>,
     issued: BTreeMap<(String, u32, u64), Issued>,
     codes: Vec<String>,
@@ -44,6 +46,7 @@ impl Teller {
             index: 0,
             now: 0,
             term: 1,
+            withheld: false,
             walls: (1..=3).map(|node| (node, 0)).collect(),
             issued: BTreeMap::new(),
             codes: Vec::new(),
@@ -104,7 +107,7 @@ impl Teller {
 
     /// Applies one entry; before it, one with the heartbeats of the nodes that are up.
     fn apply_all(&mut self, commands: Vec<Command>, entry_term: u64) -> String {
-        let stamp = Stamp { time: ClusterTime(self.now), term: self.term };
+        let stamp = Stamp { time: ClusterTime(self.now), term: self.term, withheld: self.withheld };
         let mut said = String::new();
         if self.ledger.charter().is_some() && entry_term == self.term {
             let wall = |ahead: i64| WallTime(ISSUED.0 + self.now as i64 + ahead);

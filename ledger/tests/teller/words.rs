@@ -143,6 +143,10 @@ impl Teller {
                 self.term = name.parse().unwrap();
                 String::new()
             }
+            "leader" => {
+                self.withheld = name == "withholds";
+                String::new()
+            }
             "acquire" => {
                 let body = self.acquire(name, options);
                 let stale = options.contains_key("stale");

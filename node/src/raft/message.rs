@@ -68,7 +68,10 @@ mod tests {
     fn batch() -> Batch {
         let subject = Subject::parse("app:line-7").expect("a subject");
         let release = Command::Release(Release { lease: LeaseId(5), subject, token: Token(9) });
-        Batch { stamp: Stamp { time: ClusterTime(1_000), term: 3 }, commands: vec![release] }
+        Batch {
+            stamp: Stamp { time: ClusterTime(1_000), term: 3, withheld: false },
+            commands: vec![release],
+        }
     }
 
     fn membership() -> Membership {

@@ -12,7 +12,7 @@ use openraft::storage::{RaftLogReader, RaftLogStorage};
 
 /// A batch of no commands, told apart by its stamp.
 pub(crate) fn entry(term: u64, index: u64) -> Entry {
-    let stamp = Stamp { time: ClusterTime(index * 10), term };
+    let stamp = Stamp { time: ClusterTime(index * 10), term, withheld: false };
     let batch = Batch { stamp, commands: Vec::new() };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch.into()) }
 }

@@ -26,7 +26,7 @@ fn entry(index: u64, commands: Vec<Command>) -> Entry {
 }
 
 fn entry_at(index: u64, time: u64, commands: Vec<Command>) -> Entry {
-    let stamp = Stamp { time: ClusterTime(time), term: 1 };
+    let stamp = Stamp { time: ClusterTime(time), term: 1, withheld: false };
     let batch = Batch { stamp, commands };
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(batch.into()) }
 }
