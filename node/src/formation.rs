@@ -15,6 +15,7 @@ use license::trust::VendorRoot;
 use openraft::errors::{InitializeError, RaftError};
 use pki::Ca;
 use tokio::time::Instant;
+use tonic::Code;
 use wire::peer::ContainerReply;
 
 use crate::answer::NotAnswered;
@@ -347,7 +348,10 @@ impl Formation {
         let answer = tokio::time::timeout(MEMBER_WAIT_MAX, client.visit(request))
             .await
             .map_err(|_| format!("node-{stays} did not say in time what it found there"))?
-            .map_err(|status| format!("node-{stays} asked it: {}", status.message()))?;
+            .map_err(|status| match status.code() {
+                Code::FailedPrecondition => format!("node-{stays} asked it: {}", status.message()),
+                _ => format!("node-{stays} did not ask it: {}", status.message()),
+            })?;
         shown(answer.into_inner())
     }
 

@@ -45,6 +45,7 @@ mod signing;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+mod visit;
 mod waiters;
 mod walls;
 mod watch;

@@ -43,6 +43,7 @@ use crate::store::Disk;
 use crate::store::log::{Flush, Log};
 use crate::store::machine::{Happened, Machine, View};
 use crate::telemetry::Metrics;
+use crate::visit::Visits;
 use crate::window::Window;
 use crate::{
     api, cas, expiry, greeting, handover, health, heartbeat, recall, revocation, signing, walls,
@@ -316,6 +317,7 @@ where
         repairs: repairs.clone(),
         snapshots: Arrivals::default(),
         peers: links.clone(),
+        visits: Visits::new(links.clone()),
         client_address: own_client_address(&setup),
     };
     let serving_peers = spawn(serve(

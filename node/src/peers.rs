@@ -11,16 +11,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use ledger::name::Address;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tonic::metadata::{Binary, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
+use wire::peer::PresentRequest;
 use wire::peer::peer_client::PeerClient;
-use wire::peer::{ContainerReply, ContainerRequest, PresentRequest, VisitRequest};
 
 /// A byte stream between two nodes.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -80,9 +79,6 @@ const CONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// A peer that was heard a moment ago answers within a fraction of this.
 const OPEN_MAX: Duration = Duration::from_secs(1);
-
-/// Less than the member waits on whose behalf another is visited.
-const VISIT_MAX: Duration = Duration::from_millis(1_500);
 
 /// A silent peer is asked for a sign of life this often, and given as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -265,24 +261,6 @@ fn client(id: u64, address: String, dial: Arc<dyn Dial>, introduction: Introduct
     PeerClient::with_interceptor(channel, introduction)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
-}
-
-/// What a node that is to join shows, asked for a member that it does not know.
-/// Whether it holds is that member's to judge.
-pub(crate) async fn visit_for(
-    peers: &Peers,
-    request: VisitRequest,
-) -> Result<ContainerReply, Status> {
-    let VisitRequest { cluster, node, address } = request;
-    let address =
-        Address::parse(&address).map_err(|wrong| Status::invalid_argument(wrong.to_string()))?;
-    let mut client = peers.visit(node, address.as_str());
-    let call = client.container(ContainerRequest { cluster });
-    let answer = tokio::time::timeout(VISIT_MAX, call).await;
-    let answer = answer.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
-    // It is not this member that refuses.
-    let refused = |status: Status| Status::failed_precondition(status.message());
-    answer.map(Response::into_inner).map_err(refused)
 }
 
 /// Whether `status` means that the request never left this node.

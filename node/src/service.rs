@@ -318,7 +318,7 @@ impl Service {
     }
 
     /// The leader, for a node that may speak to it in its own name.
-    fn leader(&self) -> Option<u64> {
+    pub(crate) fn leader(&self) -> Option<u64> {
         if !self.inner.clearance.is_given() {
             return None;
         }

@@ -34,7 +34,7 @@ use super::{Raft, Snapshot, SnapshotHeader, TypeConfig, Vote, spawn};
 use crate::acquaintance::{Acquaintances, Unmet};
 use crate::clearance::{Clearance, WAITS};
 use crate::identity as connection;
-use crate::peers::{Incarnation, MESSAGE_BYTES_MAX, Peers, visit_for};
+use crate::peers::{Incarnation, MESSAGE_BYTES_MAX, Peers};
 use crate::reach::Reach;
 use crate::recall::{PAGES_BYTES_MAX, PAGES_MAX};
 use crate::repair::Repairs;
@@ -43,6 +43,7 @@ use crate::service::Service;
 use crate::shares::Shares;
 use crate::status::RaftRole;
 use crate::store::machine::SnapshotBytes;
+use crate::visit::Visits;
 
 /// What reaches a node that is about to be cleared waits so long for it.
 const CLEARANCE_WAIT_MAX: Duration = Duration::from_millis(300);
@@ -59,6 +60,7 @@ pub(crate) struct PeerDoor {
     pub(crate) repairs: Repairs,
     pub(crate) snapshots: Arrivals,
     pub(crate) peers: Peers,
+    pub(crate) visits: Visits,
     /// Where clients reach this node, as its configuration says.
     pub(crate) client_address: String,
 }
@@ -387,8 +389,9 @@ impl Peer for PeerDoor {
         &self,
         request: Request<VisitRequest>,
     ) -> Result<Response<ContainerReply>, Status> {
-        let (_, request) = self.admit(request)?;
-        visit_for(&self.peers, request).await.map(Response::new)
+        let (caller, request) = self.hear(request).await?;
+        let leader = self.service.leader();
+        self.visits.pay(caller.node, leader, request).await.map(Response::new)
     }
 
     async fn build(&self, request: Request<BuildRequest>) -> Result<Response<BuildReply>, Status> {

@@ -23,6 +23,10 @@ const EVERY_COMMAND: &[u8] = include_bytes!("../../../ledger/tests/golden/batch-
 /// How commands are packed; another format is refused in other words.
 pub(crate) const FORMAT: u32 = 1;
 
+/// Whom the certificate of each node speaks for.
+const CERTIFICATES: [&str; 3] =
+    ["trine://peer/node-1", "trine://peer/node-2", "trine://peer/node-3"];
+
 /// On whose behalf a command may come over another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hand {
@@ -89,17 +93,23 @@ fn in_the_name_of(command: &Command, subject: &str) -> Command {
     command
 }
 
-/// Node 2 at the peer door of node 1, as the process that node 1 has met.
+/// A node at the peer door of another, as the process that the other has met.
 pub(crate) struct Member {
     pub(crate) door: PeerClient<tonic::transport::Channel>,
     incarnation: Vec<u8>,
 }
 
 impl Member {
+    /// Node 2 at the door of node 1.
     pub(crate) async fn second_of(nodes: &[Doors]) -> Self {
-        let asked = connect(&nodes[1].peers, Some("trine://peer/node-1")).await;
+        Self::at(nodes, 1, 2).await
+    }
+
+    /// Node `own` at the door of node `other`.
+    pub(crate) async fn at(nodes: &[Doors], other: usize, own: usize) -> Self {
+        let asked = connect(&nodes[own - 1].peers, Some(CERTIFICATES[other - 1])).await;
         let present = PeerClient::new(asked).present(PresentRequest {}).await.expect("an answer");
-        let door = connect(&nodes[0].peers, Some("trine://peer/node-2")).await;
+        let door = connect(&nodes[other - 1].peers, Some(CERTIFICATES[own - 1])).await;
         let incarnation = present.into_inner().incarnation;
         Self { door: PeerClient::new(door), incarnation }
     }

@@ -13,7 +13,7 @@ use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 use wire::peer::peer_client::PeerClient;
-use wire::peer::{Packed, PresentReply, PresentRequest};
+use wire::peer::{Packed, PresentReply, PresentRequest, VisitRequest};
 
 use super::bed::{self, connect};
 use super::forwarded::{FORMAT, Member};
@@ -40,6 +40,43 @@ async fn a_node_without_a_vote_is_not_made_to_lead() {
     let refused = member.door.transfer_leader(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains("has no vote"), "{refused}");
+}
+
+/// Where it finds nobody, and would say so to whoever leads: who may have a node
+/// look there could look anywhere in the nodes' network.
+#[tokio::test]
+async fn only_the_leader_has_another_node_visited() {
+    let nodes = bed::nodes();
+    bed::form(&nodes).await;
+    let visit = VisitRequest { cluster: vec![1; 16], node: 9, address: "node-9:1".to_owned() };
+    let mut ways = Vec::new();
+    for (other, own) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+        ways.push((own, Member::at(&nodes, other, own).await));
+    }
+    // Who leads may change meanwhile.
+    for _ in 0..200 {
+        let mut let_in = Vec::new();
+        for (own, member) in &mut ways {
+            let unmet = member.door.visit(visit.clone()).await.unwrap_err();
+            assert_eq!(unmet.code(), Code::Unauthenticated, "{unmet}");
+            let request = member.says(visit.clone());
+            let told = member.door.visit(request).await.unwrap_err();
+            match told.code() {
+                Code::FailedPrecondition => let_in.push(*own),
+                Code::PermissionDenied => assert!(told.message().contains("leader"), "{told}"),
+                // They have not met yet.
+                Code::Unauthenticated => {}
+                _ => panic!("{told:?}"),
+            }
+        }
+        if let [one, other] = let_in[..]
+            && one == other
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the nodes never had one leader visit, and nobody else");
 }
 
 #[tokio::test]
