@@ -329,7 +329,7 @@ impl Peer for PeerDoor {
             let refused = SnapshotResponse::<TypeConfig>::new(own);
             return self.answer(Ok::<_, Infallible>(refused), promises);
         }
-        let arrival = self.snapshots.begin(header.vote)?;
+        let arrival = self.snapshots.begin(header.vote, own)?;
         let bytes = arrival.receive(header.bytes, messages).await?;
         // Minutes may have passed since it began.
         caller.require_unrevoked()?;
