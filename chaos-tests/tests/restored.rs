@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chaos_tests::world::{NODES, PRODUCT, Platter, Survives, World, play};
+use chaos_tests::world::{NODES, PRODUCT, Platter, Snapshots, Survives, World, play, play_with};
 use trine_client::{AcquireError, Reason};
 use wire::peer::{PresentReply, PresentRequest};
 
@@ -49,8 +49,15 @@ async fn work(world: &World) -> Result<(), Box<dyn std::error::Error>> {
 
 /// A cluster is restored: what its nodes had on their disks before, and its epoch.
 async fn restored(world: &World, old: Term) -> (Vec<Platter>, u64) {
+    restored_after(world, old, 1).await
+}
+
+/// The same after so much work.
+async fn restored_after(world: &World, old: Term, work_done: usize) -> (Vec<Platter>, u64) {
     world.serve_license(2).await;
-    work(world).await.expect("it serves");
+    for _ in 0..work_done {
+        work(world).await.expect("it serves");
+    }
     let backup = world.back_up().await;
     if old == Term::Above {
         elect_beyond(world, 3).await;
@@ -256,6 +263,78 @@ fn two_old_disks_give_out_nothing(seed: u64, away: Duration, goes_on: Duration) 
         }
         work(&world).await
     });
+}
+
+/// All three are started with what they had before the restore, and have welcomed
+/// one another, when one is started again with what it was restored with. Its
+/// hello is refused by both, and its follower has nothing to say to it: still
+/// each of the two, leading, grants nothing for as long as it is there. With
+/// `behind`, the leader has purged all that its log could agree with, so that
+/// nothing but a snapshot would go to it.
+fn one_of_three_old_disks_is_swapped_for_its_restored_one(seed: u64, behind: bool) {
+    const OFTEN: Snapshots = Snapshots { every: 100, log_kept: 10 };
+    let snapshots = if behind { OFTEN } else { Snapshots::default() };
+    play_with(seed, snapshots, async move |world| {
+        let work_done = if behind { 30 } else { 1 };
+        let (disks, _) = restored_after(&world, Term::Above, work_done).await;
+        let long = Duration::from_secs(600);
+        for holder in ["line-1", "line-2"] {
+            let held = world.application(holder).acquire(PRODUCT).ttl(long).send().await?;
+            held.detach();
+        }
+        let mut own = Vec::new();
+        for node in NODES {
+            world.crash(node, Survives::Everything).await;
+            own.push(world.copy_disk(node));
+            world.put_back(node, &disks[node as usize - 1]);
+        }
+        for node in NODES {
+            world.restart(node).await;
+        }
+        world.until_serving().await;
+        let leader = world.leader().await;
+        let back = leader % 3 + 1;
+        world.crash(back, Survives::Everything).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.put_back(back, &own[back as usize - 1]);
+        world.restart(back).await;
+        let strays = NODES.into_iter().filter(|node| *node != back).collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for turn in 0..2 {
+            let leads = world
+                .until("a leader from before", async || {
+                    strays.iter().copied().find(|node| world.leads(*node))
+                })
+                .await;
+            for _ in 0..30 {
+                if let Some((by, reason)) = refused(&world, &strays).await {
+                    let is_known = matches!(
+                        reason,
+                        Reason::EpochsDiffer | Reason::EpochsUnknown | Reason::NoQuorum
+                    );
+                    assert!(is_known, "node-{by} says {reason}");
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            if turn == 0 {
+                world.operator().operator().transfer_leader(None).await.expect("the other one");
+                world.until("the other leads", async || (!world.leads(leads)).then_some(())).await;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_member_that_comes_back_restored_is_noticed_by_the_leader_and_by_its_follower() {
+    for seed in 70..73 {
+        one_of_three_old_disks_is_swapped_for_its_restored_one(seed, false);
+    }
+}
+
+#[test]
+fn a_member_that_comes_back_restored_and_lacks_what_was_purged_is_noticed() {
+    one_of_three_old_disks_is_swapped_for_its_restored_one(73, true);
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn translate(outcome: Outcome, reason: Reason, message: impl std::fmt::Display) 
             | Reason::LeaderChanged
             | Reason::LedgersDiffer
             | Reason::EpochsDiffer
+            | Reason::EpochsUnknown
             | Reason::HistoryIncomplete
             | Reason::Draining
             | Reason::Overloaded

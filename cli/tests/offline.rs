@@ -274,6 +274,19 @@ fn a_vendor_issues_what_inspect_explains() {
     assert!(unknown["next"].as_str().is_some_and(|it| it.contains("--from-scratch")), "{unknown}");
     let anew = json(dir.path(), &[&issue[..], &tail, &["--from-scratch"]].concat());
     assert_eq!(anew["expiration"], Value::Null);
+    // A line of an older build says which serial it was, and not what was in it.
+    let book = dir.path().join("vendor/issued.jsonl");
+    let lines = fs::read_to_string(&book).expect("the book");
+    let older = lines.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).expect("a line");
+        line.as_object_mut().expect("of the book").remove("sold").expect("what was sold");
+        format!("{line}\n")
+    });
+    fs::write(&book, older.collect::<String>()).expect("the book");
+    let again = ["--seats", "8", "--from-scratch", "-o", "2d.license"];
+    let page = run(dir.path(), &[&issue[..], &again].concat());
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.contains("The customer has serial 3; what was in it"), "{page}");
     let other = [
         "vendor",
         "issue",

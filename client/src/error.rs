@@ -139,6 +139,9 @@ reasons! {
     /// A node was restored from a backup and the leader is from before; nothing is
     /// granted or renewed.
     EpochsDiffer "EPOCHS_DIFFER",
+    /// The leader has just started and asks the others whether the cluster was
+    /// restored meanwhile; a moment's matter.
+    EpochsUnknown "EPOCHS_UNKNOWN",
     /// The server is still fetching the history from the others.
     HistoryIncomplete "HISTORY_INCOMPLETE",
     /// The server's disk lost or altered a page of the history.

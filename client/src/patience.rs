@@ -19,7 +19,7 @@ impl Patience {
         Self { until, fail_fast: false, repeat: true }
     }
 
-    /// Whether to give up at the first lack of quorum.
+    /// Whether to give up when the cluster first says that it grants nothing to anybody.
     pub(crate) fn fail_fast(self, fail_fast: bool) -> Self {
         Self { fail_fast, ..self }
     }
@@ -47,7 +47,11 @@ impl Patience {
     /// Whether to ask again at `next`, after this failure; `doubt` says that
     /// some try may have been carried out.
     pub(crate) fn bears(self, failure: &Failure, doubt: bool, next: Moment) -> bool {
-        let hopeless = self.fail_fast && failure.reason == Reason::NoQuorum;
+        let grants_nothing = matches!(
+            failure.reason,
+            Reason::NoQuorum | Reason::LedgersDiffer | Reason::EpochsDiffer
+        );
+        let hopeless = self.fail_fast && grants_nothing;
         let barred = doubt && !self.repeat;
         !hopeless && !barred && next < self.until
     }

@@ -32,9 +32,17 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
     let pause = pause(failures, jitter);
     let soon = if failures == 0 { Duration::ZERO } else { pause };
     match (failure.outcome, failure.reason) {
-        (_, Reason::TermUnsigned | Reason::Overloaded | Reason::HistoryIncomplete) => {
-            Next::Again(pause)
-        }
+        (
+            _,
+            Reason::TermUnsigned
+            | Reason::EpochsUnknown
+            // A leader says these, so nobody else knows better, and a node without
+            // a quorum would only hide the reason.
+            | Reason::LedgersDiffer
+            | Reason::EpochsDiffer
+            | Reason::Overloaded
+            | Reason::HistoryIncomplete,
+        ) => Next::Again(pause),
         (_, Reason::LeaderChanged) => Next::Again(soon),
         (Outcome::Refused, _) => Next::Stop,
         (Outcome::Unknown, _) => Next::Elsewhere(soon),
@@ -108,6 +116,15 @@ mod tests {
         assert!(matches!(next(Outcome::Refused, Reason::TermUnsigned, 0), Next::Again(_)));
         assert!(matches!(next(Outcome::NotDone, Reason::Overloaded, 0), Next::Again(_)));
         assert_eq!(next(Outcome::Refused, Reason::LeaderChanged, 0), Next::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_cluster_that_grants_nothing_for_now_is_asked_until_it_does() {
+        for reason in [Reason::EpochsUnknown, Reason::LedgersDiffer, Reason::EpochsDiffer] {
+            let next = next(Outcome::NotDone, reason, 1_000);
+            assert!(matches!(next, Next::Again(_)), "{reason}");
+        }
+        assert!(matches!(next(Outcome::NotDone, Reason::NoQuorum, 1_000), Next::Elsewhere(_)));
     }
 
     #[test]

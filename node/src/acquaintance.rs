@@ -26,7 +26,7 @@ pub(crate) mod epoch;
 mod witness;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use license::product::NodeId;
@@ -80,8 +80,8 @@ struct Inner {
     clearance: Clearance,
     known: Mutex<BTreeMap<u64, Known>>,
     witnesses: Mutex<Witnesses>,
-    /// When this process began to ask the others.
-    began: Instant,
+    /// When this process began to ask the others, if it has.
+    began: OnceLock<Instant>,
     /// Wakes whoever says hello: a peer does not know this node.
     unknown: Notify,
 }
@@ -96,7 +96,7 @@ struct Known {
     meeting: Arc<tokio::sync::Mutex<()>>,
     /// Whether it has answered this process's hello.
     answered: bool,
-    /// Whether it was asked once, in vain.
+    /// Whether it was asked, and is not there or had its say.
     asked: bool,
     /// Since when it says that another process stands at this node's address.
     objects: Option<Instant>,
@@ -272,7 +272,7 @@ impl Acquaintances {
                 clearance,
                 known,
                 witnesses,
-                began: Instant::now(),
+                began: OnceLock::new(),
                 unknown,
             }),
         }
@@ -352,16 +352,26 @@ impl Acquaintances {
                 Unmet::BeforeRestore { node, theirs } if is_news => {
                     tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
                 }
-                Unmet::AfterRestore { node, theirs } => {
+                Unmet::AfterRestore { node: by, theirs } => {
                     if is_news {
-                        tracing::warn!(%node, epoch = theirs, "the cluster was restored since this node's data was written, as that member says; nothing is granted or renewed while it is up");
+                        tracing::warn!(node = %by, epoch = theirs, "the cluster was restored since this node's data was written, as that member says; nothing is granted or renewed while it is up");
                     }
                     self.hear_witnesses();
+                    self.ask_again(node);
                 }
                 _ => {}
             }
         }
         same
+    }
+
+    /// Has a node that tells a later epoch, and had welcomed this one, asked at its
+    /// own address, once a second and for as long as it tells it: what it told
+    /// counts only while it is there ([`Self::outdated`]).
+    fn ask_again(&self, node: u64) {
+        if self.has_answered(node) {
+            self.is_unknown_to(node);
+        }
     }
 
     /// Refuses the epoch that a caller who may be anybody told as `node`.
@@ -392,24 +402,35 @@ impl Acquaintances {
     /// if anybody does. One is enough not to grant, because two of an earlier epoch
     /// are a majority; to stop the process takes two.
     pub(crate) fn outdated(&self) -> Option<Outdated> {
-        let ours = self.epoch()?;
-        let others = self.of_other_epochs().into_iter().filter(|(_, theirs)| *theirs > ours);
-        let (by, theirs) = others.max_by_key(|(_, theirs)| *theirs)?;
-        Some(Outdated { by, ours, theirs })
+        self.of_later_epochs().into_iter().max_by_key(|outdated| outdated.theirs)
     }
 
-    /// The members that were found of another restore epoch than this node's data
-    /// lately, and that epoch.
+    /// All who say so now.
+    pub(crate) fn of_later_epochs(&self) -> Vec<Outdated> {
+        let Some(ours) = self.epoch() else { return Vec::new() };
+        let others = self.of_other_epochs().into_iter();
+        let later = others.filter(|(_, theirs)| *theirs > ours);
+        later.map(|(by, theirs)| Outdated { by, ours, theirs }).collect()
+    }
+
+    /// The members that are there and of another restore epoch than this node's
+    /// data, and that epoch.
     pub(crate) fn of_other_epochs(&self) -> Vec<(NodeId, u64)> {
         let Some(ours) = self.epoch() else { return Vec::new() };
         let (members, now) = (self.inner.peers.ids(), Instant::now());
         self.witnesses().of_others(&members, now, ours)
     }
 
+    /// The others are asked from now on.
+    pub(crate) fn begin(&self) {
+        self.inner.began.get_or_init(Instant::now);
+    }
+
     /// Whether every other member has said of which epoch it is, could not, or had
     /// time to. A process that has just started grants nothing before.
     pub(crate) fn has_asked_around(&self) -> bool {
-        if self.epoch().is_none() || self.inner.began.elapsed() >= FIRST_WORD_MAX {
+        let had_time = |began: &Instant| began.elapsed() >= FIRST_WORD_MAX;
+        if self.epoch().is_none() || self.inner.began.get().is_some_and(had_time) {
             return true;
         }
         let (members, known) = (self.inner.peers.ids(), self.known());
@@ -418,7 +439,8 @@ impl Acquaintances {
             .all(|member| known.get(member).is_some_and(|known| known.answered || known.asked))
     }
 
-    /// `node` was asked for what it remembers, and did not say that all is well.
+    /// `node` was asked for what it remembers: it did not say that all is well, or
+    /// nobody is there to say anything.
     pub(crate) fn asked(&self, node: u64) {
         self.known().entry(node).or_default().asked = true;
     }
@@ -460,7 +482,14 @@ impl Acquaintances {
         // Not taken in: who calls has not been looked for yet.
         let met = match self.require_same_epoch(node, request.epoch) {
             Ok(()) => self.meet(node, claimed).await,
-            Err(unmet) => Err(unmet),
+            Err(unmet) => {
+                // But it may be the member itself, which was restored since it
+                // welcomed this process. Nothing else of it may ever come here.
+                if matches!(unmet, Unmet::AfterRestore { .. }) {
+                    self.ask_again(node);
+                }
+                Err(unmet)
+            }
         };
         let verdict = match met {
             Ok(()) => Verdict::Welcome,

@@ -47,6 +47,12 @@ pub enum NotAnswered {
         /// The later one.
         theirs: u64,
     },
+    /// Definitely not done: the leader has just started, and a member has yet to say
+    /// whether the cluster was restored since the leader's data was written (S21).
+    #[error(
+        "the leader has just started and is asking the other nodes whether the cluster was restored meanwhile; nothing was done, ask again in a moment"
+    )]
+    EpochsUnknown,
     /// Definitely not done.
     #[error("more requests are waiting than are taken in; nothing was done, ask again in a moment")]
     Overloaded,
@@ -97,6 +103,7 @@ impl NotAnswered {
                 let (epoch, later_epoch) = (*ours, *theirs);
                 NotDone { node: by.0, epoch, later_epoch, ..told(Why::EpochsDiffer) }
             }
+            Self::EpochsUnknown => told(Why::EpochsUnknown),
             Self::Overloaded => told(Why::Overloaded),
             Self::Draining => told(Why::Draining),
             Self::NotFormed => told(Why::NotFormed),
@@ -121,6 +128,7 @@ impl NotAnswered {
                 ours: told.epoch,
                 theirs: told.later_epoch,
             },
+            Why::EpochsUnknown => Self::EpochsUnknown,
             Why::Overloaded => Self::Overloaded,
             Why::NotFormed => Self::NotFormed,
             Why::LevelTooLow => {
@@ -150,6 +158,8 @@ mod tests {
         let why = NotAnswered::EpochsDiffer { by: NodeId(3), ours: 0, theirs: 9 };
         let told = why.to_wire().expect("it is definite");
         assert_eq!(NotAnswered::from_wire(told), why);
+        let told = NotAnswered::EpochsUnknown.to_wire().expect("it is definite");
+        assert_eq!(NotAnswered::from_wire(told), NotAnswered::EpochsUnknown);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use wire::peer::HelloRequest;
 
 use crate::acquaintance::Acquaintances;
 use crate::clearance::{Clearance, WAITS};
-use crate::peers::Peers;
+use crate::peers::{Peers, is_answer, is_refused};
 use crate::raft::spawn;
 
 /// A peer dials back before it answers.
@@ -31,6 +31,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// may remember more.
 pub(crate) async fn run(acquaintances: Acquaintances, peers: Peers, clearance: Clearance) {
     tracing::info!("{WAITS}");
+    acquaintances.begin();
     let mut greeting: BTreeMap<u64, AbortOnDropHandle<()>> = BTreeMap::new();
     loop {
         greeting.retain(|_, task| !task.is_finished());
@@ -56,6 +57,10 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
         };
         let hello = HelloRequest { epoch: acquaintances.epoch() };
         let answer = tokio::time::timeout(ANSWER_MAX, client.hello(hello)).await;
+        // Of a call that ended otherwise nobody knows whether somebody is there.
+        let is_settled = answer.as_ref().is_ok_and(|answer| {
+            answer.as_ref().err().is_none_or(|status| is_answer(status) || is_refused(status))
+        });
         let unwelcome = match answer {
             Ok(Ok(reply)) => match acquaintances.answered(peer, reply.into_inner()) {
                 Ok(()) => return peers.open(peer).await,
@@ -71,7 +76,9 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
                 "no answer in time".to_owned()
             }
         };
-        acquaintances.asked(peer);
+        if is_settled {
+            acquaintances.asked(peer);
+        }
         // While nobody has answered this is why the node does not take part.
         if unwelcome != said && pause > RETRY_MIN && !clearance.is_given() {
             tracing::info!(peer, reason = unwelcome, "a peer has not answered yet");

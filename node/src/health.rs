@@ -25,6 +25,7 @@ use ledger::view::{Comparison, Service as LicenseService};
 use license::product::NodeId;
 use serde::Serialize;
 
+use crate::acquaintance::Acquaintances;
 use crate::checkup;
 use crate::config::Limits;
 use crate::serve::Bounds;
@@ -42,6 +43,7 @@ const STREAMS_MAX: u32 = 8;
 struct Health {
     service: Service,
     metrics: Arc<Metrics>,
+    acquaintances: Acquaintances,
     /// The data directory, to tell how full its disk is.
     data: Option<PathBuf>,
 }
@@ -71,13 +73,18 @@ struct Live {
 }
 
 /// The routes of the health listener.
-pub(crate) fn routes(service: Service, metrics: Arc<Metrics>, data: Option<PathBuf>) -> Router {
+pub(crate) fn routes(
+    service: Service,
+    metrics: Arc<Metrics>,
+    acquaintances: Acquaintances,
+    data: Option<PathBuf>,
+) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/leader", get(leader))
         .route("/metrics", get(figures))
-        .with_state(Health { service, metrics, data })
+        .with_state(Health { service, metrics, acquaintances, data })
 }
 
 /// The bounds of the health listener's connections.
@@ -105,7 +112,12 @@ async fn figures(State(health): State<Health>) -> Response {
     let status = health.service.node_status();
     let disk = health.data.as_deref().and_then(checkup::disk);
     let disk = disk.map(|disk| (disk.bytes_free, disk.bytes_total));
-    let reading = health.service.peek(|ledger| Reading { disk, ..reading(ledger, &status) });
+    let epochs_differing = health.acquaintances.of_later_epochs().len() as u64;
+    let reading = health.service.peek(|ledger| Reading {
+        epochs_differing,
+        disk,
+        ..reading(ledger, &status)
+    });
     health.metrics.set(&reading);
     ([(CONTENT_TYPE, OPEN_METRICS)], health.metrics.text()).into_response()
 }
@@ -164,6 +176,7 @@ fn reading(ledger: &Ledger, status: &NodeStatus) -> Reading {
         applied_index: status.applied_index,
         snapshot_index: status.snapshot_index,
         ledgers_differing: differing.count() as u64,
+        epochs_differing: 0,
         disk: None,
     }
 }

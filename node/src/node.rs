@@ -326,7 +326,8 @@ where
         Bounds { streams: PEER_STREAMS_MAX, ..bounds },
         closing_peers.clone(),
     ));
-    let health_routes = health::routes(service.clone(), metrics.clone(), setup.data.clone());
+    let health_routes =
+        health::routes(service.clone(), metrics.clone(), acquaintances.clone(), setup.data.clone());
     let serving_health =
         spawn(serve(health, health_routes, health::bounds(&setup.limits), closing_peers));
     tracing::info!(node = %setup.id, engine = setup.engine, "node is up");

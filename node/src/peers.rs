@@ -4,6 +4,7 @@
 //! forwarded requests never stands in the way of a heartbeat.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -264,15 +265,27 @@ fn client(id: u64, address: String, dial: Arc<dyn Dial>, introduction: Introduct
 }
 
 /// Whether `status` means that the request never left this node.
-pub(crate) fn never_sent(status: &tonic::Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+pub(crate) fn never_sent(status: &Status) -> bool {
+    causes(status).any(|cause| cause.is::<tonic::ConnectError>())
+}
+
+/// Whether `status` means that the peer's host is up and nobody listens there.
+pub(crate) fn is_refused(status: &Status) -> bool {
+    causes(status)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether the peer itself said so, rather than its connection ended.
+pub(crate) fn is_answer(status: &Status) -> bool {
+    causes(status).next().is_none()
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |cause| {
+        let cause: &(dyn Error + 'static) = *cause;
+        cause.source()
+    })
 }
 
 #[cfg(test)]

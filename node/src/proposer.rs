@@ -222,12 +222,18 @@ impl Proposer {
         let outdated =
             |Outdated { by, ours, theirs }| NotAnswered::EpochsDiffer { by, ours, theirs };
         let differs = |with| NotAnswered::LedgersDiffer { with };
-        self.acquaintances.outdated().map(outdated).or(self.differs_from.map(differs))
+        let unasked = || (!self.has_asked_around).then_some(NotAnswered::EpochsUnknown);
+        self.acquaintances
+            .outdated()
+            .map(outdated)
+            .or(self.differs_from.map(differs))
+            .or_else(unasked)
     }
 
     fn leadership(&mut self) -> Leadership {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
+        self.has_asked_around |= self.acquaintances.has_asked_around();
         if metrics.state != ServerState::Leader {
             self.office = None;
             let leader = leader_hint(metrics.current_leader, &metrics.membership_config);
@@ -252,12 +258,6 @@ impl Proposer {
             if is_new_leader {
                 self.metrics.leader_changed();
             }
-        }
-        self.has_asked_around |= self.acquaintances.has_asked_around();
-        if !self.has_asked_around {
-            return Leadership::NotYet(
-                "the leader has not heard yet of which restore the others are",
-            );
         }
         match metrics.last_quorum_acked {
             None => Leadership::NotYet("no quorum has confirmed this leader yet"),

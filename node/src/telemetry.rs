@@ -44,6 +44,7 @@
 //! | `trine_disk_free_bytes` | gauge | | node | what may still be written on the disk of the data directory |
 //! | `trine_disk_size_bytes` | gauge | | node | how large that disk is |
 //! | `trine_ledgers_differing` | gauge | | node | nodes whose ledger is not this one's at the same entry |
+//! | `trine_epochs_differing` | gauge | | node | members that are there and of a later restore epoch than this node's data: while it leads, nothing is granted or renewed |
 //! | `trine_certificate_reloads_total` | counter | result | node | changed certificate files that were `taken` or `refused` |
 
 mod labels;
@@ -149,6 +150,7 @@ pub struct Metrics {
     applied: Gauge,
     snapshot: Gauge,
     ledgers_differing: Gauge,
+    epochs_differing: Gauge,
     disk_free: Gauge,
     disk_size: Gauge,
     batch: Histogram,
@@ -205,6 +207,11 @@ impl Metrics {
                 &mut r,
                 "ledgers_differing",
                 "Nodes whose ledger is not this one's at the same entry",
+            ),
+            epochs_differing: named(
+                &mut r,
+                "epochs_differing",
+                "Members of a later restore epoch than this node's data",
             ),
             disk_free: bytes(&mut r, "disk_free", "What the data directory's disk has room for"),
             disk_size: bytes(&mut r, "disk_size", "How large that disk is"),

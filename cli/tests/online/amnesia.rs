@@ -264,7 +264,7 @@ fn two_nodes_with_data_from_before_a_restore_give_out_nothing_and_are_named() {
     assert_eq!(status["quorum"], true, "{status}");
     let names = format!("node-{} and node-{} are from before the restore", strays[0], strays[1]);
     let page = user.page(&["cluster", "status"]);
-    assert!(page.contains(&names) && page.contains("put its data directory aside"), "{page}");
+    assert!(page.contains(&names) && page.contains("restored on purpose?"), "{page}");
     let output = user.run(&["--json", "cluster", "doctor"]);
     assert_eq!(output.status.code(), Some(8));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");

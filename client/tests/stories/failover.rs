@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::Code;
 use trine_client::testing::{Fault, NO_QUORUM, Plaintext, TERM_UNSIGNED};
-use trine_client::{AcquireError, CallError, Endpoint, Options, Reason};
+use trine_client::{AcquireError, CallError, Endpoint, Options, Outcome, Reason};
 
 use crate::support::{PRODUCT, client, cluster, connect};
 
@@ -44,6 +45,25 @@ async fn a_lack_of_quorum_is_borne_with_until_it_returns() {
         healer.everywhere(None);
     });
     client.acquire(PRODUCT).send().await.unwrap().release().await.unwrap();
+}
+
+/// As with a lack of quorum: nobody gets a seat now, and in a moment everybody may.
+#[tokio::test]
+async fn a_cluster_that_withholds_its_seats_is_borne_with_and_told_at_once_to_those_in_a_hurry() {
+    for reason in ["EPOCHS_DIFFER", "LEDGERS_DIFFER"] {
+        let cluster = Arc::new(cluster(2, 1).await);
+        let client = client(&cluster).await;
+        cluster.everywhere(Some(Fault::Fail(Code::Unavailable, reason, Outcome::NotDone)));
+        let error = client.acquire(PRODUCT).fail_fast().send().await.unwrap_err();
+        assert!(matches!(error, AcquireError::NotDone(_)), "{error}");
+        assert_eq!(error.reason().to_string(), reason);
+        let healer = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            healer.everywhere(None);
+        });
+        client.acquire(PRODUCT).send().await.unwrap().release().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tonic::Code;
 use trine_client::testing::Fault;
-use trine_client::{Place, Reason};
+use trine_client::{Outcome, Place, Reason};
 
 use crate::support::{PRODUCT, client, cluster, comes_true};
 
@@ -44,6 +45,27 @@ async fn a_place_in_the_queue_survives_a_failover() {
     held.release().await.unwrap();
     let seat = waiting.await.unwrap().unwrap();
     assert_eq!(seat.token(), 2);
+}
+
+/// Nobody gets a seat for a while, because the leader withholds them. Who waits goes
+/// on waiting.
+#[tokio::test]
+async fn a_place_in_the_queue_is_not_given_up_while_seats_are_withheld() {
+    let cluster = cluster(2, 1).await;
+    let client = client(&cluster).await;
+    let held = client.acquire(PRODUCT).send().await.unwrap();
+    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).wait(Duration::from_secs(20));
+    let waiting = tokio::spawn(wait.send());
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    let withheld = Fault::Fail(Code::Unavailable, "EPOCHS_DIFFER", Outcome::NotDone);
+    cluster.everywhere(Some(withheld));
+    let asked = || cluster.calls(0) + cluster.calls(1);
+    let before = asked();
+    comes_true(|| asked() > before + 3).await;
+    assert!(!waiting.is_finished(), "it heard so and gave up");
+    cluster.everywhere(None);
+    held.release().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().standing().is_usable());
 }
 
 #[tokio::test]

@@ -12,9 +12,17 @@ use std::time::Duration;
 use license::product::NodeId;
 use tokio::time::Instant;
 
-/// A node that is up tells its epoch every second or so. What it told longer ago
-/// than this says nothing of who stands there now.
+/// What a node told longer ago than this does not count towards the two that stop
+/// a process: both may be up one after the other, and are the cluster all the same.
 const TOLD_MAX: Duration = Duration::from_secs(60);
+
+/// For so long after its last word a node of another epoch is taken to be there.
+/// One that is there is asked a second after its last answer, and an answer that
+/// does not come is given up after 2.5 s: so two may be lost in a row. It is a
+/// third of the shortest lease that anybody gets unasked, so that a stray which
+/// was there for a moment ends no lease: holders renew at a third of it, and have
+/// a third left.
+pub(super) const PRESENT_MAX: Duration = Duration::from_secs(10);
 
 /// The epoch that each node told last, and when.
 #[derive(Debug, Default)]
@@ -49,7 +57,7 @@ impl Witnesses {
         None
     }
 
-    /// The other `members` who told another epoch than `ours` lately, with it.
+    /// The other `members` who are there and of another epoch than `ours`, with it.
     pub(super) fn of_others(
         &mut self,
         members: &[u64],
@@ -57,7 +65,8 @@ impl Witnesses {
         ours: u64,
     ) -> Vec<(NodeId, u64)> {
         self.forget(members, now);
-        let told = self.0.iter().map(|(node, (epoch, _))| (NodeId(*node), *epoch));
+        let present = self.0.iter().filter(|(_, (_, told))| now - *told < PRESENT_MAX);
+        let told = present.map(|(node, (epoch, _))| (NodeId(*node), *epoch));
         told.filter(|(_, epoch)| *epoch != ours).collect()
     }
 
@@ -86,14 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn one_member_who_told_another_epoch_lately_is_heard_and_a_stranger_is_not() {
+    fn one_member_who_is_there_and_of_another_epoch_is_heard_and_a_stranger_is_not() {
         let (mut witnesses, start) = (Witnesses::default(), Instant::now());
         witnesses.take(2, Some(0), start);
         witnesses.take(4, Some(9), start);
         assert_eq!(witnesses.of_others(&[2, 3], start, 0), []);
         witnesses.take(3, Some(9), start);
         assert_eq!(witnesses.of_others(&[2, 3], start, 0), [(NodeId(3), 9)]);
-        assert_eq!(witnesses.of_others(&[2, 3], start + TOLD_MAX, 0), [], "a minute ago");
+        let later = start + PRESENT_MAX;
+        assert_eq!(witnesses.of_others(&[2, 3], later, 0), [], "it is there no more");
+        witnesses.take(2, Some(9), later);
+        let agreed = Some(([NodeId(2), NodeId(3)], 9));
+        assert_eq!(witnesses.agree(&[2, 3], later, LATER), agreed, "it is a witness all the same");
     }
 
     /// Two strays of two rehearsals are no cluster.

@@ -152,6 +152,9 @@ pub(super) fn not_answered(why: &NotAnswered) -> No {
         NotAnswered::EpochsDiffer { .. } => {
             No::new((Code::Unavailable, "EPOCHS_DIFFER"), message, NOT_DONE, [])
         }
+        NotAnswered::EpochsUnknown => {
+            No::new((Code::Unavailable, "EPOCHS_UNKNOWN"), message, NOT_DONE, [])
+        }
         NotAnswered::Overloaded => {
             No::new((Code::ResourceExhausted, "OVERLOADED"), message, NOT_DONE, [])
         }

@@ -313,9 +313,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             () = tokio::time::sleep(option.soft_ttl()) => {
                 Err(NetworkError::from_string(format!("{}: snapshot not taken in time", self.target)).into())
             }
-            answer = send => answer.map_err(|status| {
-                NetworkError::from_string(format!("{}: {}", self.target, status.message())).into()
-            }),
+            answer = send => answer.map_err(|status| self.failed(&status).into()),
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) struct Reading {
     pub(crate) applied_index: u64,
     pub(crate) snapshot_index: u64,
     pub(crate) ledgers_differing: u64,
+    pub(crate) epochs_differing: u64,
     /// Free and in all, in bytes; a simulated node has no disk.
     pub(crate) disk: Option<(u64, u64)>,
 }
@@ -98,6 +99,7 @@ impl Metrics {
         self.applied.set(figure(reading.applied_index));
         self.snapshot.set(figure(reading.snapshot_index));
         self.ledgers_differing.set(figure(reading.ledgers_differing));
+        self.epochs_differing.set(figure(reading.epochs_differing));
         if let Some((free, size)) = reading.disk {
             self.disk_free.set(figure(free));
             self.disk_size.set(figure(size));

@@ -57,21 +57,43 @@ impl Strays {
     /// What to do about them.
     pub(super) fn advice(&self) -> String {
         let (_, restored) = &self.restored;
+        let afresh = "put its data directory aside and start the one that it was restored with; if there is none, \
+             an empty one with its container and the container's certificate (see \"A node says its data is from before the restore\" in the runbook)";
+        if !self.may_live() {
+            return format!(
+                "stop it, {afresh}. If it is {} who strayed in, from a restore that was tried out, stop that instead",
+                names(restored)
+            );
+        }
+        let before: Vec<u64> = self.before.keys().copied().collect();
         format!(
-            "stop it, put its data directory aside and start the one that it was restored with; if there is none, \
-             an empty one with its container and the container's certificate (see \"A node says its data is from before the restore\" in the runbook). \
-             If it is {} who strayed in, from a restore that was tried out, stop that instead",
-            names(restored)
+            "first find out whether this cluster was restored on purpose, because the wrong way destroys it. \
+             If nobody restored it, and {} of a restore that was tried out: stop {}, and leave {} alone; they grant again ten seconds later. \
+             If it was restored: stop {}, and of each {afresh}",
+            are(restored),
+            names(restored),
+            names(&before),
+            names(&before)
         )
+    }
+
+    /// Whether those from before have a majority: they are the cluster then, unless
+    /// it was restored.
+    fn may_live(&self) -> bool {
+        self.before.len() > self.restored.1.len()
     }
 
     /// The same of all of them, in short.
     pub(super) fn told(&self) -> String {
         let (latest, restored) = &self.restored;
         let before: Vec<u64> = self.before.keys().copied().collect();
+        let next = if self.may_live() {
+            "Was this cluster restored on purpose? Stop nothing before you know; `trine cluster doctor` says what to do if it was, and if not"
+        } else {
+            "Stop what is from before and put its data directory aside; `trine cluster doctor` says how it goes on"
+        };
         format!(
-            "{} from before the restore of epoch {latest}, which {} of: where a node from before leads, nothing is granted or renewed. \
-             Stop what is from before and put its data directory aside; `trine cluster doctor` says how it goes on",
+            "{} from before the restore of epoch {latest}, which {} of: where a node from before leads, nothing is granted or renewed. {next}",
             are(&before),
             are(restored)
         )
@@ -112,6 +134,23 @@ mod tests {
         assert_eq!(of(&[node(1, 9), node(2, 9), other]), None);
         let new = v1::NodeStatusReply { formed: false, epoch: None, ..node(3, 0) };
         assert_eq!(of(&[node(1, 9), node(2, 9), new]), None);
+    }
+
+    /// The majority of an earlier epoch is the cluster itself, if nobody restored it.
+    #[test]
+    fn where_the_earlier_epoch_has_a_majority_both_ways_are_given_after_the_question() {
+        let strays = Strays::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("strays");
+        let (advice, told) = (strays.advice(), strays.told());
+        assert!(advice.starts_with("first find out whether this cluster was restored"), "{advice}");
+        assert!(told.contains("Was this cluster restored on purpose?"), "{told}");
+        assert!(!told.contains("put its data directory aside"), "{told}");
+        for way in ["stop node-3, and leave node-1 and node-2 alone", "stop node-1 and node-2, and"]
+        {
+            assert!(advice.contains(way), "{way:?} is not in {advice:?}");
+        }
+        let strays = Strays::among([node(1, 0), node(2, 9), node(3, 9)].iter()).expect("strays");
+        assert!(strays.advice().starts_with("stop it, put its data directory aside"));
+        assert!(strays.told().contains("Stop what is from before"), "{}", strays.told());
     }
 
     #[test]

@@ -165,7 +165,7 @@ struct Issued {
     text: String,
     /// The serial that this customer had before, or null: none that the book knows.
     previous_serial: Option<u64>,
-    /// What is different from that.
+    /// What is different from that, if the book says what it was.
     changed: Vec<Change>,
     /// The file written.
     package: PathBuf,
@@ -180,12 +180,8 @@ impl Issue {
         let request = vendor_dir::read_request(&self.request, now)?;
         let Draft { terms, sold, previous } = self.draft(&dir, &request, now)?;
         terms.validate().map_err(Failure::usage)?;
-        let changed = match &previous {
-            Some((_, before)) => sold::changes(before, &sold),
-            None => Vec::new(),
-        };
-        let previous_serial = previous.map(|(serial, _)| serial);
-        self.compare(&request, &in_words(&terms, &sold, previous_serial, &changed), call)?;
+        let changed = previous.changes(&sold);
+        self.compare(&request, &in_words(&terms, &sold, &previous, &changed), call)?;
         let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
         let vendor = dir.open(&passphrase)?;
         let package = dir.issue(&vendor, &request, terms.clone())?;
@@ -206,12 +202,12 @@ impl Issue {
             version_max: sold.version_max.clone(),
             feature_map: sold.feature_map,
             text: sold.text.clone(),
-            previous_serial,
+            previous_serial: previous.serial(),
             changed,
             package: self.output,
         };
         call.console.result(&issued, |page| {
-            let words = in_words(&terms, &sold, issued.previous_serial, &issued.changed);
+            let words = in_words(&terms, &sold, &previous, &issued.changed);
             let mut lines = words.lines();
             let title = page.tone(Tone::Strong, lines.next().unwrap_or_default());
             page.line(title);
@@ -314,8 +310,12 @@ impl Issue {
             extensions: Vec::new(),
         };
         // What the customer had stands in the report even where nothing is kept.
-        let had = last.and_then(|entry| Some((entry.serial, entry.sold.clone()?)));
-        Ok(Draft { terms, sold, previous: previous.or(had) })
+        let previous = match last {
+            None => Previous::None,
+            Some(Entry { serial, sold: None, .. }) => Previous::Serial(*serial),
+            Some(Entry { serial, sold: Some(sold), .. }) => Previous::Known(*serial, sold.clone()),
+        };
+        Ok(Draft { terms, sold, previous })
     }
 }
 
@@ -323,23 +323,51 @@ impl Issue {
 struct Draft {
     terms: Terms,
     sold: Sold,
-    /// The serial that the customer had before, and what was in it.
-    previous: Option<(u64, Sold)>,
+    previous: Previous,
+}
+
+/// What the customer had before, as far as the book knows.
+enum Previous {
+    None,
+    /// An older line, which does not say what was in it.
+    Serial(u64),
+    Known(u64, Sold),
+}
+
+impl Previous {
+    fn serial(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Serial(serial) | Self::Known(serial, _) => Some(*serial),
+        }
+    }
+
+    fn changes(&self, now: &Sold) -> Vec<Change> {
+        match self {
+            Self::None | Self::Serial(_) => Vec::new(),
+            Self::Known(_, before) => sold::changes(before, now),
+        }
+    }
 }
 
 /// The terms, and what they change, as people read them before and after.
-fn in_words(terms: &Terms, sold: &Sold, previous: Option<u64>, changed: &[Change]) -> String {
+fn in_words(terms: &Terms, sold: &Sold, previous: &Previous, changed: &[Change]) -> String {
     let Terms { license, serial, name, .. } = terms;
     let mut words = format!("License {license} serial {} for {name}\n", serial.0);
     for (term, value) in sold::facts(sold) {
         words.push_str(&format!("{term:22}  {value}\n"));
     }
     match previous {
-        None => words.push_str("A first license for this customer, as far as the book knows.\n"),
-        Some(before) if changed.is_empty() => {
+        Previous::None => {
+            words.push_str("A first license for this customer, as far as the book knows.\n");
+        }
+        Previous::Serial(before) => words.push_str(&format!(
+            "The customer has serial {before}; what was in it the book does not say, so compare the terms yourself.\n"
+        )),
+        Previous::Known(before, _) if changed.is_empty() => {
             words.push_str(&format!("All terms are those of serial {before}.\n"));
         }
-        Some(before) => {
+        Previous::Known(before, _) => {
             words.push_str(&format!("Different from serial {before}:\n"));
             for Change { term, before, now } in changed {
                 words.push_str(&format!("{term:22}  {before} -> {now}\n"));

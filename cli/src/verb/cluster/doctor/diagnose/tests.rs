@@ -269,7 +269,7 @@ fn nodes_from_before_a_restore_are_named_with_the_way_out() {
     change(&mut seen);
     let first = findings(&seen).remove(0);
     assert!(first.what.contains("node-3 is of epoch 216864000"), "{}", first.what);
-    for part in ["stop it", "put its data directory aside", "node-3"] {
+    for part in ["restored on purpose", "stop node-3", "put its data directory aside"] {
         assert!(first.advice.contains(part), "{part:?} is not in {:?}", first.advice);
     }
 }
