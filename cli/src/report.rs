@@ -183,9 +183,7 @@ impl License {
         page.facts(&[("containers", containers.collect::<Vec<_>>().join(", "))]);
         self.show_withdrawn(page);
     }
-}
 
-impl License {
     fn show_withdrawn(&self, page: &mut Page) {
         if let Some(words) = self.withdrawn_in_words() {
             let line = format!("{} ({}): {words}", self.product, self.id);

@@ -126,8 +126,7 @@ impl Ledger {
     }
 
     /// Who signs, and the leader who asks, may both be behind a withdrawal when a
-    /// term begins. This ledger is not: what the shares were when the entry was
-    /// written counts.
+    /// term begins. This ledger is not: what the shares are at this place in the log counts.
     pub(crate) fn sign_term(&mut self, body: &SignTerm, entry: &mut Entry) -> Result<(), Refusal> {
         let cluster = self.chartered()?.cluster;
         let edition = self.edition(body.license, body.serial)?;

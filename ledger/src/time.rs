@@ -58,7 +58,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// When, and in whose term, a batch was made.
+/// When and in whose term a batch was made, and whether its leader grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// The leader's cluster time. Apply takes the maximum.

@@ -26,9 +26,11 @@ pub(crate) enum NotHandedOver {
     /// It is sent the log, as a node on its way in, or it is gone.
     #[error("node-{node} has no vote, so it cannot lead; name one that has: {}", named(voters))]
     NoVote { node: u64, voters: BTreeSet<u64> },
-    #[error("node-{node} has not answered this leader lately; bring it back, or name another")]
+    #[error(
+        "node-{node} has not answered this leader for {SILENCE_MIN:?}; bring it back, or name another"
+    )]
     Silent { node: u64 },
-    #[error("no other node with a vote has answered this leader lately")]
+    #[error("no other node with a vote has answered this leader within {SILENCE_MIN:?}")]
     NobodyThere,
 }
 
@@ -107,18 +109,18 @@ pub(crate) async fn hand_over(
     if status.role != RaftRole::Leader || to == Some(status.id) {
         return Ok(status.leader.map_or(status.id, |leader| leader.node));
     }
-    let reign = Reign { node: status.id, term: status.term };
+    let lead = Lead { node: status.id, term: status.term };
     let order = Sight::of(raft, status.id).order(to)?;
     let deadline = Instant::now() + HANDOVER_WAIT_MAX;
     for next in order.into_iter().cycle() {
-        if reign.lasts(raft) {
+        if lead.lasts(raft) {
             tracing::info!(to = next, "handing leadership over");
             if raft.trigger().transfer_leader(next).await.is_err() {
                 break;
             }
         }
         let turn_ends = deadline.min(Instant::now() + TURN);
-        if let Ok(leader) = timeout_at(turn_ends, reign.successor(raft)).await {
+        if let Ok(leader) = timeout_at(turn_ends, lead.successor(raft)).await {
             return Ok(leader);
         }
         if Instant::now() >= deadline {
@@ -132,18 +134,18 @@ pub(crate) async fn hand_over(
 /// A node's lead, from one election to the next. Leadership may have come back
 /// to the node meanwhile, and then nobody asked it to hand that over.
 #[derive(Debug, Clone, Copy)]
-struct Reign {
+struct Lead {
     node: u64,
     term: u64,
 }
 
-impl Reign {
+impl Lead {
     /// Whether this is still the term.
     fn lasts(self, raft: &Raft) -> bool {
         raft.server_metrics().borrow_watched().vote.leader_id().term == self.term
     }
 
-    /// Who leads in `term`, if it is over by then.
+    /// The leader of `term`, if that is another lead than this one.
     fn succeeded_by(self, term: u64, leader: Option<u64>) -> Option<u64> {
         leader.filter(|leader| (*leader, term) != (self.node, self.term))
     }
@@ -218,10 +220,10 @@ mod tests {
     /// It led, another did, and it was elected again before anybody looked.
     #[test]
     fn a_leader_that_came_back_in_a_later_term_is_asked_no_more() {
-        let reign = Reign { node: 1, term: 5 };
-        assert_eq!(reign.succeeded_by(5, Some(1)), None, "it leads on");
-        assert_eq!(reign.succeeded_by(6, None), None, "nobody is elected yet");
-        assert_eq!(reign.succeeded_by(6, Some(2)), Some(2));
-        assert_eq!(reign.succeeded_by(7, Some(1)), Some(1));
+        let lead = Lead { node: 1, term: 5 };
+        assert_eq!(lead.succeeded_by(5, Some(1)), None, "it leads on");
+        assert_eq!(lead.succeeded_by(6, None), None, "nobody is elected yet");
+        assert_eq!(lead.succeeded_by(6, Some(2)), Some(2));
+        assert_eq!(lead.succeeded_by(7, Some(1)), Some(1));
     }
 }

@@ -24,7 +24,7 @@ use crate::agreement::{self, Agreement};
 use crate::answer::NotAnswered;
 use crate::clock::Clock;
 use crate::office::{Office, Reign, TICK};
-use crate::raft::timing::LEASE;
+use crate::raft::timing::LEADER_LEASE;
 use crate::raft::{Proposal, Raft, Replies, leader_hint, spawn};
 use crate::service::{ANSWER_MAX, TAKE_IN_MAX};
 use crate::store::machine::View;
@@ -261,7 +261,7 @@ impl Proposer {
         }
         match metrics.last_quorum_acked {
             None => Leadership::NotYet("no quorum has confirmed this leader yet"),
-            Some(acked) if acked.elapsed() > LEASE => {
+            Some(acked) if acked.elapsed() > LEADER_LEASE => {
                 let detail = "the leader has not heard from a second node".into();
                 Leadership::Refuses(NotAnswered::NoQuorum { detail })
             }

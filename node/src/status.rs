@@ -7,7 +7,7 @@ use openraft::{Instant as _, ServerState};
 
 use crate::answer::LeaderHint;
 use crate::clearance::WAITS;
-use crate::raft::timing::LEASE;
+use crate::raft::timing::LEADER_LEASE;
 use crate::raft::{LogId, Raft, leader_hint};
 use crate::store::machine::View;
 
@@ -31,7 +31,7 @@ pub struct NodeStatus {
     /// On the leader: the last entry each other node is known to hold.
     pub matched: BTreeMap<u64, u64>,
     /// Whether it knows a leader and, if it is that leader, a quorum confirmed
-    /// it within its lease. Draining does not matter.
+    /// it within its leader lease. Draining does not matter.
     pub has_quorum: bool,
     /// Why it cannot serve, if it cannot.
     pub unready: Option<&'static str>,
@@ -87,7 +87,7 @@ impl NodeStatus {
             (_, ServerState::Learner) => RaftRole::Learner,
         };
         let is_confirmed = role != RaftRole::Leader
-            || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= LEASE);
+            || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= LEADER_LEASE);
         let unready = match () {
             () if is_draining => Some("shutting down"),
             () if role == RaftRole::Down => Some("raft has stopped"),

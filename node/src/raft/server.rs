@@ -324,8 +324,8 @@ impl Peer for PeerDoor {
         let (header, promises) = caller.message(&first, |header: &SnapshotHeader| &header.vote)?;
         // As Raft would answer when all of it is here.
         let own = self.raft.server_metrics().borrow_watched().vote;
-        let is_leaders = header.vote >= own;
-        if !is_leaders {
+        let is_current = header.vote >= own;
+        if !is_current {
             let refused = SnapshotResponse::<TypeConfig>::new(own);
             return self.answer(Ok::<_, Infallible>(refused), promises);
         }
@@ -335,7 +335,7 @@ impl Peer for PeerDoor {
         caller.require_unrevoked()?;
         let snapshot = Snapshot { meta: header.meta, snapshot: SnapshotBytes(bytes.into()) };
         let raft = self.raft.clone();
-        // It goes on when its sender has given it up.
+        // Raft goes on with it when its sender has given up, and until then no other begins.
         let installed = spawn(async move {
             let _arrival = arrival;
             raft.install_full_snapshot(header.vote, snapshot).await

@@ -16,22 +16,22 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 /// with two nodes left, a disk that needs longer for that elects nobody.
 pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(350);
 
-/// The longest election timeout, and the leader lease. A candidate asks for votes after a sync of
-/// its own; the other must not stand meanwhile, or neither wins. So the timeouts are
-/// spread over more than that.
+/// The longest election timeout, and the leader lease. A candidate asks for votes
+/// after a sync of its own; the other must not stand meanwhile, or neither wins.
+/// So the timeouts are spread over more than that.
 pub(crate) const ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(550);
 
 /// The leader lease. A leader that no quorum has confirmed for so long takes
 /// nothing in (L4): openraft refuses its writes from then on, and a node that
 /// said longer that it leads would draw requests which it only turns away.
-pub(crate) const LEASE: Duration = ELECTION_TIMEOUT_MAX;
+pub(crate) const LEADER_LEASE: Duration = ELECTION_TIMEOUT_MAX;
 
-/// A leader that was heard so lately is left alone. Nor does a leader hand over
-/// to a node that was not.
-pub const SILENCE_MIN: Duration = LEASE.saturating_add(ELECTION_TIMEOUT_MIN);
+/// A leader that was heard within this is left alone; and a leader hands over
+/// only to a node that it heard within this.
+pub const SILENCE_MIN: Duration = LEADER_LEASE.saturating_add(ELECTION_TIMEOUT_MIN);
 
 /// A leader that was not heard for so long is not waited for.
-pub const SILENCE_MAX: Duration = LEASE.saturating_add(ELECTION_TIMEOUT_MAX);
+pub const SILENCE_MAX: Duration = LEADER_LEASE.saturating_add(ELECTION_TIMEOUT_MAX);
 
 #[cfg(test)]
 mod tests {
@@ -46,7 +46,7 @@ mod tests {
         };
         let [heartbeat, shortest, longest] =
             [HEARTBEAT, ELECTION_TIMEOUT_MIN, ELECTION_TIMEOUT_MAX].map(millis);
-        let (lease, min, max) = (millis(LEASE), millis(SILENCE_MIN), millis(SILENCE_MAX));
+        let (lease, min, max) = (millis(LEADER_LEASE), millis(SILENCE_MIN), millis(SILENCE_MAX));
         let architecture = include_str!("../../../ARCHITECTURE.md");
         for said in [
             format!("for {lease} ms after a leader's last sign nobody votes for another"),
@@ -71,6 +71,6 @@ mod tests {
         let millis = |time: Duration| u64::try_from(time.as_millis()).expect("a short time");
         assert_eq!(config.heartbeat_interval, millis(HEARTBEAT));
         assert_eq!(config.election_timeout_min, millis(ELECTION_TIMEOUT_MIN));
-        assert_eq!(config.election_timeout_max, millis(LEASE));
+        assert_eq!(config.election_timeout_max, millis(LEADER_LEASE));
     }
 }

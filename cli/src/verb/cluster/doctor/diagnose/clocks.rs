@@ -47,7 +47,7 @@ pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
 fn here(clocks: &[Clock], now: WallTime) -> Option<Finding> {
     let (first, others) = clocks.split_first()?;
     let here = Clock { node: 0, shows: now.0, floor: None };
-    let floor = first.floor.map_or(first.shows, |floor| floor);
+    let floor = first.floor.unwrap_or(first.shows);
     let is_borne_out = floor.abs_diff(now.0) <= WALL_AGREEMENT_MILLIS;
     if first.agrees(here) || is_borne_out || !others.iter().all(|other| first.agrees(*other)) {
         return None;
