@@ -830,6 +830,14 @@ impl World {
         .await
     }
 
+    /// Seats taken and requests waiting, as this node's ledger has it.
+    pub fn taken_and_waiting(&self, node: u64) -> Option<(u64, u32)> {
+        let machine = self.machine(node);
+        let window = machine.window();
+        let pools = window.as_ref()?.look(|ledger| ledger.pools());
+        pools.first().map(|pool| (pool.seats, pool.waiting))
+    }
+
     /// Writes a line into the trace.
     pub fn note(&self, what: impl std::fmt::Display) {
         self.inner.trace.note(what);

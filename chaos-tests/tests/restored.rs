@@ -350,3 +350,49 @@ fn two_disks_from_before_the_restore_hear_a_far_restored_node_before_they_grant(
         two_old_disks_give_out_nothing(seed, Duration::from_millis(450), Duration::ZERO);
     }
 }
+
+/// Two nodes from before a restore lead beside a restored one. A seat that its
+/// holder gives back there goes to nobody, though somebody waits for it.
+#[test]
+fn who_waits_gets_no_seat_of_a_leader_from_before_the_restore() {
+    play(71, async |world| {
+        world.serve_license(1).await;
+        let long = Duration::from_secs(600);
+        let seat = world.application("line-1").acquire(PRODUCT).ttl(long).send().await?;
+        let backup = world.back_up().await;
+        let app = world.application("line-2");
+        let waits =
+            tokio::task::spawn_local(async move { app.acquire(PRODUCT).wait(long).send().await });
+        let is_full = |nodes: &[u64]| {
+            nodes.iter().all(|node| world.taken_and_waiting(*node) == Some((1, 1))).then_some(())
+        };
+        world.until("one waits", async || is_full(&NODES)).await;
+        let disks = NODES.map(|node| world.copy_disk(node));
+        world.lose_all_and_restore(&backup).await;
+        world.until_serving().await;
+        let beside = world.leader().await;
+        let strays = NODES.into_iter().filter(|node| *node != beside).collect::<Vec<_>>();
+        for node in &strays {
+            world.crash(*node, Survives::Everything).await;
+            world.put_back(*node, &disks[*node as usize - 1]);
+        }
+        for node in &strays {
+            world.restart(*node).await;
+        }
+        world
+            .until("a leader from before grants nothing", async || {
+                let (_, reason) = refused(&world, &strays).await?;
+                (reason == Reason::EpochsDiffer).then_some(())
+            })
+            .await;
+        assert!(is_full(&strays).is_some(), "the story is told wrongly");
+        seat.release().await?;
+        for _ in 0..10 {
+            let [one, other] = [strays[0], strays[1]].map(|node| world.taken_and_waiting(node));
+            assert_eq!((one, other), (Some((0, 1)), Some((0, 1))));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        waits.abort();
+        Ok(())
+    });
+}
