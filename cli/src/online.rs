@@ -162,7 +162,7 @@ impl Connection {
                     failure.next(format!("asked {}; see --host and TRINE_HOST", asked.join(", ")))
                 }
             },
-            Reason::NoQuorum => failure.next("see `trine cluster status` for which nodes are up"),
+            Reason::NoQuorum => failure.next("`trine cluster doctor` says which nodes are away"),
             Reason::SharesMissing => {
                 failure.next("see `trine cluster status` for which shares are live")
             }

@@ -100,7 +100,8 @@ impl Acquire {
         self
     }
 
-    /// How long to go on asking when no definite answer comes.
+    /// How long to go on asking when no definite answer comes; who has a place in
+    /// the queue goes on for as long as it waits.
     /// [`Options::patience`](crate::Options::patience) unless set.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -261,8 +262,9 @@ impl Acquire {
                     if now >= end {
                         return Err(unknown(waited_in_vain()));
                     }
-                    // Patience is with silence: an answer renews it.
-                    patience = patience.extended((now + self.patience).min(end));
+                    // Whoever has a place asks for as long as it waits, whatever becomes
+                    // of the cluster meanwhile: its clock may stand still, and the place lasts.
+                    patience = patience.extended(end);
                 }
                 _ => return Err(unknown(Failure::bad_answer("neither seat nor place"))),
             }

@@ -162,7 +162,7 @@ pub const MUTANTS: &[Mutant] = &[
         law: "S7",
         changes: &[(
             "ledger/src/ledger.rs",
-            "        let was_quiet = self.quiet_until().is_some();",
+            "        let handed_on = self.hands_on();",
             "        if MUTANT && self.term() != entry_term {
             let ids: Vec<_> = self.index.seats.values().copied().collect();
             let now = self.clock();
@@ -177,7 +177,7 @@ pub const MUTANTS: &[Mutant] = &[
                 }
             }
         }
-        let was_quiet = self.quiet_until().is_some();",
+        let handed_on = self.hands_on();",
         )],
     },
     Mutant {

@@ -68,6 +68,25 @@ async fn a_place_in_the_queue_is_not_given_up_while_seats_are_withheld() {
     assert!(waiting.await.unwrap().unwrap().standing().is_usable());
 }
 
+/// The quorum is away for longer than the client's patience with a request that
+/// has no place yet.
+#[tokio::test]
+async fn a_place_in_the_queue_outlasts_an_outage_that_is_longer_than_patience() {
+    let cluster = cluster(2, 1).await;
+    let client = client(&cluster).await;
+    let held = client.acquire(PRODUCT).send().await.unwrap();
+    let patience = Duration::from_secs(1);
+    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).patience(patience);
+    let waiting = tokio::spawn(wait.wait(Duration::from_secs(60)).send());
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    cluster.everywhere(Some(Fault::Fail(Code::Unavailable, "NO_QUORUM", Outcome::NotDone)));
+    tokio::time::sleep(3 * patience).await;
+    assert!(!waiting.is_finished(), "it gave up");
+    cluster.everywhere(None);
+    held.release().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().standing().is_usable());
+}
+
 #[tokio::test]
 async fn a_wait_in_vain_is_refused() {
     let cluster = cluster(1, 1).await;
