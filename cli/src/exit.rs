@@ -72,7 +72,7 @@ Exit codes:
   3  refused: no seat free, unknown product, license refused, seat revoked
   4  no quorum, no server reached, or a node that was to be read is silent
   5  not allowed: no identity, or its role may not do this
-  6  this node must not run as it is: it lost data, runs twice, its host has changed,
+  6  this node must not run as it is: it lost data, a copy of it runs, its host has changed,
      or its build is too old for its cluster
   7  `trine cluster doctor`: nothing is broken, but there are warnings
   8  `trine cluster doctor`: something is broken; `trine drill`: a limit is

@@ -123,6 +123,7 @@ impl Core {
         let mut failures = 0;
         let mut doubt = false;
         let mut avoid: Option<Endpoint> = None;
+        let mut told = None;
         loop {
             let picked = self.endpoints().pick(self.now(), avoid.as_ref());
             let Some(endpoint) = picked else {
@@ -138,6 +139,7 @@ impl Core {
             };
             doubt |= failure.outcome == Outcome::Unknown;
             let next = retry::after(&failure, failures, self.bits());
+            let most = retry::most_telling(told.take(), failure.clone());
             let pause = match next {
                 Next::Stop => return Err(retry::verdict(failure, doubt)),
                 Next::Again(pause) => pause,
@@ -148,8 +150,9 @@ impl Core {
                 }
             };
             if !patience.bears(&failure, doubt, self.now() + pause) {
-                return Err(retry::verdict(failure, doubt));
+                return Err(retry::verdict(most, doubt));
             }
+            told = Some(most);
             failures = failures.saturating_add(1);
             tokio::time::sleep(pause).await;
         }

@@ -76,6 +76,17 @@ pub(crate) fn verdict(last: Failure, doubt: bool) -> CallError {
     }
 }
 
+/// Which of two failures in a row the caller is told of in the end. A node that
+/// says that there is no quorum knows more than another's silence does.
+pub(crate) fn most_telling(before: Option<Failure>, last: Failure) -> Failure {
+    let is_silent =
+        matches!(last.reason, Reason::Unreachable | Reason::NoAnswer | Reason::ConnectionLost);
+    match before {
+        Some(before) if is_silent && before.reason == Reason::NoQuorum => before,
+        _ => last,
+    }
+}
+
 /// Whether the ledger refuses for this reason without settling what becomes of
 /// the id: an earlier copy that is still on its way may yet take a seat.
 fn leaves_id_open(reason: Reason) -> bool {
@@ -134,6 +145,19 @@ mod tests {
             next(Outcome::Unknown, Reason::NoAnswer, 1),
             Next::Elsewhere(pause) if pause > Duration::ZERO
         ));
+    }
+
+    #[test]
+    fn a_word_about_the_quorum_outlasts_the_silence_of_others() {
+        let failure = |reason| Failure::new(Outcome::NotDone, reason, "");
+        let said = |before: Option<Reason>, last| most_telling(before.map(failure), failure(last));
+        let silences = [Reason::Unreachable, Reason::NoAnswer, Reason::ConnectionLost];
+        for silence in silences {
+            assert_eq!(said(Some(Reason::NoQuorum), silence).reason, Reason::NoQuorum);
+            assert_eq!(said(Some(Reason::NotLeader), silence).reason, silence);
+            assert_eq!(said(None, silence).reason, silence);
+        }
+        assert_eq!(said(Some(Reason::NoQuorum), Reason::NotFormed).reason, Reason::NotFormed);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum CodecError {
         known: Level,
     },
     /// Does not decode.
-    #[error("the {what} is damaged: {detail}; restore it from a peer")]
+    #[error("the {what} is damaged, or a development build of another day wrote it: {detail}")]
     Damaged {
         /// What was read.
         what: &'static str,

@@ -140,6 +140,13 @@ impl Ledger {
         self.clock().millis_since(self.state.scalars.term_since)
     }
 
+    /// Whether what was heard `then` was heard in the present term. Between two
+    /// terms cluster time stands still for as long as nobody leads, so a clock that
+    /// was heard before does not compare with one that is heard now.
+    pub fn is_of_this_term(&self, then: ClusterTime) -> bool {
+        then >= self.state.scalars.term_since
+    }
+
     /// Whom a bearer token stands for, unless it has expired on the wall floor.
     pub fn find_token(&self, digest: &[u8; 32]) -> Option<Subject> {
         let bearer = self.state.bearers.get(digest)?;

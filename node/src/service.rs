@@ -125,7 +125,12 @@ impl Service {
     /// # Errors
     /// [`NotAnswered`], [`NotAnswered::NotLeader`] among them, within [`ANSWER_MAX`].
     pub async fn submit_here(&self, command: Command) -> Result<Reply, NotAnswered> {
-        self.enqueue(command, false, Instant::now() + ANSWER_MAX).await
+        match self.enqueue(command, false, Instant::now() + ANSWER_MAX).await {
+            Err(NotAnswered::NotLeader { leader: None }) if !self.is_formed() => {
+                Err(NotAnswered::NotFormed)
+            }
+            answered => answered,
+        }
     }
 
     /// Like [`Service::submit_here`], for a node that forwarded and waits so long.

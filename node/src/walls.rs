@@ -23,7 +23,7 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 /// A heartbeat takes less to be logged and applied, on a busy machine too.
 const MOMENT_MILLIS: u64 = 10_000;
 
-/// What the last heartbeat of a live node said.
+/// What the last heartbeat of a live node said, if it was heard in this term.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     node: NodeId,
@@ -159,7 +159,8 @@ fn is_up_to_date(beats: &[Beat], node: NodeId, own: WallTime) -> bool {
 fn beats(ledger: &Ledger) -> Vec<Beat> {
     let live = ledger.members().into_iter().filter(|member| member.live);
     let beat = |member: ledger::view::MemberView| {
-        let age_ms = ledger.clock().millis_since(member.heard?);
+        let heard = member.heard.filter(|heard| ledger.is_of_this_term(*heard))?;
+        let age_ms = ledger.clock().millis_since(heard);
         Some(Beat { node: member.node, wall: member.wall?, age_ms })
     };
     live.filter_map(beat).collect()

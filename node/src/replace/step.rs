@@ -87,6 +87,10 @@ pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
         let is_settled = sight.membership_index <= sight.committed_index;
         return if is_settled { Step::Finish } else { Step::Settle };
     }
+    // Who asks for the wrong one is told so, whoever else is missing.
+    if !is_pending && !sight.members.contains_key(&old) {
+        return Step::Begin;
+    }
     if let Some(node) = survivors().find(|node| sight.members.get(node) != Some(&true)) {
         return Step::NeedSurvivor { node };
     }
@@ -200,6 +204,14 @@ mod tests {
         let mut sight = sight();
         sight.members.insert(3, true);
         assert_eq!(forward(&sight, 4, 3), Step::Begin, "which is refused");
+    }
+
+    #[test]
+    fn who_is_no_member_is_said_to_be_none_though_another_is_silent() {
+        let sight = sight();
+        assert_eq!(forward(&sight, 4, 3), Step::Begin, "which is refused");
+        assert_eq!(forward(&sight, 7, 4), Step::Begin, "which is refused");
+        assert_eq!(forward(&sight, 2, 4), Step::NeedSurvivor { node: 3 });
     }
 
     #[test]

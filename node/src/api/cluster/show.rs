@@ -84,12 +84,14 @@ fn node(
     // Heartbeats are of different moments; what the wall said when cluster
     // time began is comparable.
     let wall_at_zero = |member: &MemberView| {
-        let heard = i64::try_from(member.heard?.0).ok()?;
+        let heard = member.heard.filter(|heard| ledger.is_of_this_term(*heard))?;
+        let heard = i64::try_from(heard.0).ok()?;
         member.wall?.0.checked_sub(heard)
     };
     let offset = leader.and_then(|leader| wall_at_zero(member)?.checked_sub(wall_at_zero(leader)?));
     let ahead = || {
-        let age = ledger.clock().millis_since(member.heard?);
+        let heard = member.heard.filter(|heard| ledger.is_of_this_term(*heard))?;
+        let age = ledger.clock().millis_since(heard);
         let shows = member.wall?.plus_millis(i64::try_from(age).ok()?);
         shows.0.checked_sub(ledger.wall()?.0)
     };
