@@ -148,7 +148,7 @@ fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Findi
             "the other nodes reach it, so it runs: see that {} is its client port and that no firewall is between it and this machine",
             node.address
         ),
-        _ => "the other nodes do not reach it either: see whether it runs (systemctl status trine-node) and read its log. A process that ended with exit code 6 is left stopped, and its log says what to do; otherwise start it, or restart it if it is stuck".to_owned(),
+        _ => "the other nodes do not reach it either: see whether it runs (systemctl status trine-node) and read its log. A process that ended with exit code 6 is left stopped, and its log says what to do; otherwise start it, or restart it if it is stopped or stuck".to_owned(),
     };
     Some(Finding::error("NODE_DOWN", about, what, advice))
 }
