@@ -170,7 +170,8 @@ impl Options {
         Ok(self)
     }
 
-    /// How long to go on asking when no definite answer comes. 10 s unless set.
+    /// How long to go on asking when no definite answer comes. 10 s unless set. Who
+    /// has a place in the queue goes on for as long as it waits.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

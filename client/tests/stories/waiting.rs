@@ -3,11 +3,25 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tonic::Code;
-use trine_client::testing::Fault;
-use trine_client::{Outcome, Place, Reason};
+use trine_client::testing::{FakeCluster, Fault};
+use trine_client::{AcquireError, Outcome, Place, Reason, Seat};
 
 use crate::support::{PRODUCT, client, cluster, comes_true};
+
+/// Of who waits in [`one_waits`], with a request that has no place yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who holds the only seat, and who waits for it.
+async fn one_waits(cluster: &FakeCluster) -> (Seat, JoinHandle<Result<Seat, AcquireError>>) {
+    let client = client(cluster).await;
+    let held = client.acquire(PRODUCT).send().await.unwrap();
+    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).patience(PATIENCE);
+    let waiting = tokio::spawn(wait.wait(Duration::from_secs(60)).send());
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    (held, waiting)
+}
 
 #[tokio::test]
 async fn a_waiting_request_hears_its_place_and_gets_the_seat() {
@@ -52,11 +66,7 @@ async fn a_place_in_the_queue_survives_a_failover() {
 #[tokio::test]
 async fn a_place_in_the_queue_is_not_given_up_while_seats_are_withheld() {
     let cluster = cluster(2, 1).await;
-    let client = client(&cluster).await;
-    let held = client.acquire(PRODUCT).send().await.unwrap();
-    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).wait(Duration::from_secs(20));
-    let waiting = tokio::spawn(wait.send());
-    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    let (held, waiting) = one_waits(&cluster).await;
     let withheld = Fault::Fail(Code::Unavailable, "EPOCHS_DIFFER", Outcome::NotDone);
     cluster.everywhere(Some(withheld));
     let asked = || cluster.calls(0) + cluster.calls(1);
@@ -73,14 +83,9 @@ async fn a_place_in_the_queue_is_not_given_up_while_seats_are_withheld() {
 #[tokio::test]
 async fn a_place_in_the_queue_outlasts_an_outage_that_is_longer_than_patience() {
     let cluster = cluster(2, 1).await;
-    let client = client(&cluster).await;
-    let held = client.acquire(PRODUCT).send().await.unwrap();
-    let patience = Duration::from_secs(1);
-    let wait = client.acquire(PRODUCT).ttl(Duration::from_secs(2)).patience(patience);
-    let waiting = tokio::spawn(wait.wait(Duration::from_secs(60)).send());
-    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    let (held, waiting) = one_waits(&cluster).await;
     cluster.everywhere(Some(Fault::Fail(Code::Unavailable, "NO_QUORUM", Outcome::NotDone)));
-    tokio::time::sleep(3 * patience).await;
+    tokio::time::sleep(3 * PATIENCE).await;
     assert!(!waiting.is_finished(), "it gave up");
     cluster.everywhere(None);
     held.release().await.unwrap();
