@@ -11,8 +11,7 @@ use crate::command::{Acquire, SetRetention, Token};
 use crate::event::Event;
 use crate::ledger::{Entry, Ledger};
 use crate::limits::{
-    DENIAL_WINDOW_MILLIS, DENIALS_APART_MAX, DENIALS_OF_SUBJECT_MAX, HISTORY_PART_BYTES,
-    HISTORY_PART_MILLIS,
+    DENIAL_WINDOW_MILLIS, DENIALS_APART_MAX, DENIALS_OF_SUBJECT_MAX, HISTORY_PART_MILLIS,
 };
 use crate::memory::{Lease, Waiting};
 use crate::name::Subject;
@@ -256,7 +255,7 @@ impl Ledger {
         let Some((page, part)) = self.state.history_parts.iter().next_back() else { return false };
         let tells = history.pages > *page + u64::from(*page > 0);
         let is_day_over = self.clock().millis_since(part.time) > HISTORY_PART_MILLIS;
-        let is_large = history.bytes - part.bytes > HISTORY_PART_BYTES;
+        let is_large = history.bytes - part.bytes > history.retention.part_bytes();
         tells && (is_day_over || is_large || history.set_back)
     }
 

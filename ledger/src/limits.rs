@@ -24,7 +24,7 @@
 //! | facts in one page of history | 256 | the next page goes on |
 //! | different denials told apart in a minute | 4,096, and 64 of one subject | one record without holder and product, then without subject |
 //! | a part of the history | 16 MiB, a day | a new part begins |
-//! | history kept | 1 to 3,650 days, 64 to 65,536 MiB; 400 days and 4,096 MiB unless set | its oldest part is dropped |
+//! | history kept | 1 to 3,650 days, 1 to 65,536 MiB; 400 days and 4,096 MiB unless set | its oldest part is dropped |
 //! | commands in one batch | 4,096 | does not encode or decode |
 //! | bytes of one batch | 8 MiB | does not encode or decode |
 //! | bytes of a backup to restore | 4 GiB | `Restore` |
@@ -97,14 +97,15 @@ pub const DENIAL_WINDOW_MILLIS: u64 = 60_000;
 pub const DENIALS_APART_MAX: u64 = 4_096;
 /// Different denials of one subject told apart within that.
 pub const DENIALS_OF_SUBJECT_MAX: u32 = 64;
-/// Bytes of pages after which a part of the history ends.
+/// Bytes of pages after which a part of the history ends, or a quarter of what
+/// is kept if that is less.
 pub const HISTORY_PART_BYTES: u64 = 16 << 20;
 /// Cluster time after which a part of the history ends, in milliseconds.
 pub const HISTORY_PART_MILLIS: u64 = 24 * 60 * 60 * 1_000;
 /// Days that history can be kept.
 pub const HISTORY_DAYS: RangeInclusive<u32> = 1..=3_650;
 /// Mebibytes in which history can be kept.
-pub const HISTORY_MEBIBYTES: RangeInclusive<u32> = 64..=65_536;
+pub const HISTORY_MEBIBYTES: RangeInclusive<u32> = 1..=65_536;
 /// Commands in one batch.
 pub const BATCH_COMMANDS_MAX: usize = 4_096;
 /// Bytes of one encoded batch.

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, CodecError};
 use crate::command::{Ending, LogId, Token};
 use crate::level::Level;
-use crate::limits::{HISTORY_DAYS, HISTORY_MEBIBYTES};
+use crate::limits::{HISTORY_DAYS, HISTORY_MEBIBYTES, HISTORY_PART_BYTES};
 use crate::name::{HolderName, Subject};
 use crate::reason::Reason;
 use crate::time::{ClusterTime, Ttl};
@@ -280,6 +280,12 @@ impl Retention {
 
     pub(crate) fn bytes(self) -> u64 {
         u64::from(self.mebibytes) << 20
+    }
+
+    /// How large a part grows, so that little space still is several parts:
+    /// only whole ones are dropped.
+    pub(crate) fn part_bytes(self) -> u64 {
+        HISTORY_PART_BYTES.min(self.bytes() / 4)
     }
 }
 

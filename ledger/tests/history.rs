@@ -91,6 +91,29 @@ fn retain(days: u32) -> Command {
     Command::SetRetention(SetRetention { retention, by: subject("ops") })
 }
 
+/// With one mebibyte to keep, a part is a quarter of it: there is always more
+/// than half of that left, never more than a part too much, and it holds.
+#[test]
+fn little_space_is_kept_in_quarters() {
+    let mut cluster = Cluster::serving(3);
+    let retention = Retention::new(30, 1).unwrap();
+    cluster.apply(1, vec![Command::SetRetention(SetRetention { retention, by: subject("ops") })]);
+    let name = "h".repeat(128);
+    for crowd in 0..80u64 {
+        let now = (crowd + 1) * 100;
+        let pair = |token: u64| {
+            let taken = acquire(token.into(), "bob", &name, now, 10_000);
+            [taken, release(token.into(), "bob", token)]
+        };
+        cluster.apply(now, (crowd * 50 + 1..=crowd * 50 + 50).flat_map(pair).collect());
+        let bytes = cluster.ledger.history().bytes;
+        assert!(bytes < (1 << 20) + (300 << 10), "{bytes} bytes are kept");
+    }
+    let reach = cluster.ledger.history();
+    assert!(reach.kept > 0 && reach.bytes > 512 << 10, "{reach:?}");
+    audit(&cluster.ledger, &cluster.pages).expect("what is left holds");
+}
+
 /// Three seats, one of them held all the time, a year of days. The parts that
 /// are kept are audited without those before them.
 #[test]

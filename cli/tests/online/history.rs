@@ -3,11 +3,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tokio::task::JoinHandle;
+use trine_cli::context::Purpose;
 use trine_cli::devcluster::Server;
+use trine_cli::online::Connection;
 use trine_cli::usage::file::Reader;
 
 use super::caller::{Caller, eventually};
@@ -191,6 +196,83 @@ fn space_for_the_history_is_set_beside_its_days() {
     let set = first(caller, "retention", &[]);
     assert_eq!(word(&set, "reason"), "400 days, 64 MiB");
     assert_eq!(caller.json(&["usage", "retain"]), kept, "asked for nothing, it tells");
+}
+
+/// In one mebibyte the first records give way to later ones within a minute or
+/// two: on the disks of all nodes alike, also on one that was killed meanwhile,
+/// and what is left is verified from where it begins.
+#[test]
+fn what_there_is_no_space_for_goes_from_all_nodes_alike() {
+    let cluster = Cluster::alone();
+    let caller = cluster.caller();
+    cluster.license("busy", HANDS);
+    caller.json(&["usage", "retain", "--mebibytes", "1"]);
+    let victim = Server::Node((1..=3).find(|node| *node != cluster.leader()).expect("a follower"));
+    let first_page = || caller.json(&["usage", "verify"])["first_page"].as_u64().expect("a number");
+    assert_eq!(first_page(), 0);
+
+    let hands = Hands::start(&cluster);
+    cluster.stop(victim);
+    hands.until("the first part is gone", || first_page() > 0);
+    cluster.restart_as(victim, trine());
+    let gone = first_page();
+    hands.until("the next part is gone", || first_page() > gone);
+    hands.rest(&cluster);
+
+    until_all_have_it(caller);
+    let records = caller.told(&[]);
+    assert_eq!(records[0]["what"], "part-begun", "{}", records[0]);
+    let kept = |what: &str| records.iter().filter(|record| record["what"] == what).count();
+    assert!(kept("granted") > 100 && kept("retention") == 0, "what set it is itself gone");
+}
+
+/// So many applications take and give back without a pause.
+const HANDS: u32 = 24;
+
+struct Hands {
+    rest: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Hands {
+    fn start(cluster: &Cluster) -> Self {
+        let rest = Arc::new(AtomicBool::new(false));
+        let target = cluster.servers().target(Purpose::Application);
+        let connection = cluster.block_on(Connection::to(target)).expect("a connection");
+        let work = |hand: u32| {
+            let (rest, client) = (rest.clone(), connection.client.clone());
+            async move {
+                // A long name fills the space sooner.
+                let name = format!("{hand:0>128}");
+                while !rest.load(Ordering::Relaxed) {
+                    let seat = client.acquire("busy").holder(&name).send().await.expect("a seat");
+                    seat.release().await.expect("given back");
+                }
+            }
+        };
+        Self { tasks: (0..HANDS).map(|hand| cluster.spawn(work(hand))).collect(), rest }
+    }
+
+    /// Waits for it, minutes if need be, as long as nobody failed.
+    #[track_caller]
+    fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..300 {
+            if is_so() {
+                return;
+            }
+            let at_work = self.tasks.iter().all(|task| !task.is_finished());
+            assert!(at_work, "a seat was refused or lost before {what}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        panic!("not so: {what}");
+    }
+
+    fn rest(self, cluster: &Cluster) {
+        self.rest.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            cluster.block_on(task).expect("no application failed");
+        }
+    }
 }
 
 /// Takes a seat and gives it back, so many times.

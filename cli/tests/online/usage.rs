@@ -161,7 +161,7 @@ fn what_is_kept_is_set_by_an_operator_and_is_in_the_history() {
     let kept = caller.json(&["usage", "retain", "--days", "500"]);
     assert_eq!((&kept["days"], &kept["mebibytes"]), (&500.into(), &4096.into()));
     caller.refused(2, &["usage", "retain", "--days", "0"]).says(&["1 to 3650 days"]);
-    caller.refused(2, &["usage", "retain", "--mebibytes", "1"]).says(&["64 to 65536 MiB"]);
+    caller.refused(2, &["usage", "retain", "--mebibytes", "0"]).says(&["1 to 65536 MiB"]);
     let backwards = ["usage", "--from", "2027-02-01", "--to", "2027-01-01"];
     caller.refused(2, &backwards).says(&["later than --to"]);
     let records = caller.told(&[]);

@@ -14,8 +14,9 @@ use crate::verb::Call;
 ///
 /// Without --days and --mebibytes it shows what is set and changes nothing.
 /// Whichever is reached first. Every node drops the same records, a part of a
-/// day or 16 MiB at a time. What is dropped is gone: export it before. Days are
-/// days of cluster time, so that a wrong date deletes nothing early.
+/// day or 16 MiB at a time (a quarter of the space where that is less). What is
+/// dropped is gone: export it before. Days are days of cluster time, so that a
+/// wrong date deletes nothing early.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +27,7 @@ pub(super) struct Retain {
     /// Days, 1 to 3650
     #[arg(long)]
     days: Option<u32>,
-    /// Mebibytes of records on every node, 64 to 65536
+    /// Mebibytes of records on every node, 1 to 65536
     #[arg(long)]
     mebibytes: Option<u32>,
 }
