@@ -8,6 +8,7 @@ use license::product::NodeId;
 use pki::Ca;
 
 use crate::certificates::Certificates;
+use crate::news::or_never;
 use crate::serve::Closer;
 use crate::store::machine::View;
 
@@ -40,9 +41,7 @@ pub(crate) async fn follow(
             }
             told = now;
         }
-        if progress.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(progress.changed()).await;
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use license::product::NodeId;
 use tokio::sync::watch;
 
+use crate::news::or_never;
 use crate::store::promise::Promise;
 
 /// What an operator reads while it is not cleared.
@@ -152,9 +153,7 @@ impl Clearance {
             if let State::Denied(denial) = &*states.borrow_and_update() {
                 return denial.clone();
             }
-            if states.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+            or_never(states.changed()).await;
         }
     }
 

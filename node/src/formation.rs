@@ -314,16 +314,19 @@ impl Formation {
             |reason: String| FormationError::Newcomer { node, address: address.to_owned(), reason };
         let charter = self.service.peek(|ledger| ledger.charter().cloned());
         let charter = charter.ok_or(FormationError::NotAnswered(NotAnswered::NotFormed))?;
-        let mut shown = match through {
+        let shown = match through {
             [] => ask(self.peers.visit(node.0, address), charter.cluster).await,
-            _ => Err(String::new()),
-        };
-        for stays in through {
-            shown = self.visit_through(*stays, node, address, charter.cluster).await;
-            if shown.is_ok() {
-                break;
+            [first, others @ ..] => {
+                let mut shown = self.visit_through(*first, node, address, charter.cluster).await;
+                for stays in others {
+                    if shown.is_ok() {
+                        break;
+                    }
+                    shown = self.visit_through(*stays, node, address, charter.cluster).await;
+                }
+                shown
             }
-        }
+        };
         let shown = shown.map_err(missing)?;
         if shown.0.node() != node || shown.0.cluster() != charter.cluster {
             return Err(missing("it showed a container of another node or cluster".into()));

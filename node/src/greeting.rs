@@ -77,7 +77,7 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
             }
         };
         if is_settled {
-            acquaintances.asked(peer);
+            acquaintances.settle(peer);
         }
         // While nobody has answered this is why the node does not take part.
         if unwelcome != said && pause > RETRY_MIN && !clearance.is_given() {
@@ -99,7 +99,7 @@ mod tests {
     use wire::peer::hello_reply::Verdict;
 
     use super::*;
-    use crate::acquaintance::epoch::Epoch;
+    use crate::acquaintance::epoch::KnownEpoch;
     use crate::peers::{Dial, Dialing, Incarnation};
     use crate::store::log::Log;
     use crate::store::mem::Platter;
@@ -122,7 +122,7 @@ mod tests {
         let log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         let clearance = Clearance::new();
         let node = NodeId(1);
-        let (links, epoch) = (peers.clone(), Epoch::default);
+        let (links, epoch) = (peers.clone(), KnownEpoch::default);
         let acquaintances =
             Acquaintances::new(node, incarnation, links, log, epoch, clearance.clone());
         let told = |witness: u64, verdict: Verdict| {

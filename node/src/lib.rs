@@ -26,6 +26,7 @@ mod heartbeat;
 pub mod host;
 pub mod identity;
 pub mod incoming;
+mod news;
 pub mod node;
 mod office;
 mod outstanding;

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::acquaintance::Acquaintances;
-use crate::acquaintance::epoch::Epoch;
+use crate::acquaintance::epoch::KnownEpoch;
 use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
@@ -26,6 +26,7 @@ use crate::enrollment::Enrolled;
 use crate::entropy::Entropy;
 use crate::formation::Formation;
 use crate::incoming::Incoming;
+use crate::news::or_never;
 use crate::peers::{Dial, Incarnation, Peers};
 use crate::proposer::{Proposer, SUBMISSIONS_MAX};
 use crate::raft::arrival::Arrivals;
@@ -210,7 +211,7 @@ where
         log.clone(),
         {
             let view = view.clone();
-            move || view.look(Epoch::of)
+            move || view.look(KnownEpoch::of)
         },
         clearance.clone(),
     );
@@ -434,9 +435,7 @@ async fn ask_clients_to_move(raft: &Raft, closer: &crate::serve::Closer) {
             closer.move_on();
         }
         led = leads;
-        if metrics.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(metrics.changed()).await;
     }
 }
 

@@ -12,6 +12,7 @@ use ledger::Ledger;
 use pki::Fingerprint;
 
 use crate::certificates::{Certificates, unix};
+use crate::news::or_never;
 use crate::store::machine::View;
 
 /// Tells the node's trust of every change. Never ends.
@@ -35,9 +36,7 @@ pub(crate) async fn run(view: View, certificates: Certificates) {
                 );
             }
         }
-        if progress.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(progress.changed()).await;
         let mark = view.look(Ledger::revoked_mark);
         if mark != told {
             told = mark;

@@ -9,6 +9,7 @@ use license::product::NodeId;
 use openraft::async_runtime::WatchReceiver as _;
 use tonic::Status;
 
+use crate::news::or_never;
 use crate::peers::{Peers, send_away};
 use crate::raft::{Endpoints, Raft};
 use crate::store::machine::View;
@@ -105,9 +106,7 @@ pub(crate) async fn follow_membership(raft: Raft, peers: Peers) {
             peers.know(found.1.clone());
             known = Some(found);
         }
-        if metrics.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(metrics.changed()).await;
     }
 }
 
@@ -125,8 +124,6 @@ pub(crate) async fn forget_departed(view: View, memory: Memory) {
             remembered.into_iter().map(|(node, _)| node).filter(is_gone).collect()
         });
         departed.into_iter().for_each(|node| memory.forget(node));
-        if progress.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(progress.changed()).await;
     }
 }

@@ -21,6 +21,7 @@ use wire::peer::{ForwardRequest, forward_reply};
 
 use crate::answer::{LeaderHint, NotAnswered};
 use crate::clearance::{Clearance, WAITS};
+use crate::news::or_never;
 use crate::peers::{Peers, never_sent};
 use crate::proposer::{Submission, UNCONFIRMED};
 use crate::raft::message::{pack, unpack};
@@ -336,10 +337,7 @@ pub(crate) struct Elections(WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeCo
 
 impl Elections {
     pub(crate) async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            // Raft has ended, and the node is about to.
-            std::future::pending::<()>().await;
-        }
+        or_never(self.0.changed()).await;
     }
 }
 

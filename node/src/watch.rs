@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::agreement::{self, Agreement};
 use crate::clearance::Clearance;
+use crate::news::or_never;
 use crate::node::NodeError;
 use crate::peers::Peers;
 use crate::raft::Raft;
@@ -70,12 +71,7 @@ pub(crate) async fn stranger(
             Some((_, Some(true))) => return std::future::pending().await,
             // A node that joined later reads the history before its time first,
             // whose CAs may be gone since.
-            Some((_, None)) if progress.changed().await.is_err() => {
-                return std::future::pending().await;
-            }
-            Some((_, None)) => {}
-            None if progress.changed().await.is_err() => return std::future::pending().await,
-            None => {}
+            Some((_, None)) | None => or_never(progress.changed()).await,
         }
     }
 }
@@ -92,13 +88,13 @@ pub(crate) async fn gone(view: &View, node: NodeId, peers: &Peers) -> NodeError 
         if let Some(told) = sent_away.borrow_and_update().clone() {
             return NodeError::Gone { told };
         }
-        let changed = tokio::select! {
-            changed = progress.changed() => changed,
-            changed = sent_away.changed() => changed,
-        };
-        if changed.is_err() {
-            return std::future::pending().await;
-        }
+        or_never(async {
+            tokio::select! {
+                changed = progress.changed() => changed,
+                changed = sent_away.changed() => changed,
+            }
+        })
+        .await;
     }
 }
 

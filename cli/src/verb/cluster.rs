@@ -2,13 +2,13 @@
 
 mod backup;
 mod backup_key;
+mod before_restore;
 mod clock_reset;
 mod doctor;
 mod replace;
 mod restore;
 mod settling;
 mod status;
-mod strays;
 mod transfer_leader;
 mod upgrade;
 

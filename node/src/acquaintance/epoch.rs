@@ -16,7 +16,7 @@ use ledger::Ledger;
 /// What a ledger says of its epoch. Asked several times for every message of
 /// Raft, so it must not look at the parts of a restore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Epoch {
+pub(crate) struct KnownEpoch {
     /// The highest that a restore began with.
     reached: u64,
     /// Whether there is a cluster. An epoch is not told before: a restore that
@@ -24,7 +24,7 @@ pub(crate) struct Epoch {
     is_formed: bool,
 }
 
-impl Epoch {
+impl KnownEpoch {
     /// As it is now.
     pub(crate) fn of(ledger: &Ledger) -> Self {
         Self { reached: ledger.epoch(), is_formed: ledger.charter().is_some() }
@@ -62,10 +62,10 @@ impl Epoch {
 mod tests {
     use super::*;
 
-    const NEW: Epoch = Epoch { reached: 0, is_formed: false };
-    const RESTORING: Epoch = Epoch { reached: 9, is_formed: false };
-    const OLD: Epoch = Epoch { reached: 0, is_formed: true };
-    const RESTORED: Epoch = Epoch { reached: 9, is_formed: true };
+    const NEW: KnownEpoch = KnownEpoch { reached: 0, is_formed: false };
+    const RESTORING: KnownEpoch = KnownEpoch { reached: 9, is_formed: false };
+    const OLD: KnownEpoch = KnownEpoch { reached: 0, is_formed: true };
+    const RESTORED: KnownEpoch = KnownEpoch { reached: 9, is_formed: true };
 
     #[test]
     fn who_tells_no_epoch_is_judged_by_promises_alone() {

@@ -1,15 +1,22 @@
 //! Whom a node hears, what it believes of whom, and when it stops by it.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use openraft::storage::{IOFlushed, RaftLogStorage as _};
+use wire::peer::hello_reply::Verdict;
+use wire::peer::{self, HelloReply, HelloRequest, Packed};
 
+use super::hello::{FIRST_WORD_MAX, SECOND_LOOK};
+use super::meeting::judge;
+use super::promises::{OVERTAKEN_MAX, to_wire, told};
 use super::*;
+use crate::clearance::Denial;
 use crate::peers::{Dial, Dialing};
-use crate::raft::{EntryPayload, Membership, log_id};
+use crate::raft::{Entry, EntryPayload, Membership, Vote, log_id};
 use crate::store::mem::Platter;
-use hello_reply::Verdict;
+use crate::store::promise::Promise;
 
 /// Where nobody is reached.
 struct Nowhere;
@@ -33,16 +40,16 @@ fn telling(promises: impl Into<Vec<peer::NodePromise>>) -> Packed {
 
 impl Node {
     async fn new() -> Self {
-        Self::of(Epoch::default()).await
+        Self::of(KnownEpoch::default()).await
     }
 
-    async fn of(epoch: Epoch) -> Self {
+    async fn of(epoch: KnownEpoch) -> Self {
         let mut log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         log.save_vote(&Vote::new_committed(5, 2)).await.expect("saved");
         Self::on(log, epoch)
     }
 
-    fn on(log: Log, epoch: Epoch) -> Self {
+    fn on(log: Log, epoch: KnownEpoch) -> Self {
         let members = [2, 3].map(|node| (node, format!("node-{node}:22451")));
         let incarnation = Incarnation([1; 16]);
         let peers = Peers::new(1, members, Arc::new(Nowhere), incarnation);
@@ -244,7 +251,7 @@ async fn a_leader_that_writes_a_log_id_twice_is_heard_no_more() {
     let blank = |term, index| Entry { log_id: log_id(term, index), payload: EntryPayload::Blank };
     let held = [blank(5, 0), blank(5, 1)];
     log.append(held.clone(), IOFlushed::noop()).await.expect("appended");
-    let node = Node::on(log, Epoch::default());
+    let node = Node::on(log, KnownEpoch::default());
     node.told(2, Verdict::Welcome).expect("welcome");
     let process = Incarnation([2; 16]);
     node.acquaintances.known().entry(2).or_default().met = Some(process);
@@ -286,7 +293,7 @@ fn answer(verdict: Verdict, epoch: Option<u64>) -> HelloReply {
 /// nobody, clears nobody, and is not noted.
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_from_before_a_restore_does_not_count() {
-    let node = Node::of(Epoch::formed(9)).await;
+    let node = Node::of(KnownEpoch::formed(9)).await;
     for verdict in [Verdict::LostData, Verdict::Welcome, Verdict::RunsElsewhere] {
         let said = node.acquaintances.answered(3, answer(verdict, Some(0))).unwrap_err();
         assert!(said.contains("node-3's data is from before"), "{said}");
@@ -315,7 +322,7 @@ async fn what_is_remembered_from_before_a_restore_does_not_count() {
 /// that lives is told apart from a cluster that was restored: there are two.
 #[tokio::test]
 async fn two_others_decide_that_a_node_is_from_before_a_restore() {
-    let node = Node::of(Epoch::formed(0)).await;
+    let node = Node::of(KnownEpoch::formed(0)).await;
     let later = answer(Verdict::BeforeRestore, Some(9));
     for _ in 0..3 {
         let said = node.acquaintances.answered(3, later.clone()).unwrap_err();
@@ -348,7 +355,7 @@ async fn two_others_decide_that_a_node_is_from_before_a_restore() {
 #[tokio::test(start_paused = true)]
 async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
     for (ours, theirs) in [(0, 9), (9, 0)] {
-        let node = Node::of(Epoch::formed(ours)).await;
+        let node = Node::of(KnownEpoch::formed(ours)).await;
         node.told(2, Verdict::Welcome).expect("welcome");
         for member in [2, 3] {
             let met = Incarnation([member as u8; 16]);
@@ -381,7 +388,7 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
 /// are the old cluster's majority.
 #[tokio::test(start_paused = true)]
 async fn one_member_that_tells_a_later_epoch_stops_grants_while_it_is_there_and_stops_nobody() {
-    let node = Node::of(Epoch::formed(4)).await;
+    let node = Node::of(KnownEpoch::formed(4)).await;
     node.told(2, Verdict::Welcome).expect("welcome");
     assert_eq!(node.acquaintances.outdated(), None);
     node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(9))).unwrap_err();
@@ -403,7 +410,7 @@ async fn one_member_that_tells_a_later_epoch_stops_grants_while_it_is_there_and_
 /// here would ever hear of the restore.
 #[tokio::test(start_paused = true)]
 async fn a_member_that_welcomed_this_node_and_says_hello_restored_is_asked_at_its_address() {
-    let node = Node::of(Epoch::formed(4)).await;
+    let node = Node::of(KnownEpoch::formed(4)).await;
     let hello = async |epoch| {
         let hello = HelloRequest { epoch: Some(epoch) };
         node.acquaintances.greet(3, Some(Incarnation([43; 16])), hello).await;
@@ -426,17 +433,17 @@ async fn a_member_that_welcomed_this_node_and_says_hello_restored_is_asked_at_it
 /// restore; and one of the others may never answer.
 #[tokio::test(start_paused = true)]
 async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds() {
-    let node = Node::of(Epoch::formed(4)).await;
+    let node = Node::of(KnownEpoch::formed(4)).await;
     tokio::time::advance(FIRST_WORD_MAX).await;
     assert!(!node.acquaintances.has_asked_around(), "its log was read, and nobody was asked");
     node.acquaintances.begin();
     assert!(!node.acquaintances.has_asked_around());
     node.told(2, Verdict::Welcome).expect("welcome");
     assert!(!node.acquaintances.has_asked_around(), "node-3 may know better");
-    node.acquaintances.asked(3);
+    node.acquaintances.settle(3);
     assert!(node.acquaintances.has_asked_around());
 
-    let node = Node::of(Epoch::formed(4)).await;
+    let node = Node::of(KnownEpoch::formed(4)).await;
     node.acquaintances.begin();
     node.told(2, Verdict::Welcome).expect("welcome");
     tokio::time::advance(FIRST_WORD_MAX).await;
@@ -448,7 +455,7 @@ async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds
 /// a new node notes nothing that it may have to forget.
 #[tokio::test]
 async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
-    let node = Node::of(Epoch::formed(9)).await;
+    let node = Node::of(KnownEpoch::formed(9)).await;
     node.told(2, Verdict::Welcome).expect("welcome");
     let promises = [told((2, held(5, 7))), told((3, voted(4)))];
     node.acquaintances.compare_message(2, &telling(promises)).expect("a build of before");
@@ -458,7 +465,7 @@ async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
     let unmet = node.acquaintances.compare(2, &less, held(5, 7)).unwrap_err();
     assert!(matches!(unmet, Unmet::ShowsLess { .. }), "{unmet}");
 
-    let new = Node::of(Epoch::default()).await;
+    let new = Node::of(KnownEpoch::default()).await;
     let message = Packed { epoch: Some(0), ..telling(promises) };
     new.told(2, Verdict::Welcome).expect("welcome");
     new.acquaintances.compare_message(2, &message).expect("it is heard");

@@ -10,8 +10,8 @@ use trine_client::{CallError, Endpoint};
 use wire::v1;
 
 use super::Call;
+use super::before_restore::FromBefore;
 use super::settling::is_unheard;
-use super::strays::Strays;
 use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
 use crate::dates::{show_date, show_millis};
@@ -53,7 +53,7 @@ struct Report {
     /// up nothing is granted or renewed by them.
     before_restore: Vec<u64>,
     #[serde(skip)]
-    strays: Option<Strays>,
+    from_before: Option<FromBefore>,
     /// The installed licenses.
     licenses: Vec<report::License>,
 }
@@ -228,7 +228,7 @@ impl Report {
             .filter_map(|node| Endpoint::parse(&node.client_address).ok())
             .collect();
         let own_words = in_own_words(connection, &endpoints).await;
-        let strays = strays(&own_words);
+        let from_before = from_before(&own_words);
         let own_words = own_words.into_iter().map(Node::from);
         let mut by_id: BTreeMap<u64, Node> =
             own_words.filter_map(|node| Some((node.id?, node))).collect();
@@ -294,22 +294,22 @@ impl Report {
             problem: None,
             cluster: Some(whole),
             nodes: status.nodes.into_iter().map(node).collect(),
-            before_restore: before(strays.as_ref()),
-            strays,
+            before_restore: before(from_before.as_ref()),
+            from_before,
             licenses: status.licenses.into_iter().map(report::License::from).collect(),
         }
     }
 
     async fn pieces(connection: &Connection, nodes: &[Endpoint], error: &CallError) -> Self {
         let words = in_own_words(connection, nodes).await;
-        let strays = strays(&words);
+        let from_before = from_before(&words);
         Self {
             quorum: false,
             problem: Some(error.failure().message.clone()),
             cluster: None,
             nodes: words.into_iter().map(Node::from).collect(),
-            before_restore: before(strays.as_ref()),
-            strays,
+            before_restore: before(from_before.as_ref()),
+            from_before,
             licenses: Vec::new(),
         }
     }
@@ -331,8 +331,8 @@ impl Report {
             ],
             self.nodes.iter().map(Node::row),
         );
-        if let Some(strays) = &self.strays {
-            let line = page.tone(Tone::Bad, &strays.told());
+        if let Some(from_before) = &self.from_before {
+            let line = page.tone(Tone::Bad, &from_before.told());
             page.line(line);
         }
         let unheard =
@@ -476,8 +476,8 @@ async fn unformed(connection: &Connection, nodes: &[Endpoint]) {
 }
 
 /// Who is from before a restore.
-fn before(strays: Option<&Strays>) -> Vec<u64> {
-    strays.iter().flat_map(|strays| strays.before.keys().copied()).collect()
+fn before(from_before: Option<&FromBefore>) -> Vec<u64> {
+    from_before.iter().flat_map(|from_before| from_before.nodes.keys().copied()).collect()
 }
 
 /// What each node said of itself, by where it was asked.
@@ -492,8 +492,8 @@ async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> OwnWords {
     join_all(nodes.iter().cloned().map(ask)).await
 }
 
-fn strays(words: &OwnWords) -> Option<Strays> {
-    Strays::among(words.iter().filter_map(|(_, said)| said.as_ref().ok()))
+fn from_before(words: &OwnWords) -> Option<FromBefore> {
+    FromBefore::among(words.iter().filter_map(|(_, said)| said.as_ref().ok()))
 }
 
 impl From<(String, Result<v1::NodeStatusReply, CallError>)> for Node {

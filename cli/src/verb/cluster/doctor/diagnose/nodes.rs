@@ -10,16 +10,16 @@ use wire::v1::checkup::Member;
 use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
 use crate::dates::show_millis;
+use crate::verb::cluster::before_restore::FromBefore;
 use crate::verb::cluster::settling::is_unheard;
-use crate::verb::cluster::strays::Strays;
 
 /// Entries a node may be behind: those of a few busy seconds.
 const LAG_MAX: u64 = 20_000;
 
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let mut findings: Vec<Finding> = cluster(seen).into_iter().chain(quiet(seen)).collect();
-    let strays = Strays::among(seen.answering());
-    findings.extend(before_restore(strays.as_ref()));
+    let from_before = FromBefore::among(seen.answering());
+    findings.extend(before_restore(from_before.as_ref()));
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
     findings.extend(strangers(seen));
     findings.extend(revoked(seen));
@@ -30,7 +30,7 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
             status
                 .nodes
                 .iter()
-                .flat_map(|node| as_the_leader_sees(seen, status, node, strays.as_ref())),
+                .flat_map(|node| as_the_leader_sees(seen, status, node, from_before.as_ref())),
         );
     }
     findings
@@ -154,12 +154,12 @@ fn absent(seen: &Observations, node: &Seen<v1::NodeStatusReply>) -> Option<Findi
 }
 
 /// Nodes that were started with what they had before a restore.
-fn before_restore(strays: Option<&Strays>) -> Vec<Finding> {
-    let Some(strays) = strays else { return Vec::new() };
+fn before_restore(from_before: Option<&FromBefore>) -> Vec<Finding> {
+    let Some(from_before) = from_before else { return Vec::new() };
     let about = |(node, epoch): (&u64, &u64)| {
-        Finding::error("BEFORE_RESTORE", name(*node), strays.of(*epoch), strays.advice())
+        Finding::error("BEFORE_RESTORE", name(*node), from_before.of(*epoch), from_before.advice())
     };
-    strays.before.iter().map(about).collect()
+    from_before.nodes.iter().map(about).collect()
 }
 
 /// Nodes of another cluster, or of none.
@@ -225,10 +225,10 @@ fn as_the_leader_sees(
     seen: &Observations,
     status: &v1::StatusReply,
     node: &v1::Node,
-    strays: Option<&Strays>,
+    from_before: Option<&FromBefore>,
 ) -> Vec<Finding> {
     // Of two epochs nodes do not hear one another: that is said, and the way out.
-    if strays.is_some_and(|strays| strays.part(status.leader, node.id)) {
+    if from_before.is_some_and(|from_before| from_before.part(status.leader, node.id)) {
         return Vec::new();
     }
     let answers = seen.answering().any(|answering| answering.id == node.id);

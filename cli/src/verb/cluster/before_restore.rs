@@ -10,16 +10,16 @@ use wire::v1;
 
 /// The nodes from before a restore, beside one that is of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Strays {
+pub(super) struct FromBefore {
     /// Who, and the epoch of what they have.
-    pub(super) before: BTreeMap<u64, u64>,
+    pub(super) nodes: BTreeMap<u64, u64>,
     /// The latest epoch, and who is of it.
     restored: (u64, Vec<u64>),
     /// All that is known of anybody.
     epochs: BTreeMap<u64, u64>,
 }
 
-impl Strays {
+impl FromBefore {
     /// Those that the nodes which answer are, or know of. A node is believed of
     /// itself first.
     pub(super) fn among<'a>(
@@ -32,10 +32,10 @@ impl Strays {
         let mut epochs: BTreeMap<u64, u64> = heard.map(|other| (other.node, other.epoch)).collect();
         epochs.extend(of_one().filter_map(|node| Some((node.id, node.epoch?))));
         let latest = *epochs.values().max()?;
-        let (of_it, before): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (of_it, nodes): (BTreeMap<_, _>, BTreeMap<_, _>) =
             epochs.clone().into_iter().partition(|(_, epoch)| *epoch == latest);
         let restored = (latest, of_it.into_keys().collect());
-        (!before.is_empty()).then_some(Self { before, restored, epochs })
+        (!nodes.is_empty()).then_some(Self { nodes, restored, epochs })
     }
 
     /// Whether these two are of different epochs.
@@ -65,7 +65,7 @@ impl Strays {
                 names(restored)
             );
         }
-        let before: Vec<u64> = self.before.keys().copied().collect();
+        let before: Vec<u64> = self.nodes.keys().copied().collect();
         format!(
             "first find out whether this cluster was restored on purpose, because the wrong way destroys it. \
              If nobody restored it, and {} of a restore that was tried out: stop {}, and leave {} alone; they grant again ten seconds later. \
@@ -80,13 +80,13 @@ impl Strays {
     /// Whether those from before have a majority: they are the cluster then, unless
     /// it was restored.
     fn may_live(&self) -> bool {
-        self.before.len() > self.restored.1.len()
+        self.nodes.len() > self.restored.1.len()
     }
 
     /// The same of all of them, in short.
     pub(super) fn told(&self) -> String {
         let (latest, restored) = &self.restored;
-        let before: Vec<u64> = self.before.keys().copied().collect();
+        let before: Vec<u64> = self.nodes.keys().copied().collect();
         let next = if self.may_live() {
             "Was this cluster restored on purpose? Stop nothing before you know; `trine cluster doctor` says what to do if it was, and if not"
         } else {
@@ -126,8 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_epoch_are_no_strays_and_one_of_another_cluster_is_none() {
-        let of = |nodes: &[v1::NodeStatusReply]| Strays::among(nodes.iter());
+    fn nodes_of_one_epoch_are_not_from_before_and_one_of_another_cluster_is_not_either() {
+        let of = |nodes: &[v1::NodeStatusReply]| FromBefore::among(nodes.iter());
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[node(1, 9), node(2, 9), node(3, 9)]), None);
         let other = v1::NodeStatusReply { cluster_id: "c2".to_owned(), ..node(3, 0) };
@@ -139,8 +139,9 @@ mod tests {
     /// The majority of an earlier epoch is the cluster itself, if nobody restored it.
     #[test]
     fn where_the_earlier_epoch_has_a_majority_both_ways_are_given_after_the_question() {
-        let strays = Strays::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("strays");
-        let (advice, told) = (strays.advice(), strays.told());
+        let from_before =
+            FromBefore::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("two epochs");
+        let (advice, told) = (from_before.advice(), from_before.told());
         assert!(advice.starts_with("first find out whether this cluster was restored"), "{advice}");
         assert!(told.contains("Was this cluster restored on purpose?"), "{told}");
         assert!(!told.contains("put its data directory aside"), "{told}");
@@ -148,24 +149,26 @@ mod tests {
         {
             assert!(advice.contains(way), "{way:?} is not in {advice:?}");
         }
-        let strays = Strays::among([node(1, 0), node(2, 9), node(3, 9)].iter()).expect("strays");
-        assert!(strays.advice().starts_with("stop it, put its data directory aside"));
-        assert!(strays.told().contains("Stop what is from before"), "{}", strays.told());
+        let from_before =
+            FromBefore::among([node(1, 0), node(2, 9), node(3, 9)].iter()).expect("two epochs");
+        assert!(from_before.advice().starts_with("stop it, put its data directory aside"));
+        assert!(from_before.told().contains("Stop what is from before"), "{}", from_before.told());
     }
 
     #[test]
     fn two_nodes_from_before_are_named_also_by_who_heard_them() {
-        let strays = Strays::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("strays");
-        assert_eq!(strays.before, [(1, 0), (2, 0)].into());
-        assert!(strays.told().contains(
+        let from_before =
+            FromBefore::among([node(1, 0), node(2, 0), node(3, 9)].iter()).expect("two epochs");
+        assert_eq!(from_before.nodes, [(1, 0), (2, 0)].into());
+        assert!(from_before.told().contains(
             "node-1 and node-2 are from before the restore of epoch 9, which node-3 is of"
         ));
-        assert!(strays.part(1, 3) && !strays.part(1, 2));
+        assert!(from_before.part(1, 3) && !from_before.part(1, 2));
 
         let heard = |node| v1::OtherEpoch { node, epoch: 0 };
         let restored = v1::NodeStatusReply { other_epochs: vec![heard(1), heard(2)], ..node(3, 9) };
         assert_eq!(
-            Strays::among([restored].iter()).map(|strays| strays.before),
+            FromBefore::among([restored].iter()).map(|from_before| from_before.nodes),
             Some([(1, 0), (2, 0)].into())
         );
     }
