@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use license::enrollment::EnrollmentRequest;
 use license::hostseal::OtherHost;
@@ -20,6 +21,7 @@ use license::trust::VendorRoot;
 use pki::{Ca, ClientAuth, Shown, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::seal::Host;
@@ -36,6 +38,13 @@ use crate::telemetry::{Listener, Metrics};
 use container::ChainFile;
 use dial::TlsDial;
 use reload::Reload;
+
+/// How long a node that starts for the first time may take to make its container,
+/// on a slow disk.
+const FIRST_START_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What only `main` may make.
 pub struct Machine {
@@ -83,6 +92,19 @@ pub enum HostError {
     /// The data directory.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// Another process has the directory, and makes no container.
+    #[error(
+        "{} is in use by another process, which made no container in {} s: see the log of the node there, \
+         and run this again when it is up, or has been stopped",
+        path.display(),
+        waited.as_secs()
+    )]
+    NoContainerYet {
+        /// The directory.
+        path: PathBuf,
+        /// For how long it was waited.
+        waited: Duration,
+    },
     /// An address.
     #[error(
         "cannot listen on {address} ({key}): {source}; another process may have the port, or the address is not this machine's"
@@ -204,17 +226,29 @@ pub async fn enroll(
     config: &Config,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<EnrollmentRequest, HostError> {
-    // A node that runs has its data directory to itself, and its container is there.
     let host = Host::of(config)?;
-    let container = match container::read(&config.data, &host)? {
-        Some(opened) => opened.container,
-        None => {
-            let wrong = |wrong| HostError::Config { wrong: vec![wrong] };
-            config.data_folder().map_err(wrong)?;
-            let ca = config.ca().map_err(wrong)?;
-            let disk = store::open(&config.data, config.engine)?;
-            let act = config.act.unwrap_or_else(|| container::first_act(&ca));
-            container::open(&config.data, act, &*disk, &host, entropy).await?
+    let give_up = Instant::now() + FIRST_START_MAX;
+    let container = loop {
+        if let Some(opened) = container::read(&config.data, &host)? {
+            break opened.container;
+        }
+        let wrong = |wrong| HostError::Config { wrong: vec![wrong] };
+        config.data_folder().map_err(wrong)?;
+        let ca = config.ca().map_err(wrong)?;
+        match store::open(&config.data, config.engine) {
+            Ok(disk) => {
+                let act = config.act.unwrap_or_else(|| container::first_act(&ca));
+                break container::open(&config.data, act, &*disk, &host, entropy).await?;
+            }
+            // A node that runs has its data directory to itself. One that starts for
+            // the first time has that before it has a container.
+            Err(store::OpenError::Locked { .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            Err(store::OpenError::Locked { path }) => {
+                return Err(HostError::NoContainerYet { path, waited: FIRST_START_MAX });
+            }
+            Err(error) => return Err(error.into()),
         }
     };
     Ok(EnrollmentRequest::make(&container, config.id))
@@ -248,4 +282,70 @@ fn boot_id() -> [u8; 16] {
 
 async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, HostError> {
     TcpListener::bind(address).await.map_err(|source| HostError::Listen { key, address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use pki::{Authority, UnixTime, Validity};
+
+    use super::*;
+
+    /// Counts.
+    struct Counting(std::sync::atomic::AtomicU8);
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            let next = || self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            bytes.fill_with(next);
+        }
+    }
+
+    fn entropy() -> Arc<dyn Entropy> {
+        Arc::new(Counting(1.into()))
+    }
+
+    /// A node whose directory is to be `dir`'s `name`.
+    fn config(dir: &Path, name: &str) -> Config {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        let validity = Validity::starting(now, Duration::from_secs(3_600));
+        let ca = Authority::create("works", validity).expect("a CA");
+        fs::write(dir.join("ca.pem"), &ca.pem().certificate_pem).expect("written");
+        let example = include_str!("../../deploy/node.example.toml");
+        let text = example
+            .replace("/var/lib/trine/node", name)
+            .replace("ca = \"tls/ca.pem\"", "ca = \"ca.pem\"");
+        Config::parse(&text, &dir.join("node.toml")).expect("it holds")
+    }
+
+    /// It has its directory before it has a container.
+    #[tokio::test(start_paused = true)]
+    async fn enrolling_waits_for_a_node_that_starts_for_the_first_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (config, elsewhere) = (config(dir.path(), "ours"), config(dir.path(), "elsewhere"));
+        let made = enroll(&elsewhere, &entropy()).await.expect("nobody is there");
+        let starting = store::open(&config.data, config.engine).expect("a new directory");
+        let makes_it = async {
+            tokio::time::sleep(FIRST_START_MAX / 2).await;
+            fs::copy(elsewhere.data.join("container"), config.data.join("container"))
+                .expect("copied");
+        };
+        let entropy = entropy();
+        let (asked, ()) = tokio::join!(enroll(&config, &entropy), makes_it);
+        let asked = asked.expect("it was waited for");
+        assert_eq!(asked.container().serial(), made.container().serial());
+        drop(starting);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn enrolling_says_who_made_no_container() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), "ours");
+        let _stuck = store::open(&config.data, config.engine).expect("a new directory");
+        let said = enroll(&config, &entropy()).await.expect_err("it is in use").to_string();
+        for part in ["is in use by another process", "no container in 10 s", "log of the node"] {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+    }
 }
