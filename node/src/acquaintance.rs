@@ -19,13 +19,13 @@
 //! promised and what it remembers of the receiver, and both sides compare
 //! before the message is acted on or the answer counts.
 //!
-//! All this holds within one epoch: what was promised before a restore is not
-//! compared at all ([`epoch`]).
+//! All this holds within one cluster and one epoch of it: what was promised in
+//! another, or before a restore, is not compared at all ([`origin`]).
 
 mod differing;
-pub(crate) mod epoch;
 mod hello;
 mod meeting;
+pub(crate) mod origin;
 mod promises;
 mod unmet;
 mod witness;
@@ -38,7 +38,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::differing::Outdated;
-use self::epoch::KnownEpoch;
+use self::origin::KnownOrigin;
 use self::promises::Lately;
 pub(crate) use self::unmet::Unmet;
 use self::witness::Witnesses;
@@ -60,7 +60,7 @@ struct Inner {
     peers: Peers,
     log: Log,
     memory: Memory,
-    epoch: Box<dyn Fn() -> KnownEpoch + Send + Sync>,
+    origin: Box<dyn Fn() -> KnownOrigin + Send + Sync>,
     clearance: Clearance,
     known: Mutex<BTreeMap<u64, Known>>,
     witnesses: Mutex<Witnesses>,
@@ -96,10 +96,10 @@ impl Acquaintances {
         incarnation: Incarnation,
         peers: Peers,
         log: Log,
-        epoch: impl Fn() -> KnownEpoch + Send + Sync + 'static,
+        origin: impl Fn() -> KnownOrigin + Send + Sync + 'static,
         clearance: Clearance,
     ) -> Self {
-        let epoch = Box::new(epoch);
+        let origin = Box::new(origin);
         let memory = log.memory();
         let (known, witnesses, unknown) = (Mutex::default(), Mutex::default(), Notify::new());
         Self {
@@ -109,7 +109,7 @@ impl Acquaintances {
                 peers,
                 log,
                 memory,
-                epoch,
+                origin,
                 clearance,
                 known,
                 witnesses,

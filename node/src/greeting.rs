@@ -55,7 +55,7 @@ async fn greet(peer: u64, acquaintances: Acquaintances, peers: Peers, clearance:
             acquaintances.objects_no_more(peer);
             return;
         };
-        let hello = HelloRequest { epoch: acquaintances.epoch() };
+        let hello = HelloRequest { origin: acquaintances.origin() };
         let answer = tokio::time::timeout(ANSWER_MAX, client.hello(hello)).await;
         // Of a call that ended otherwise nobody knows whether somebody is there.
         let is_settled = answer.as_ref().is_ok_and(|answer| {
@@ -99,7 +99,7 @@ mod tests {
     use wire::peer::hello_reply::Verdict;
 
     use super::*;
-    use crate::acquaintance::epoch::KnownEpoch;
+    use crate::acquaintance::origin::KnownOrigin;
     use crate::peers::{Dial, Dialing, Incarnation};
     use crate::store::log::Log;
     use crate::store::mem::Platter;
@@ -122,9 +122,9 @@ mod tests {
         let log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         let clearance = Clearance::new();
         let node = NodeId(1);
-        let (links, epoch) = (peers.clone(), KnownEpoch::default);
+        let (links, origin) = (peers.clone(), KnownOrigin::default);
         let acquaintances =
-            Acquaintances::new(node, incarnation, links, log, epoch, clearance.clone());
+            Acquaintances::new(node, incarnation, links, log, origin, clearance.clone());
         let told = |witness: u64, verdict: Verdict| {
             let reply = HelloReply { verdict: verdict.into(), ..HelloReply::default() };
             acquaintances.answered(witness, reply)

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::acquaintance::Acquaintances;
-use crate::acquaintance::epoch::KnownEpoch;
+use crate::acquaintance::origin::KnownOrigin;
 use crate::certificates::Certificates;
 use crate::clearance::{Clearance, Denial};
 use crate::clock::Clock;
@@ -211,7 +211,7 @@ where
         log.clone(),
         {
             let view = view.clone();
-            move || view.look(KnownEpoch::of)
+            move || view.look(KnownOrigin::of)
         },
         clearance.clone(),
     );

@@ -5,6 +5,7 @@ mod backup_key;
 mod before_restore;
 mod clock_reset;
 mod doctor;
+mod other_cluster;
 mod replace;
 mod restore;
 mod settling;

@@ -1,8 +1,11 @@
-//! What becomes of a member whose data is of another epoch than this node's.
+//! What becomes of a member whose data is of another cluster or epoch than this
+//! node's.
 
 use license::product::NodeId;
 use tokio::time::Instant;
+use wire::peer;
 
+use super::origin::Origin;
 use super::{Acquaintances, Unmet};
 use crate::clearance::Denial;
 
@@ -19,23 +22,26 @@ pub(crate) struct Outdated {
 }
 
 impl Acquaintances {
-    /// What others are told of this node's epoch.
-    pub(crate) fn epoch(&self) -> Option<u64> {
-        (self.inner.epoch)().told()
+    /// What others are told of this node's origin.
+    pub(crate) fn origin(&self) -> Option<peer::Origin> {
+        (self.inner.origin)().told().map(Origin::to_wire)
     }
 
-    /// Takes in the epoch that `node` told, and refuses it when a restore lies
-    /// between its data and this node's.
+    /// Takes in the origin that `node` told, and refuses it when its data is of
+    /// another cluster, or a restore lies between its data and this node's.
     ///
     /// Only of a process that was found at the node's address: anybody with a
     /// copy of its keys can call, and is neither a witness nor a reason not to
     /// hear the node itself. Whose data is the older stops, by two [`Witnesses`].
-    pub(super) fn take_epoch(&self, node: u64, told: Option<u64>) -> Result<(), Unmet> {
+    pub(super) fn take_origin(&self, node: u64, told: Option<Origin>) -> Result<(), Unmet> {
         let is_news = self.witnesses().take(node, told, Instant::now());
-        let same = self.require_same_epoch(node, told);
+        let same = self.require_same_origin(node, told);
         if let Err(unmet) = &same {
             self.known().entry(node).or_default().met = None;
             match unmet {
+                Unmet::OtherCluster { .. } if is_news => {
+                    tracing::warn!(%unmet, "a member is of another cluster");
+                }
                 Unmet::BeforeRestore { node, theirs } if is_news => {
                     tracing::warn!(%node, epoch = theirs, "a node's data is from before the cluster was restored; it is not heard");
                 }
@@ -61,26 +67,29 @@ impl Acquaintances {
         }
     }
 
-    /// Refuses the epoch that a caller who may be anybody told as `node`.
-    pub(super) fn require_same_epoch(&self, node: u64, told: Option<u64>) -> Result<(), Unmet> {
-        let Some(theirs) = told else { return Ok(()) };
-        let (ours, node) = ((self.inner.epoch)(), NodeId(node));
-        if ours.outdates(told) {
-            return Err(Unmet::BeforeRestore { node, theirs });
+    /// Refuses the origin that a caller who may be anybody told as `node`.
+    pub(super) fn require_same_origin(&self, node: u64, told: Option<Origin>) -> Result<(), Unmet> {
+        let Some(told) = told else { return Ok(()) };
+        let (known, node) = ((self.inner.origin)(), NodeId(node));
+        if let Some(ours) = known.differs_from(told) {
+            return Err(Unmet::OtherCluster { node, ours, theirs: told.cluster });
         }
-        if ours.is_outdated_by(told) {
-            return Err(Unmet::AfterRestore { node, theirs });
+        if known.outdates(told) {
+            return Err(Unmet::BeforeRestore { node, theirs: told.epoch });
+        }
+        if known.is_outdated_by(told) {
+            return Err(Unmet::AfterRestore { node, theirs: told.epoch });
         }
         Ok(())
     }
 
     /// Stops this node when two others say that the cluster was restored since.
     fn hear_witnesses(&self) {
-        let ours = (self.inner.epoch)();
+        let known = (self.inner.origin)();
         let (members, now) = (self.inner.peers.ids(), Instant::now());
-        let agreed = self.witnesses().agree(&members, now, |told| ours.is_outdated_by(Some(told)));
-        if let (Some(ours), Some((by, theirs))) = (ours.told(), agreed) {
-            let node = self.inner.node;
+        let agreed = self.witnesses().agree(&members, now, |told| known.is_outdated_by(told));
+        if let (Some(ours), Some((by, theirs))) = (known.told(), agreed) {
+            let (node, ours, theirs) = (self.inner.node, ours.epoch, theirs.epoch);
             self.inner.clearance.deny(Denial::BeforeRestore { node, by, ours, theirs });
         }
     }
@@ -94,17 +103,17 @@ impl Acquaintances {
 
     /// All who say so now.
     pub(crate) fn of_later_epochs(&self) -> Vec<Outdated> {
-        let known = (self.inner.epoch)();
-        let Some(ours) = known.told() else { return Vec::new() };
-        let others = self.of_other_epochs().into_iter();
-        let later = others.filter(|(_, theirs)| known.is_outdated_by(Some(*theirs)));
-        later.map(|(by, theirs)| Outdated { by, ours, theirs }).collect()
+        let known = (self.inner.origin)();
+        let Some(Origin { epoch: ours, .. }) = known.told() else { return Vec::new() };
+        let others = self.of_other_origins().into_iter();
+        let later = others.filter(|(_, told)| known.is_outdated_by(*told));
+        later.map(|(by, told)| Outdated { by, ours, theirs: told.epoch }).collect()
     }
 
-    /// The members that are there and of another restore epoch than this node's
-    /// data, and that epoch.
-    pub(crate) fn of_other_epochs(&self) -> Vec<(NodeId, u64)> {
-        let Some(ours) = self.epoch() else { return Vec::new() };
+    /// The members that are there with data of another cluster or restore epoch than
+    /// this node's, and what that is.
+    pub(crate) fn of_other_origins(&self) -> Vec<(NodeId, Origin)> {
+        let Some(ours) = (self.inner.origin)().told() else { return Vec::new() };
         let (members, now) = (self.inner.peers.ids(), Instant::now());
         self.witnesses().of_others(&members, now, ours)
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use wire::peer::hello_reply::Verdict;
 use wire::peer::{HelloReply, HelloRequest};
 
+use super::origin::Origin;
 use super::promises::{entry, promise, to_wire};
 use super::{Acquaintances, Known, Unmet};
 use crate::clearance::Denial;
@@ -33,11 +34,11 @@ impl Acquaintances {
     ) -> HelloReply {
         let mut reply = HelloReply {
             remembered: Some(to_wire(self.inner.memory.of(node))),
-            epoch: self.epoch(),
+            origin: self.origin(),
             ..HelloReply::default()
         };
         // Not taken in: who calls has not been looked for yet.
-        let met = match self.require_same_epoch(node, request.epoch) {
+        let met = match self.require_same_origin(node, Origin::of_wire(request.origin.as_ref())) {
             Ok(()) => self.meet(node, claimed).await,
             Err(unmet) => {
                 // But it may be the member itself, which was restored since it
@@ -51,7 +52,7 @@ impl Acquaintances {
         let verdict = match met {
             Ok(()) => Verdict::Welcome,
             // While the restore is on its way nobody is told to stop for it.
-            Err(Unmet::BeforeRestore { .. }) if reply.epoch.is_some() => Verdict::BeforeRestore,
+            Err(Unmet::BeforeRestore { .. }) if reply.origin.is_some() => Verdict::BeforeRestore,
             Err(lost @ Unmet::LostData { .. }) => {
                 tracing::warn!(%lost, "a node has lost data and is told to stop");
                 Verdict::LostData
@@ -63,6 +64,10 @@ impl Acquaintances {
             Err(Unmet::Rewrote { at, .. }) => {
                 reply.detail = entry(at);
                 Verdict::Rewrote
+            }
+            Err(other @ Unmet::OtherCluster { .. }) => {
+                reply.detail = other.to_string();
+                Verdict::OtherCluster
             }
             Err(unreached) => {
                 reply.detail = unreached.to_string();
@@ -78,7 +83,8 @@ impl Acquaintances {
     pub(crate) fn answered(&self, witness: u64, reply: HelloReply) -> Result<(), String> {
         let (node, by) = (self.inner.node, NodeId(witness));
         let remembered = promise(reply.remembered);
-        if let Err(unmet) = self.take_epoch(witness, reply.epoch) {
+        let origin = Origin::of_wire(reply.origin.as_ref());
+        if let Err(unmet) = self.take_origin(witness, origin) {
             self.objects_no_more(witness);
             return Err(unmet.to_string());
         }
@@ -87,7 +93,7 @@ impl Acquaintances {
         }
         match reply.verdict() {
             Verdict::Welcome => {
-                self.hear(witness, remembered, reply.epoch);
+                self.hear(witness, remembered, origin);
                 self.known().entry(witness).or_default().answered = true;
                 self.give_clearance();
                 Ok(())
@@ -108,7 +114,7 @@ impl Acquaintances {
             Verdict::LostData => {
                 // Its own word weighs, even if ours should have told us already.
                 let kept = self.inner.log.promise();
-                let epoch = reply.epoch;
+                let epoch = origin.map(|origin| origin.epoch);
                 let denial = Denial::LostData { node, witness: by, remembered, kept, epoch };
                 self.inner.clearance.deny(denial);
                 Ok(())
@@ -118,7 +124,9 @@ impl Acquaintances {
                 self.inner.clearance.deny(Denial::Rewrote { node, witness: by, at });
                 Ok(())
             }
-            Verdict::BeforeRestore | Verdict::Unreached => Err(reply.detail),
+            Verdict::BeforeRestore | Verdict::OtherCluster | Verdict::Unreached => {
+                Err(reply.detail)
+            }
             Verdict::Unspecified => Err("its answer is not understood".to_owned()),
         }
     }
@@ -170,7 +178,7 @@ impl Acquaintances {
     /// time to. A process that has just started grants nothing before.
     pub(crate) fn has_asked_around(&self) -> bool {
         let had_time = |began: &Instant| began.elapsed() >= FIRST_WORD_MAX;
-        if self.epoch().is_none() || self.inner.began.get().is_some_and(had_time) {
+        if (self.inner.origin)().told().is_none() || self.inner.began.get().is_some_and(had_time) {
             return true;
         }
         let (members, known) = (self.inner.peers.ids(), self.known());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use license::product::NodeId;
 use wire::peer::{PresentReply, PresentRequest};
 
+use super::origin::Origin;
 use super::promises::{promise, to_wire};
 use super::{Acquaintances, Unmet};
 use crate::peers::Incarnation;
@@ -34,8 +35,9 @@ impl Acquaintances {
         // Before the look: what it acknowledges meanwhile is not held against it.
         let remembered = self.inner.memory.of(node);
         let (address, there) = self.look(node).await?;
-        self.take_epoch(node, there.epoch)?;
-        self.hear(node, promise(there.remembered), there.epoch);
+        let origin = Origin::of_wire(there.origin.as_ref());
+        self.take_origin(node, origin)?;
+        self.hear(node, promise(there.remembered), origin);
         let kept = promise(there.promise);
         let is_claimed = Incarnation::from_wire(&there.incarnation) == Some(claimed);
         judge(NodeId(node), is_claimed, &address, remembered, kept)?;
@@ -75,7 +77,7 @@ impl Acquaintances {
             incarnation: self.inner.incarnation.to_wire(),
             promise: Some(to_wire(self.inner.log.promise())),
             remembered: Some(to_wire(self.inner.memory.of(caller))),
-            epoch: self.epoch(),
+            origin: self.origin(),
         }
     }
 

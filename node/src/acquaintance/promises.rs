@@ -7,6 +7,7 @@ use openraft::vote::RaftLeaderId as _;
 use tokio::time::Instant;
 use wire::peer::{self, Packed};
 
+use super::origin::Origin;
 use super::{Acquaintances, Unmet};
 use crate::clearance::Denial;
 use crate::raft::{LogId, Vote};
@@ -62,12 +63,13 @@ impl Acquaintances {
         self.inner.memory.of(node)
     }
 
-    /// Compares what `witness`, of this epoch, remembers of this node with what its
+    /// Compares what `witness`, of this origin, remembers of this node with what its
     /// disk keeps.
-    pub(crate) fn hear(&self, witness: u64, remembered: Promise, epoch: Option<u64>) {
+    pub(crate) fn hear(&self, witness: u64, remembered: Promise, origin: Option<Origin>) {
         let kept = self.inner.log.promise();
         if kept < remembered {
             let (node, witness) = (self.inner.node, NodeId(witness));
+            let epoch = origin.map(|origin| origin.epoch);
             let denial = Denial::LostData { node, witness, remembered, kept, epoch };
             self.inner.clearance.deny(denial);
         }
@@ -82,11 +84,12 @@ impl Acquaintances {
     pub(crate) fn compare(
         &self,
         node: u64,
-        Packed { promises, epoch, .. }: &Packed,
+        Packed { promises, origin, .. }: &Packed,
         remembered: Promise,
     ) -> Result<(), Unmet> {
-        self.take_epoch(node, *epoch)?;
-        self.hear(node, told_of(self.inner.node.0, promises), *epoch);
+        let origin = Origin::of_wire(origin.as_ref());
+        self.take_origin(node, origin)?;
+        self.hear(node, told_of(self.inner.node.0, promises), origin);
         self.require_cleared()?;
         let shown = told_of(node, promises);
         if shown < remembered {
@@ -104,13 +107,14 @@ impl Acquaintances {
     /// leader's stream would be cut for it. A node that lost more than a moment's
     /// promises, or goes on showing less for longer than that, is met again.
     pub(crate) fn compare_message(&self, node: u64, message: &Packed) -> Result<(), Unmet> {
-        let Packed { promises, epoch, .. } = message;
-        self.take_epoch(node, *epoch)?;
+        let Packed { promises, origin, .. } = message;
+        let origin = Origin::of_wire(origin.as_ref());
+        self.take_origin(node, origin)?;
         let remembered = self.remembered(node);
         let shown = told_of(node, promises);
         let lately = self.known().entry(node).or_default().lately.at(Instant::now(), remembered);
         if (lately..remembered).contains(&shown) {
-            self.hear(node, told_of(self.inner.node.0, promises), *epoch);
+            self.hear(node, told_of(self.inner.node.0, promises), origin);
             self.require_cleared()?;
             tracing::debug!(node, %shown, %remembered, "a message was overtaken and does not count");
             return Err(Unmet::Overtaken { node: NodeId(node) });
@@ -134,7 +138,7 @@ impl Acquaintances {
     /// only that another voted, in a term that this node has been in itself; of
     /// a later one its leader will tell with its first append.
     pub(crate) fn note_all(&self, teller: u64, vote: &Vote, message: &Packed) {
-        if !(self.inner.epoch)().may_note(message.epoch) {
+        if !(self.inner.origin)().may_note(Origin::of_wire(message.origin.as_ref())) {
             return;
         }
         let term = vote.leader_id().term;

@@ -10,6 +10,7 @@ use wire::peer::{self, HelloReply, HelloRequest, Packed};
 
 use super::hello::{FIRST_WORD_MAX, SECOND_LOOK};
 use super::meeting::judge;
+use super::origin::Origin;
 use super::promises::{OVERTAKEN_MAX, to_wire, told};
 use super::*;
 use crate::clearance::Denial;
@@ -40,16 +41,16 @@ fn telling(promises: impl Into<Vec<peer::NodePromise>>) -> Packed {
 
 impl Node {
     async fn new() -> Self {
-        Self::of(KnownEpoch::default()).await
+        Self::of(KnownOrigin::default()).await
     }
 
-    async fn of(epoch: KnownEpoch) -> Self {
+    async fn of(origin: KnownOrigin) -> Self {
         let mut log = Log::open(Platter::new().open(), |_| {}).await.expect("an empty disk");
         log.save_vote(&Vote::new_committed(5, 2)).await.expect("saved");
-        Self::on(log, epoch)
+        Self::on(log, origin)
     }
 
-    fn on(log: Log, epoch: KnownEpoch) -> Self {
+    fn on(log: Log, origin: KnownOrigin) -> Self {
         let members = [2, 3].map(|node| (node, format!("node-{node}:22451")));
         let incarnation = Incarnation([1; 16]);
         let peers = Peers::new(1, members, Arc::new(Nowhere), incarnation);
@@ -59,7 +60,7 @@ impl Node {
             incarnation,
             peers,
             log,
-            move || epoch,
+            move || origin,
             clearance.clone(),
         );
         Self { acquaintances, clearance }
@@ -86,6 +87,14 @@ impl Node {
         self.acquaintances.note_all(teller, &vote, &telling([told((of, promise))]));
         self.acquaintances.remembered(of)
     }
+}
+
+fn of_epoch(epoch: u64) -> Origin {
+    KnownOrigin::formed(epoch).told().expect("formed")
+}
+
+fn told_origin(epoch: u64) -> Option<peer::Origin> {
+    Some(of_epoch(epoch).to_wire())
 }
 
 fn held(term: u64, index: u64) -> Promise {
@@ -251,7 +260,7 @@ async fn a_leader_that_writes_a_log_id_twice_is_heard_no_more() {
     let blank = |term, index| Entry { log_id: log_id(term, index), payload: EntryPayload::Blank };
     let held = [blank(5, 0), blank(5, 1)];
     log.append(held.clone(), IOFlushed::noop()).await.expect("appended");
-    let node = Node::on(log, KnownEpoch::default());
+    let node = Node::on(log, KnownOrigin::default());
     node.told(2, Verdict::Welcome).expect("welcome");
     let process = Incarnation([2; 16]);
     node.acquaintances.known().entry(2).or_default().met = Some(process);
@@ -283,9 +292,9 @@ async fn a_leader_that_writes_a_log_id_twice_is_heard_no_more() {
 }
 
 /// An answer to a hello, of a node that remembers much of this one.
-fn answer(verdict: Verdict, epoch: Option<u64>) -> HelloReply {
-    let remembered = Some(to_wire(held(40, 900)));
-    HelloReply { verdict: verdict.into(), remembered, epoch, ..HelloReply::default() }
+fn answer(verdict: Verdict, epoch: u64) -> HelloReply {
+    let (remembered, origin) = (Some(to_wire(held(40, 900))), told_origin(epoch));
+    HelloReply { verdict: verdict.into(), remembered, origin, ..HelloReply::default() }
 }
 
 /// A data directory from before the restore remembers what this node's id had
@@ -293,16 +302,16 @@ fn answer(verdict: Verdict, epoch: Option<u64>) -> HelloReply {
 /// nobody, clears nobody, and is not noted.
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_from_before_a_restore_does_not_count() {
-    let node = Node::of(KnownEpoch::formed(9)).await;
+    let node = Node::of(KnownOrigin::formed(9)).await;
     for verdict in [Verdict::LostData, Verdict::Welcome, Verdict::RunsElsewhere] {
-        let said = node.acquaintances.answered(3, answer(verdict, Some(0))).unwrap_err();
+        let said = node.acquaintances.answered(3, answer(verdict, 0)).unwrap_err();
         assert!(said.contains("node-3's data is from before"), "{said}");
     }
     assert!(!node.clearance.is_given(), "nobody of this epoch has answered");
     node.told(2, Verdict::Welcome).expect("welcome");
 
     let promises = [told((3, voted(40))), told((1, held(40, 900))), told((2, held(40, 900)))];
-    let message = Packed { epoch: Some(0), ..telling(promises) };
+    let message = Packed { origin: told_origin(0), ..telling(promises) };
     let unmet = node.acquaintances.compare_message(3, &message).unwrap_err();
     assert_eq!(unmet, Unmet::BeforeRestore { node: NodeId(3), theirs: 0 });
     let unmet = node.acquaintances.compare(3, &message, Promise::default()).unwrap_err();
@@ -313,17 +322,17 @@ async fn what_is_remembered_from_before_a_restore_does_not_count() {
     assert_eq!(node.denied(), None);
     assert!(node.clearance.is_given());
 
-    let request = HelloRequest { epoch: Some(0) };
+    let request = HelloRequest { origin: told_origin(0) };
     let reply = node.acquaintances.greet(3, Some(Incarnation([3; 16])), request).await;
-    assert_eq!((reply.verdict(), reply.epoch), (Verdict::BeforeRestore, Some(9)));
+    assert_eq!((reply.verdict(), reply.origin), (Verdict::BeforeRestore, told_origin(9)));
 }
 
 /// One that was restored by itself, on the bench say, and strayed into a cluster
 /// that lives is told apart from a cluster that was restored: there are two.
 #[tokio::test]
 async fn two_others_decide_that_a_node_is_from_before_a_restore() {
-    let node = Node::of(KnownEpoch::formed(0)).await;
-    let later = answer(Verdict::BeforeRestore, Some(9));
+    let node = Node::of(KnownOrigin::formed(0)).await;
+    let later = answer(Verdict::BeforeRestore, 9);
     for _ in 0..3 {
         let said = node.acquaintances.answered(3, later.clone()).unwrap_err();
         assert!(said.contains("the cluster was restored since"), "{said}");
@@ -331,11 +340,11 @@ async fn two_others_decide_that_a_node_is_from_before_a_restore() {
     assert_eq!(node.denied(), None, "one may have strayed");
     node.told(2, Verdict::Welcome).expect("welcome");
     assert!(node.clearance.is_given(), "whoever is of its own epoch clears it");
-    let strayed = Packed { epoch: Some(9), ..telling([told((3, voted(1)))]) };
+    let strayed = Packed { origin: told_origin(9), ..telling([told((3, voted(1)))]) };
     let unmet = node.acquaintances.compare_message(3, &strayed).unwrap_err();
     assert_eq!(unmet, Unmet::AfterRestore { node: NodeId(3), theirs: 9 });
 
-    let back = Packed { epoch: Some(0), ..telling([told((3, voted(5)))]) };
+    let back = Packed { origin: told_origin(0), ..telling([told((3, voted(5)))]) };
     node.acquaintances.compare_message(3, &back).expect("with its own data again");
     node.acquaintances.answered(2, later.clone()).unwrap_err();
     assert_eq!(node.denied(), None, "now it is the other one, alone");
@@ -355,7 +364,7 @@ async fn two_others_decide_that_a_node_is_from_before_a_restore() {
 #[tokio::test(start_paused = true)]
 async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
     for (ours, theirs) in [(0, 9), (9, 0)] {
-        let node = Node::of(KnownEpoch::formed(ours)).await;
+        let node = Node::of(KnownOrigin::formed(ours)).await;
         node.told(2, Verdict::Welcome).expect("welcome");
         for member in [2, 3] {
             let met = Incarnation([member as u8; 16]);
@@ -363,11 +372,11 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
         }
         for _ in 0..3 {
             for stray in [2, 3] {
-                let hello = HelloRequest { epoch: Some(theirs) };
+                let hello = HelloRequest { origin: told_origin(theirs) };
                 let claimed = Some(Incarnation([40 + stray as u8; 16]));
                 let reply = node.acquaintances.greet(stray, claimed, hello).await;
                 assert_ne!(reply.verdict(), Verdict::Welcome);
-                assert_eq!(reply.epoch, Some(ours), "so that it finds out");
+                assert_eq!(reply.origin, told_origin(ours), "so that it finds out");
             }
         }
         assert_eq!(node.denied(), None, "of epoch {ours}");
@@ -378,7 +387,7 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
             assert!(node.acquaintances.has_met(member, met), "its streams go on");
         }
         // What they told does not wait for a second witness either.
-        let strayed = answer(Verdict::BeforeRestore, Some(theirs));
+        let strayed = answer(Verdict::BeforeRestore, theirs);
         node.acquaintances.answered(3, strayed).unwrap_err();
         assert_eq!(node.denied(), None, "one that stands at an address is one");
     }
@@ -388,10 +397,10 @@ async fn strays_who_are_not_at_the_members_addresses_stop_nobody() {
 /// are the old cluster's majority.
 #[tokio::test(start_paused = true)]
 async fn one_member_that_tells_a_later_epoch_stops_grants_while_it_is_there_and_stops_nobody() {
-    let node = Node::of(KnownEpoch::formed(4)).await;
+    let node = Node::of(KnownOrigin::formed(4)).await;
     node.told(2, Verdict::Welcome).expect("welcome");
     assert_eq!(node.acquaintances.outdated(), None);
-    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(9))).unwrap_err();
+    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, 9)).unwrap_err();
     let (by, ours, theirs) = (NodeId(3), 4, 9);
     assert_eq!(node.acquaintances.outdated(), Some(Outdated { by, ours, theirs }));
     assert_eq!(node.denied(), None, "one is not two");
@@ -400,9 +409,9 @@ async fn one_member_that_tells_a_later_epoch_stops_grants_while_it_is_there_and_
     assert!(node.acquaintances.outdated().is_some());
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(node.acquaintances.outdated(), None, "it is there no more");
-    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(3))).unwrap_err();
+    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, 3)).unwrap_err();
     assert_eq!(node.acquaintances.outdated(), None, "that one is itself from before");
-    assert_eq!(node.acquaintances.of_other_epochs(), [(NodeId(3), 3)]);
+    assert_eq!(node.acquaintances.of_other_origins(), [(NodeId(3), of_epoch(3))]);
 }
 
 /// It welcomed this process, and was started again with what it was restored to.
@@ -410,9 +419,9 @@ async fn one_member_that_tells_a_later_epoch_stops_grants_while_it_is_there_and_
 /// here would ever hear of the restore.
 #[tokio::test(start_paused = true)]
 async fn a_member_that_welcomed_this_node_and_says_hello_restored_is_asked_at_its_address() {
-    let node = Node::of(KnownEpoch::formed(4)).await;
+    let node = Node::of(KnownOrigin::formed(4)).await;
     let hello = async |epoch| {
-        let hello = HelloRequest { epoch: Some(epoch) };
+        let hello = HelloRequest { origin: told_origin(epoch) };
         node.acquaintances.greet(3, Some(Incarnation([43; 16])), hello).await;
         node.acquaintances.has_answered(3)
     };
@@ -425,7 +434,7 @@ async fn a_member_that_welcomed_this_node_and_says_hello_restored_is_asked_at_it
     let asked = node.acquaintances.unknown();
     tokio::time::timeout(Duration::from_secs(60), asked).await.expect_err("it is being asked");
     assert_eq!(node.acquaintances.outdated(), None, "not before it was found");
-    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, Some(9))).unwrap_err();
+    node.acquaintances.answered(3, answer(Verdict::BeforeRestore, 9)).unwrap_err();
     assert!(node.acquaintances.outdated().is_some());
 }
 
@@ -433,7 +442,7 @@ async fn a_member_that_welcomed_this_node_and_says_hello_restored_is_asked_at_it
 /// restore; and one of the others may never answer.
 #[tokio::test(start_paused = true)]
 async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds() {
-    let node = Node::of(KnownEpoch::formed(4)).await;
+    let node = Node::of(KnownOrigin::formed(4)).await;
     tokio::time::advance(FIRST_WORD_MAX).await;
     assert!(!node.acquaintances.has_asked_around(), "its log was read, and nobody was asked");
     node.acquaintances.begin();
@@ -443,7 +452,7 @@ async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds
     node.acquaintances.settle(3);
     assert!(node.acquaintances.has_asked_around());
 
-    let node = Node::of(KnownEpoch::formed(4)).await;
+    let node = Node::of(KnownOrigin::formed(4)).await;
     node.acquaintances.begin();
     node.told(2, Verdict::Welcome).expect("welcome");
     tokio::time::advance(FIRST_WORD_MAX).await;
@@ -455,7 +464,7 @@ async fn a_process_asks_every_member_of_which_restore_it_is_or_waits_two_seconds
 /// a new node notes nothing that it may have to forget.
 #[tokio::test]
 async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
-    let node = Node::of(KnownEpoch::formed(9)).await;
+    let node = Node::of(KnownOrigin::formed(9)).await;
     node.told(2, Verdict::Welcome).expect("welcome");
     let promises = [told((2, held(5, 7))), told((3, voted(4)))];
     node.acquaintances.compare_message(2, &telling(promises)).expect("a build of before");
@@ -465,12 +474,57 @@ async fn a_node_that_tells_no_epoch_is_judged_by_what_it_promised() {
     let unmet = node.acquaintances.compare(2, &less, held(5, 7)).unwrap_err();
     assert!(matches!(unmet, Unmet::ShowsLess { .. }), "{unmet}");
 
-    let new = Node::of(KnownEpoch::default()).await;
-    let message = Packed { epoch: Some(0), ..telling(promises) };
+    let new = Node::of(KnownOrigin::default()).await;
+    let message = Packed { origin: told_origin(0), ..telling(promises) };
     new.told(2, Verdict::Welcome).expect("welcome");
     new.acquaintances.compare_message(2, &message).expect("it is heard");
     new.acquaintances.note_all(2, &Vote::new_committed(5, 2), &message);
     assert_eq!(new.acquaintances.remembered(2), Promise::default());
-    new.acquaintances.hear(2, held(40, 900), Some(0));
+    new.acquaintances.hear(2, held(40, 900), Some(of_epoch(0)));
     assert!(new.denied().is_some(), "an emptied node is refused all the same");
+}
+
+/// One CA may certify two clusters, and both have a node-3. Whatever epoch it is
+/// of, it is no witness of a restore, and what it remembers is of another node.
+#[tokio::test(start_paused = true)]
+async fn a_node_of_another_cluster_is_called_so_and_is_neither_heard_nor_a_witness() {
+    let node = Node::of(KnownOrigin::formed(4)).await;
+    node.told(2, Verdict::Welcome).expect("welcome");
+    for epoch in [0, 4, 9] {
+        let cluster = license::product::ClusterId([2; 16]);
+        let origin = Some(Origin { cluster, epoch }.to_wire());
+        let met = Incarnation([3; 16]);
+        node.acquaintances.known().entry(3).or_default().met = Some(met);
+        let remembered = Some(to_wire(held(40, 900)));
+        let reply = HelloReply { remembered, origin: origin.clone(), ..HelloReply::default() };
+        let said = node.acquaintances.answered(3, reply).unwrap_err();
+        for part in
+            ["node-3 is of cluster 0202", "this node's data is of cluster 0101", "[[members]]"]
+        {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+        assert!(!node.acquaintances.has_met(3, met), "not even as it was");
+        let promises = [told((3, held(40, 900))), told((1, held(40, 900)))];
+        let message = Packed { origin: origin.clone(), ..telling(promises) };
+        let unmet = node.acquaintances.compare_message(3, &message).unwrap_err();
+        assert!(matches!(unmet, Unmet::OtherCluster { .. }), "{unmet}");
+        let unmet = node.acquaintances.compare(3, &message, Promise::default()).unwrap_err();
+        assert!(matches!(unmet, Unmet::OtherCluster { .. }), "{unmet}");
+        node.acquaintances.note_all(3, &Vote::new(41, 3), &message);
+        assert_eq!(node.acquaintances.remembered(3), Promise::default());
+        assert_eq!(node.acquaintances.outdated(), None, "it grants");
+        let told = Origin { cluster, epoch };
+        assert_eq!(node.acquaintances.of_other_origins(), [(NodeId(3), told)]);
+
+        let hello = HelloRequest { origin };
+        let reply = node.acquaintances.greet(3, Some(met), hello).await;
+        assert_eq!((reply.verdict(), reply.origin), (Verdict::OtherCluster, told_origin(4)));
+    }
+    // Two of one other cluster are no restored cluster either.
+    let other = Origin { cluster: license::product::ClusterId([2; 16]), epoch: 9 }.to_wire();
+    for witness in [2, 3] {
+        let reply = HelloReply { origin: Some(other.clone()), ..HelloReply::default() };
+        node.acquaintances.answered(witness, reply).unwrap_err();
+    }
+    assert_eq!(node.denied(), None);
 }

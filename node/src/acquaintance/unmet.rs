@@ -1,6 +1,6 @@
 //! Why a process is not heard, in words.
 
-use license::product::NodeId;
+use license::product::{ClusterId, NodeId};
 use tonic::Status;
 
 use super::promises::entry;
@@ -93,6 +93,20 @@ pub(crate) enum Unmet {
         node: NodeId,
         /// What it told.
         theirs: u64,
+    },
+    /// Its data is of another cluster. Neither is to hear the other, and which of
+    /// the two is in the wrong place is not known here.
+    #[error(
+        "{node} is of cluster {theirs}, and this node's data is of cluster {ours}; neither hears the other. \
+         Correct the address of {node} in [[members]], or give the one that is in the wrong place the data directory of its own cluster"
+    )]
+    OtherCluster {
+        /// Who.
+        node: NodeId,
+        /// Of this node's data.
+        ours: ClusterId,
+        /// What it told.
+        theirs: ClusterId,
     },
     /// It wrote a log id twice, so it has forgotten what it wrote first.
     #[error("{node} sends another {} than it sent before", entry(*at))]

@@ -141,8 +141,8 @@ impl cluster_server::Cluster for Cluster {
         let node = self.service.node_status();
         let mut status = self.service.peek(|ledger| show::node_status(ledger, &node));
         status.engine = self.engine.to_owned();
-        let others = self.acquaintances.of_other_epochs();
-        status.other_epochs = others.into_iter().map(show::other_epoch).collect();
+        let others = self.acquaintances.of_other_origins();
+        status.other_origins = others.into_iter().map(show::other_origin).collect();
         status.certificates = self.certificates.in_use().iter().map(show::in_use).collect();
         if request.get_ref().checkup {
             let Self { formation, answers, data, .. } = self;

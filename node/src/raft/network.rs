@@ -110,10 +110,10 @@ impl Network {
     }
 
     /// A message of Raft, with what this node knows of promises, of the feature
-    /// level and of restores.
+    /// level and of its origin.
     fn pack(&self, message: &impl Serialize) -> Result<Packed, Status> {
         let (promises, level) = (self.acquaintances.promises(), self.level().number().into());
-        Ok(Packed { promises, level, epoch: self.acquaintances.epoch(), ..pack(message)? })
+        Ok(Packed { promises, level, origin: self.acquaintances.origin(), ..pack(message)? })
     }
 
     /// What an answer says, if it counts: `remembered` is what this node knew of
@@ -357,7 +357,7 @@ fn pack_append(
     append: &AppendEntriesRequest<TypeConfig>,
 ) -> Result<Packed, Status> {
     let packed = pack_entries(level, acquaintances.promises(), append)?;
-    Ok(Packed { epoch: acquaintances.epoch(), ..packed })
+    Ok(Packed { origin: acquaintances.origin(), ..packed })
 }
 
 /// How far a follower's log reaches that has taken in all of `request`.

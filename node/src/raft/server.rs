@@ -146,7 +146,7 @@ fn answer<A: Serialize>(
     // A message may have come before this node was denied.
     acquaintances.require_cleared()?;
     match result {
-        Ok(answer) => Ok(Packed { promises, epoch: acquaintances.epoch(), ..pack(&answer)? }),
+        Ok(answer) => Ok(Packed { promises, origin: acquaintances.origin(), ..pack(&answer)? }),
         Err(stopped) => Err(Status::unavailable(stopped.to_string())),
     }
 }

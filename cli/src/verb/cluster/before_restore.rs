@@ -28,7 +28,9 @@ impl FromBefore {
         let answers: Vec<_> = answers.filter(|node| node.formed).collect();
         let cluster = &answers.first()?.cluster_id;
         let of_one = || answers.iter().filter(|node| node.cluster_id == *cluster);
-        let heard = of_one().flat_map(|node| &node.other_epochs);
+        let heard = of_one()
+            .flat_map(|node| &node.other_origins)
+            .filter(|other| other.cluster_id == *cluster);
         let mut epochs: BTreeMap<u64, u64> = heard.map(|other| (other.node, other.epoch)).collect();
         epochs.extend(of_one().filter_map(|node| Some((node.id, node.epoch?))));
         let latest = *epochs.values().max()?;
@@ -165,11 +167,19 @@ mod tests {
         ));
         assert!(from_before.part(1, 3) && !from_before.part(1, 2));
 
-        let heard = |node| v1::OtherEpoch { node, epoch: 0 };
-        let restored = v1::NodeStatusReply { other_epochs: vec![heard(1), heard(2)], ..node(3, 9) };
+        let heard = |node, cluster: &str| {
+            let cluster_id = cluster.to_owned();
+            v1::OtherOrigin { node, epoch: 0, cluster_id }
+        };
+        let restored = v1::NodeStatusReply {
+            other_origins: vec![heard(1, "c1"), heard(2, "c1")],
+            ..node(3, 9)
+        };
         assert_eq!(
             FromBefore::among([restored].iter()).map(|from_before| from_before.nodes),
             Some([(1, 0), (2, 0)].into())
         );
+        let beside = v1::NodeStatusReply { other_origins: vec![heard(1, "c2")], ..node(3, 9) };
+        assert_eq!(FromBefore::among([beside].iter()), None, "that one is of another cluster");
     }
 }

@@ -11,6 +11,7 @@ use wire::v1;
 
 use super::Call;
 use super::before_restore::FromBefore;
+use super::other_cluster;
 use super::settling::is_unheard;
 use crate::console::{Cell, Page, Tone};
 use crate::context::Target;
@@ -54,6 +55,8 @@ struct Report {
     before_restore: Vec<u64>,
     #[serde(skip)]
     from_before: Option<FromBefore>,
+    /// Nodes of another cluster, by number, and which.
+    other_cluster: BTreeMap<u64, String>,
     /// The installed licenses.
     licenses: Vec<report::License>,
 }
@@ -229,6 +232,7 @@ impl Report {
             .collect();
         let own_words = in_own_words(connection, &endpoints).await;
         let from_before = from_before(&own_words);
+        let other_cluster = other_cluster::among(said(&own_words), &status.cluster_id);
         let own_words = own_words.into_iter().map(Node::from);
         let mut by_id: BTreeMap<u64, Node> =
             own_words.filter_map(|node| Some((node.id?, node))).collect();
@@ -296,6 +300,7 @@ impl Report {
             nodes: status.nodes.into_iter().map(node).collect(),
             before_restore: before(from_before.as_ref()),
             from_before,
+            other_cluster,
             licenses: status.licenses.into_iter().map(report::License::from).collect(),
         }
     }
@@ -310,6 +315,8 @@ impl Report {
             nodes: words.into_iter().map(Node::from).collect(),
             before_restore: before(from_before.as_ref()),
             from_before,
+            // Which is the right one nobody can say who leads none.
+            other_cluster: BTreeMap::new(),
             licenses: Vec::new(),
         }
     }
@@ -333,6 +340,12 @@ impl Report {
         );
         if let Some(from_before) = &self.from_before {
             let line = page.tone(Tone::Bad, &from_before.told());
+            page.line(line);
+        }
+        for (node, cluster) in &self.other_cluster {
+            let line =
+                format!("node-{node} is of another cluster, {cluster}: {}", other_cluster::ADVICE);
+            let line = page.tone(Tone::Bad, &line);
             page.line(line);
         }
         let unheard =
@@ -492,8 +505,13 @@ async fn in_own_words(connection: &Connection, nodes: &[Endpoint]) -> OwnWords {
     join_all(nodes.iter().cloned().map(ask)).await
 }
 
+/// The answers among them.
+fn said(words: &OwnWords) -> impl Iterator<Item = &v1::NodeStatusReply> {
+    words.iter().filter_map(|(_, said)| said.as_ref().ok())
+}
+
 fn from_before(words: &OwnWords) -> Option<FromBefore> {
-    FromBefore::among(words.iter().filter_map(|(_, said)| said.as_ref().ok()))
+    FromBefore::among(said(words))
 }
 
 impl From<(String, Result<v1::NodeStatusReply, CallError>)> for Node {

@@ -14,6 +14,7 @@ use license::product::{LicenseId, NodeId};
 use license::terms::Counting;
 use wire::v1;
 
+use crate::acquaintance::origin::Origin;
 use crate::api::convert::hex;
 use crate::certificates::InUse;
 use crate::identity::application_name;
@@ -145,13 +146,14 @@ pub(super) fn node_status(ledger: &Ledger, own: &NodeStatus) -> v1::NodeStatusRe
         level: ledger.level().number().into(),
         highest_level: HIGHEST.number().into(),
         epoch: ledger.charter().map(|_| ledger.epoch()),
-        other_epochs: Vec::new(),
+        other_origins: Vec::new(),
     }
 }
 
-/// A member of another restore epoch.
-pub(super) fn other_epoch((node, epoch): (NodeId, u64)) -> v1::OtherEpoch {
-    v1::OtherEpoch { node: node.0, epoch }
+/// A member of another cluster or restore epoch.
+pub(super) fn other_origin((node, origin): (NodeId, Origin)) -> v1::OtherOrigin {
+    let Origin { cluster, epoch } = origin;
+    v1::OtherOrigin { node: node.0, epoch, cluster_id: cluster.to_string() }
 }
 
 /// The licenses users have: with fewer than two live shares a license is not

@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use license::product::NodeId;
 
 use super::*;
-use crate::acquaintance::epoch::KnownEpoch;
+use crate::acquaintance::origin::KnownOrigin;
 use crate::clearance::Clearance;
 use crate::peers::{Dial, Dialing, Incarnation, Stream as PeerStream};
 use crate::store::log::Log;
@@ -81,7 +81,7 @@ async fn node_1(dial: impl Dial) -> (Acquaintances, Network) {
     let clearance = Clearance::new();
     let (node, links) = (NodeId(1), peers.clone());
     let acquaintances =
-        Acquaintances::new(node, incarnation, links, log, KnownEpoch::default, clearance.clone());
+        Acquaintances::new(node, incarnation, links, log, KnownOrigin::default, clearance.clone());
     assert!(clearance.give());
     let mut factory = Factory::new(peers, acquaintances.clone(), machine.view());
     (acquaintances, factory.new_client(2, &there).await)

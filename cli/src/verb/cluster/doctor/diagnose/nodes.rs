@@ -1,7 +1,7 @@
 //! The nodes: there or not, of one cluster and one ledger, and within reach of
 //! one another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trine_client::Reason;
 use wire::v1;
@@ -11,6 +11,7 @@ use super::super::finding::Finding;
 use super::super::observations::{Observations, Problem, Seen, name};
 use crate::dates::show_millis;
 use crate::verb::cluster::before_restore::FromBefore;
+use crate::verb::cluster::other_cluster;
 use crate::verb::cluster::settling::is_unheard;
 
 /// Entries a node may be behind: those of a few busy seconds.
@@ -21,17 +22,20 @@ pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let from_before = FromBefore::among(seen.answering());
     findings.extend(before_restore(from_before.as_ref()));
     findings.extend(seen.nodes.iter().filter_map(|node| absent(seen, node)));
-    findings.extend(strangers(seen));
+    let others = of_other_clusters(seen);
+    findings.extend(strangers(others.as_ref(), seen));
     findings.extend(revoked(seen));
     findings.extend(unreached(seen));
     findings.extend(replacement(seen));
     if let Ok(status) = &seen.cluster {
-        findings.extend(
-            status
-                .nodes
-                .iter()
-                .flat_map(|node| as_the_leader_sees(seen, status, node, from_before.as_ref())),
-        );
+        // Who is of another epoch or cluster is not heard: that is said, and the way out.
+        let leader = status.leader;
+        let parted = |node: u64| {
+            let by_restore = from_before.as_ref().is_some_and(|it| it.part(leader, node));
+            by_restore || others.as_ref().is_some_and(|(_, others)| others.contains_key(&node))
+        };
+        let heard = status.nodes.iter().filter(|node| !parted(node.id));
+        findings.extend(heard.flat_map(|node| as_the_leader_sees(seen, status, node)));
     }
     findings
 }
@@ -162,32 +166,33 @@ fn before_restore(from_before: Option<&FromBefore>) -> Vec<Finding> {
     from_before.nodes.iter().map(about).collect()
 }
 
-/// Nodes of another cluster, or of none.
-fn strangers(seen: &Observations) -> Vec<Finding> {
+/// This cluster's id, and who is of another one.
+fn of_other_clusters(seen: &Observations) -> Option<(String, BTreeMap<u64, String>)> {
     let of = |node: &v1::NodeStatusReply| node.formed.then(|| node.cluster_id.clone());
     let ours = match &seen.cluster {
-        Ok(status) => Some(status.cluster_id.clone()),
-        Err(_) => seen.answering().find_map(of),
+        Ok(status) => status.cluster_id.clone(),
+        Err(_) => seen.answering().find_map(of)?,
     };
-    let stranger = |node: &v1::NodeStatusReply| {
-        let ours = ours.as_ref()?;
-        match of(node) {
-            Some(theirs) if theirs == *ours => None,
-            Some(theirs) => Some(Finding::error(
-                "OTHER_CLUSTER",
-                name(node.id),
-                format!("it is of cluster {theirs}, and this is cluster {ours}"),
-                "correct the address, or give the node back the data directory of this cluster",
-            )),
-            None => Some(Finding::warning(
-                "NOT_CAUGHT_UP",
-                name(node.id),
-                "it does not know the cluster yet",
-                "it learns of it from the others within seconds; if it does not, see that its peer port is reachable",
-            )),
-        }
-    };
-    seen.answering().filter_map(stranger).collect()
+    let others = other_cluster::among(seen.answering(), &ours);
+    Some((ours, others))
+}
+
+/// Nodes of another cluster, or of none.
+fn strangers(known: Option<&(String, BTreeMap<u64, String>)>, seen: &Observations) -> Vec<Finding> {
+    let Some((ours, others)) = known else { return Vec::new() };
+    let of_another = others.iter().map(|(node, theirs)| {
+        let what = format!("it is of cluster {theirs}, and this is cluster {ours}");
+        Finding::error("OTHER_CLUSTER", name(*node), what, other_cluster::ADVICE)
+    });
+    let of_none = seen.answering().filter(|node| !node.formed).map(|node| {
+        Finding::warning(
+            "NOT_CAUGHT_UP",
+            name(node.id),
+            "it does not know the cluster yet",
+            "it learns of it from the others within seconds; if it does not, see that its peer port is reachable",
+        )
+    });
+    of_another.chain(of_none).collect()
 }
 
 /// Nodes that run and do not reach one another.
@@ -225,12 +230,7 @@ fn as_the_leader_sees(
     seen: &Observations,
     status: &v1::StatusReply,
     node: &v1::Node,
-    from_before: Option<&FromBefore>,
 ) -> Vec<Finding> {
-    // Of two epochs nodes do not hear one another: that is said, and the way out.
-    if from_before.is_some_and(|from_before| from_before.part(status.leader, node.id)) {
-        return Vec::new();
-    }
     let answers = seen.answering().any(|answering| answering.id == node.id);
     let mut findings = Vec::new();
     if node.ledger_differs {

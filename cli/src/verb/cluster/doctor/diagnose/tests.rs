@@ -320,8 +320,19 @@ fn a_closed_peer_port_is_told_by_who_needs_it() {
 
 #[test]
 fn a_node_of_another_cluster_is_an_error() {
-    let change = |seen: &mut Observations| seen.node(3).cluster_id = "c2".into();
+    let change = |seen: &mut Observations| {
+        seen.node(3).cluster_id = "c2".into();
+        seen.cluster().nodes[2].alive = false;
+    };
     assert_eq!(found(change), [error("OTHER_CLUSTER", "node-3")]);
+    let restored = |seen: &mut Observations| {
+        change(seen);
+        seen.node(3).epoch = Some(216_864_000);
+        let cluster_id = "c2".to_owned();
+        let found = v1::OtherOrigin { node: 3, epoch: 216_864_000, cluster_id };
+        seen.node(1).other_origins = vec![found];
+    };
+    assert_eq!(found(restored), [error("OTHER_CLUSTER", "node-3")], "nobody is from before");
     let change = |seen: &mut Observations| seen.node(3).formed = false;
     assert_eq!(found(change), [warning("NOT_CAUGHT_UP", "node-3")]);
 }
