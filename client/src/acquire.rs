@@ -14,6 +14,7 @@ use crate::hold::Hold;
 use crate::lease::{Grant, InvalidRequest, LeaseId, Place};
 use crate::observe::Reply;
 use crate::patience::Patience;
+use crate::retry::leaves_id_open;
 use crate::seat::Seat;
 use crate::time::millis;
 
@@ -131,7 +132,9 @@ impl Acquire {
     }
 
     /// Asks, with one request id, as often as it takes. If our idea of cluster
-    /// time was wrong, a new request takes its place, once it can have no effect.
+    /// time was wrong, or became so because the cluster was restored from a backup
+    /// that does not know the request, a new one takes its place, once it can have
+    /// no effect.
     ///
     /// Returns within the wait plus the patience, whatever happens. Dropping
     /// the future withdraws the request in the background.
@@ -140,15 +143,16 @@ impl Acquire {
     /// No seat is held, except possibly in [`AcquireError::Unknown`].
     pub async fn send(self) -> Result<Seat, AcquireError> {
         self.validate()?;
-        let patience = Patience::until(self.core.now() + self.patience).fail_fast(self.fail_fast);
+        let patience = Patience::until(self.core.now() + self.patience);
+        let mut patience = patience.fail_fast(self.fail_fast);
         // Cluster time stands still in an outage; the caller's does not.
         let end = patience.end() + self.wait;
         let mut bodies = 0;
         loop {
             bodies += 1;
-            let (lease, body) = self.body(patience).await?;
+            let (lease, body) = self.body(patience, end).await?;
             let mut withdrawal = Withdrawal::due(&self.core, lease);
-            let error = match self.ask(lease, &body, patience, end).await {
+            let error = match self.ask(lease, &body, &mut patience, end).await {
                 Ok(seat) => {
                     withdrawal.waive();
                     return seat.when_held(end).await;
@@ -205,8 +209,9 @@ impl Acquire {
     async fn body(
         &self,
         patience: Patience,
+        end: Moment,
     ) -> Result<(LeaseId, v1::AcquireRequest), AcquireError> {
-        let (not_after_ms, wait_until_ms) = self.times(patience).await.map_err(never_asked)?;
+        let (not_after_ms, wait_until_ms) = self.times(patience, end).await.map_err(never_asked)?;
         let lease = self.lease.unwrap_or_else(|| self.core.mint());
         let body = v1::AcquireRequest {
             lease: lease.to_wire(),
@@ -223,8 +228,9 @@ impl Acquire {
 
     /// Not-after and the end of the wait (0 for none), in milliseconds of
     /// cluster time; that is asked for only if one of them depends on it.
-    async fn times(&self, patience: Patience) -> Result<(u64, u64), CallError> {
-        let wait_ms = millis(self.wait);
+    async fn times(&self, patience: Patience, end: Moment) -> Result<(u64, u64), CallError> {
+        // Another request waits for what is left of the wait.
+        let wait_ms = millis(self.wait.min(end.since(self.core.now())));
         if let (Some(chosen), 0) = (self.not_after_ms, wait_ms) {
             return Ok((chosen, 0));
         }
@@ -239,13 +245,13 @@ impl Acquire {
         &self,
         lease: LeaseId,
         body: &v1::AcquireRequest,
-        mut patience: Patience,
+        patience: &mut Patience,
         end: Moment,
     ) -> Result<Seat, AcquireError> {
         let unknown = |failure| AcquireError::Unknown { lease, failure };
         let mut waiting = Waiting::new(self);
         loop {
-            let answered = match waiting.ask(body, patience).await {
+            let answered = match waiting.ask(body, *patience).await {
                 Ok(answered) => answered,
                 Err(error) => return Err(failed(lease, error, waiting.is_queued())),
             };
@@ -264,7 +270,7 @@ impl Acquire {
                     }
                     // Whoever has a place asks for as long as it waits, whatever becomes
                     // of the cluster meanwhile: its clock may stand still, and the place lasts.
-                    patience = patience.extended(end);
+                    *patience = patience.extended(end);
                 }
                 _ => return Err(unknown(Failure::bad_answer("neither seat nor place"))),
             }
@@ -311,10 +317,12 @@ fn never_asked(error: CallError) -> AcquireError {
 
 fn failed(lease: LeaseId, error: CallError, queued: bool) -> AcquireError {
     match error {
-        CallError::Refused(failure) => AcquireError::Refused(failure),
+        CallError::Refused(failure) if !(queued && leaves_id_open(failure.reason)) => {
+            AcquireError::Refused(failure)
+        }
         // Once queued, only the ledger's word ends it.
         CallError::NotDone(failure) if !queued => AcquireError::NotDone(failure),
-        CallError::NotDone(failure) | CallError::Unknown(failure) => {
+        CallError::Refused(failure) | CallError::NotDone(failure) | CallError::Unknown(failure) => {
             AcquireError::Unknown { lease, failure }
         }
     }

@@ -44,11 +44,13 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
             | Reason::HistoryIncomplete,
         ) => Next::Again(pause),
         (_, Reason::LeaderChanged) => Next::Again(soon),
+        // Empty nodes, on their way to a cluster or back to one.
+        (_, Reason::NotFormed | Reason::Restoring) => Next::Elsewhere(pause),
         (Outcome::Refused, _) => Next::Stop,
         (Outcome::Unknown, _) => Next::Elsewhere(soon),
         (Outcome::NotDone, reason) => match reason {
             Reason::NotLeader | Reason::Draining => Next::Elsewhere(soon),
-            Reason::NoQuorum | Reason::Unreachable | Reason::NotFormed => Next::Elsewhere(pause),
+            Reason::NoQuorum | Reason::Unreachable => Next::Elsewhere(pause),
             Reason::Untrusted | Reason::CertificateRefused if failures < MISTRUST_MAX => {
                 Next::Elsewhere(pause)
             }
@@ -89,10 +91,15 @@ pub(crate) fn most_telling(before: Option<Failure>, last: Failure) -> Failure {
 
 /// Whether the ledger refuses for this reason without settling what becomes of
 /// the id: an earlier copy that is still on its way may yet take a seat.
-fn leaves_id_open(reason: Reason) -> bool {
+pub(crate) fn leaves_id_open(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::TermUnsigned | Reason::LeaderChanged | Reason::TooFarAhead | Reason::LedgerFull
+        Reason::TermUnsigned
+            | Reason::LeaderChanged
+            | Reason::TooFarAhead
+            | Reason::LedgerFull
+            | Reason::NotFormed
+            | Reason::Restoring
     )
 }
 
@@ -136,6 +143,10 @@ mod tests {
             assert!(matches!(next, Next::Again(_)), "{reason}");
         }
         assert!(matches!(next(Outcome::NotDone, Reason::NoQuorum, 1_000), Next::Elsewhere(_)));
+        for reason in [Reason::NotFormed, Reason::Restoring] {
+            let next = next(Outcome::Refused, reason, 1_000);
+            assert!(matches!(next, Next::Elsewhere(_)), "{reason}");
+        }
     }
 
     #[test]
@@ -175,7 +186,7 @@ mod tests {
     fn a_refusal_settles_a_doubt_only_if_the_ledger_remembers_it() {
         let said = |outcome, reason, doubt| verdict(Failure::new(outcome, reason, ""), doubt);
         for reason in
-            [Reason::TermUnsigned, Reason::LeaderChanged, Reason::TooFarAhead, Reason::LedgerFull]
+            [Reason::TermUnsigned, Reason::TooFarAhead, Reason::LedgerFull, Reason::Restoring]
         {
             let refused = said(Outcome::Refused, reason, false);
             assert!(matches!(refused, CallError::Refused(_)), "{reason}");

@@ -62,6 +62,9 @@ pub const LEDGER_FULL: Fault =
 pub const TOO_FAR_AHEAD: Fault =
     Fault::Fail(Code::InvalidArgument, "TOO_FAR_AHEAD", Outcome::Refused);
 
+/// The answer of nodes that have a leader and no cluster yet.
+pub const NOT_FORMED: Fault = Fault::Fail(Code::FailedPrecondition, "NOT_FORMED", Outcome::Refused);
+
 /// A cluster in memory behind any number of loopback addresses.
 pub struct FakeCluster {
     shared: Arc<Shared>,
@@ -206,6 +209,11 @@ impl FakeCluster {
     /// Moves cluster time on, as if so long had passed.
     pub fn skip(&self, span: Duration) {
         self.ledger().skip(span);
+    }
+
+    /// Restores what was so long ago: nobody waited yet.
+    pub fn restore(&self, ago: Duration) {
+        self.ledger().restore(ago);
     }
 
     fn ledger(&self) -> MutexGuard<'_, FakeLedger> {

@@ -68,6 +68,12 @@ impl FakeLedger {
         self.skipped += span;
     }
 
+    pub(super) fn restore(&mut self, ago: Duration) {
+        self.skipped -= ago;
+        self.pools.values_mut().for_each(|pool| pool.queue.clear());
+        self.requests.retain(|_, asked| !matches!(asked.state, State::Waiting { .. }));
+    }
+
     pub(super) fn grants(&self) -> u64 {
         self.tokens
     }

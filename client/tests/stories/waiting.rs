@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tonic::Code;
-use trine_client::testing::{FakeCluster, Fault};
+use trine_client::testing::{FakeCluster, Fault, NOT_FORMED};
 use trine_client::{AcquireError, Outcome, Place, Reason, Seat};
 
 use crate::support::{PRODUCT, client, cluster, comes_true};
@@ -90,6 +90,26 @@ async fn a_place_in_the_queue_outlasts_an_outage_that_is_longer_than_patience() 
     cluster.everywhere(None);
     held.release().await.unwrap();
     assert!(waiting.await.unwrap().unwrap().standing().is_usable());
+}
+
+/// The cluster is lost and restored from a backup of two minutes ago, longer than
+/// the client's patience later: its nodes are empty first, then know nothing of the
+/// request and find its time too far ahead. Another request waits in its place.
+#[tokio::test]
+async fn who_waits_is_served_by_the_cluster_restored_from_a_backup() {
+    let cluster = cluster(2, 1).await;
+    cluster.skip(Duration::from_secs(300));
+    let (held, waiting) = one_waits(&cluster).await;
+    cluster.everywhere(Some(NOT_FORMED));
+    tokio::time::sleep(3 * PATIENCE).await;
+    assert!(!waiting.is_finished(), "it gave up");
+    cluster.restore(Duration::from_secs(120));
+    assert_eq!(cluster.waiting(PRODUCT), 0);
+    cluster.everywhere(None);
+    comes_true(|| cluster.waiting(PRODUCT) == 1).await;
+    held.release().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().standing().is_usable());
+    assert_eq!(cluster.seats_held(PRODUCT), 1);
 }
 
 #[tokio::test]
