@@ -1,9 +1,11 @@
 //! What this node shows of itself and whom it believes, as of now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use license::product::WallTime;
 use pki::{Fingerprint, Shown, Trust, UnixTime};
+use tokio::sync::watch;
 
 /// The certificates of one node, which may change while it runs.
 #[derive(Debug, Clone)]
@@ -12,6 +14,25 @@ pub struct Certificates {
     pub trust: Trust,
     /// What is shown, by where: `client` or `peer`.
     pub shown: Vec<(&'static str, Shown)>,
+    /// Why the files are not taken as they are now.
+    pub refused: Refused,
+}
+
+/// Why changed certificate files are not taken: the node goes on with what it
+/// shows, and would not start with them.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<watch::Sender<Option<String>>>);
+
+impl Refused {
+    /// As the files were judged last.
+    pub(crate) fn is_now(&self, reason: Option<String>) {
+        self.0.send_replace(reason);
+    }
+
+    /// The reason, while they are not taken.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
 }
 
 /// One certificate in use.
@@ -28,7 +49,7 @@ pub struct InUse {
 impl Certificates {
     /// For a world where connections prove who they are in another way.
     pub fn none() -> Self {
-        Self { trust: Trust::nobody(), shown: Vec::new() }
+        Self { trust: Trust::nobody(), shown: Vec::new(), refused: Refused::default() }
     }
 
     /// SHA-256 of the CA certificate that this node's own are under; `None` in a

@@ -40,6 +40,7 @@ pub(crate) async fn look(
             p99_us: micros(syncs.p99),
         }),
         members,
+        ..Default::default()
     }
 }
 

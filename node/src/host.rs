@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::seal::Host;
 pub use self::seal::{Seal, Standing, look};
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Refused};
 use crate::clock::Clock;
 use crate::config::{Checked, Config, ConfigError};
 use crate::entropy::Entropy;
@@ -168,6 +168,7 @@ pub async fn run(
     let certificates = Certificates {
         trust,
         shown: vec![("client", client_shown.clone()), ("peer", peer_shown.clone())],
+        refused: Refused::default(),
     };
     let reload = Reload {
         config: config.clone(),

@@ -111,7 +111,8 @@ impl Replacer {
             let (_, since) = *silent.insert(known.unwrap_or((order.new, Instant::now())));
             if since.elapsed() <= ANSWER_AGE_MAX {
                 // It may have been let in a moment ago.
-                return under_way("catching-up", format!("{} has not answered yet", order.new));
+                let detail = format!("{} has not answered yet", order.new);
+                return Ok(Progress { stage: "catching-up", detail, ended: false });
             }
         }
         take(formation, order, &sight, next).await
@@ -143,6 +144,17 @@ fn left_undone(formation: &Formation) -> Option<Order> {
     see_raft(formation, &mut sight);
     step::beyond_undoing(&sight)?;
     Some(Order { old, new, peer: None, undo: false, by: pending.by })
+}
+
+/// How far the replacement under way is, if one is: what would be done or waited
+/// for next, as far as this node knows, which leads. Takes no step.
+pub(crate) fn under_way(formation: &Formation) -> Option<Progress> {
+    let pending = formation.service.peek(|ledger| ledger.charter()?.replacement.clone())?;
+    let (old, new) = (pending.old, pending.new.node);
+    let mut sight = formation.service.peek(|ledger| look(ledger, old, new));
+    see_raft(formation, &mut sight);
+    let (stage, detail) = step::forward(&sight, old.0, new.0).words(old, new);
+    Some(Progress { stage, detail, ended: false })
 }
 
 fn look(ledger: &Ledger, old: NodeId, new: NodeId) -> Sight {
@@ -187,10 +199,16 @@ async fn take(
     step: Step,
 ) -> Result<Progress, ReplaceError> {
     let (old, new) = (order.old, order.new);
+    let (stage, detail) = step.words(old, new);
     let wrong = |what: String| Err(ReplaceError::Wrong(what));
+    let under_way = |detail| Ok(Progress { stage, detail, ended: false });
+    let ended = |detail| Ok(Progress { stage, detail, ended: true });
     match step {
-        Step::Done if order.undo => ended("undone", format!("{old} stays, and {new} is gone")),
-        Step::Done => ended("done", format!("{new} has the place of {old}")),
+        Step::Done if order.undo => {
+            let (stage, detail) = Step::Abandon.words(old, new);
+            Ok(Progress { stage, detail, ended: true })
+        }
+        Step::Done => ended(detail),
         Step::TooLate if sight.departed[0].is_some() => wrong(format!(
             "too late to undo: {new} has the place of {old}; to be rid of {new}, replace it in \
              its turn"
@@ -200,65 +218,43 @@ async fn take(
              then replace {new} in its turn",
             old.0, new.0
         )),
-        Step::NeedSurvivor { node } => wrong(format!(
-            "node-{node} is silent, and without {old} only one node would be left: \
-             bring node-{node} back first; if it is node-{node} that is lost, replace that one"
-        )),
-        Step::HandOver { to } => {
-            let handed_over = handover::hand_over(&formation.raft, &formation.service, Some(to));
-            let detail = match handed_over.await {
-                Ok(_) => format!("{old} leads; node-{to} is to lead instead"),
-                Err(why) => format!("{old} leads, and node-{to} is to lead instead: {why}"),
-            };
-            under_way("handing-over", detail)
-        }
         Step::Begin => begin(formation, order, sight).await,
-        Step::Teach => {
-            let endpoints = pending_endpoints(formation)?;
-            change(formation.raft.add_learner(new.0, endpoints, false)).await;
-            under_way("joining", format!("{new} is sent the log"))
-        }
-        Step::Wait { node, behind } => {
-            under_way("catching-up", format!("node-{node} is {behind} entries behind"))
-        }
-        Step::NeedNewcomer { behind } => under_way(
-            "catching-up",
-            format!(
-                "{new} does not answer (is it started?) and is {behind} entries behind: start \
-                 it, or give it up with --undo"
-            ),
-        ),
-        Step::Switch { voters } => {
-            change(formation.raft.change_membership(voters, false)).await;
-            under_way("switching", format!("the vote of {old} goes to {new}"))
-        }
-        Step::Settle => under_way("switching", format!("{new} votes once a quorum knows of it")),
         Step::Finish => {
             let by = order.by.clone();
             submit(formation, Command::FinishReplacement(FinishReplacement { old, new, by }))
                 .await?;
-            ended("done", format!("{new} has the place of {old}"))
-        }
-        Step::Dismiss => {
-            let dismissed = ChangeMembers::RemoveNodes([new.0].into());
-            change(formation.raft.change_membership(dismissed, false)).await;
-            under_way("leaving", format!("{new} is sent the log no more"))
+            ended(detail)
         }
         Step::Abandon => {
             let by = order.by.clone();
             submit(formation, Command::AbandonReplacement(AbandonReplacement { old, new, by }))
                 .await?;
-            ended("undone", format!("{old} stays, and {new} is gone"))
+            ended(detail)
         }
+        Step::NeedSurvivor { .. } => wrong(detail),
+        Step::HandOver { to } => {
+            let (raft, service) = (&formation.raft, &formation.service);
+            match handover::hand_over(raft, service, Some(to)).await {
+                Ok(_) => under_way(detail),
+                Err(why) => under_way(format!("{detail}: {why}")),
+            }
+        }
+        Step::Teach => {
+            let endpoints = pending_endpoints(formation)?;
+            change(formation.raft.add_learner(new.0, endpoints, false)).await;
+            under_way(detail)
+        }
+        Step::Switch { voters } => {
+            change(formation.raft.change_membership(voters, false)).await;
+            under_way(detail)
+        }
+        Step::Dismiss => {
+            let dismissed = ChangeMembers::RemoveNodes([new.0].into());
+            change(formation.raft.change_membership(dismissed, false)).await;
+            under_way(detail)
+        }
+        Step::Wait { .. } | Step::NeedNewcomer { .. } | Step::Settle => under_way(detail),
     }
-}
-
-fn under_way(stage: &'static str, detail: String) -> Result<Progress, ReplaceError> {
-    Ok(Progress { stage, detail, ended: false })
-}
-
-fn ended(stage: &'static str, detail: String) -> Result<Progress, ReplaceError> {
-    Ok(Progress { stage, detail, ended: true })
 }
 
 /// Asks the new node who it is, and tells the ledger.
@@ -301,7 +297,8 @@ async fn begin(
     let by = order.by.clone();
     let begin = BeginReplacement { old, new: new_member, peer, client, by };
     submit(formation, Command::BeginReplacement(begin)).await?;
-    under_way("begun", format!("{new} is to take the place of {old}"))
+    let detail = format!("{new} is to take the place of {old}");
+    Ok(Progress { stage: "begun", detail, ended: false })
 }
 
 /// Whether the two were named in the wrong order: a node that goes was never

@@ -350,7 +350,7 @@ fn ends_before<'a>(digest: &str, end: WallTime, trusted: &'a [Anchor]) -> Option
 fn next_step(kind: &str) -> &'static str {
     match kind {
         "ca" => {
-            "give those nodes certificates of the new CA (`trine pki issue node N`, and `ca` under [tls]); they take them without a restart. Then run this again"
+            "give every client and balancer both CAs to believe, or they are cut off; then those nodes certificates of the new CA (`trine pki issue node N`, and `ca` under [tls]), which they take without a restart. Then run this again"
         }
         _ => {
             "ask the vendor to issue those licenses again under the new root, and install them. Then run this again"

@@ -12,6 +12,7 @@ use trine_client::{Client, Options, Reason};
 
 use super::caller::{Caller, PATIENCE, eventually};
 use super::cluster::{Cluster, word};
+use super::findings::examined;
 
 fn pki(cluster: &Cluster) -> PathBuf {
     cluster.servers().layout().pki()
@@ -116,7 +117,14 @@ fn no_call_fails_while_certificates_are_renewed() {
         figures.body.contains(refused).then_some(())
     });
     assert_eq!(in_use(&cluster), now);
+    // It serves, and would not start again: nobody sees that but the doctor.
+    let is_refused = || {
+        let (_, found) = examined(cluster.caller(), &[]);
+        found.contains(&("CERTIFICATE_REFUSED".into(), "node-3".into()))
+    };
+    assert!(is_refused());
     fs::write(dir.join("node-3.key"), key).expect("the key");
+    eventually("the files to be taken again", || (!is_refused()).then_some(()));
 
     let so_far = taken.load(Ordering::Relaxed);
     eventually("some more seats", || (taken.load(Ordering::Relaxed) > so_far + 3).then_some(()));

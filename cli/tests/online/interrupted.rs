@@ -7,7 +7,7 @@ use serde_json::Value;
 use trine_cli::devcluster::Server;
 
 use super::caller::{Caller, eventually, text};
-use super::cluster::{Cluster, issued_anew};
+use super::cluster::{Cluster, issued_anew, word};
 use super::newcomer::{Newcomer, fill};
 use super::replace::{members, shares, until_heard, until_live};
 
@@ -117,7 +117,8 @@ fn a_leader_that_drains_hands_over_to_a_voter_though_a_newcomer_has_caught_up() 
     let mut cut_off = caller.start(&["cluster", "replace", &old, "4", "--at", &newcomer.peer]);
     cut_off.until_said("joining");
     drop(cut_off);
-    assert_eq!(caller.json(&["cluster", "replace", &old, "4", "--status"])["stage"], "under-way");
+    let stands = caller.json(&["cluster", "replace", &old, "4", "--status"]);
+    assert!(!["none", "done"].contains(&&*word(&stands, "stage")), "{stands}");
     let refused = caller.refused(2, &["cluster", "transfer-leader", "--to", "4"]);
     refused.says(&["node-4 is not a member"]);
     // A second of heartbeats: it holds all there is.

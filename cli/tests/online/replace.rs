@@ -212,6 +212,9 @@ fn a_new_node_that_is_stopped_is_said_to_be_and_is_given_up_after_it_caught_up()
     newcomer.kill();
     driving.until_said("node-4 does not answer (is it started?)");
     drop(driving);
+    let stands = caller.json(&[&replace[..], &["--status"]].concat());
+    assert_eq!(stands["stage"], "catching-up", "{stands}");
+    assert!(word(&stands, "detail").contains("does not answer"), "{stands}");
     newcomer.run();
     let applied = |health: u16| {
         let page = cluster.block_on(health::get(health, "/metrics"))?.body;
@@ -223,8 +226,6 @@ fn a_new_node_that_is_stopped_is_said_to_be_and_is_given_up_after_it_caught_up()
         (port.parse().expect("a port"), cluster.servers().ports().health(Server::Node(1)));
     let there = eventually("a member's figures", || applied(of_a_member));
     eventually("it catches up", || (applied(port)? >= there).then_some(()));
-    let under_way = caller.json(&[&replace[..], &["--status"]].concat());
-    assert_eq!(under_way["stage"], "under-way", "{under_way}");
     // Whoever did not begin it sees it too.
     let pending = caller.json(&["cluster", "status"])["cluster"]["replacement"].clone();
     assert_eq!((&pending["old"], &pending["new"]), (&3.into(), &4.into()), "{pending}");
@@ -260,7 +261,8 @@ fn a_replacement_goes_on_after_its_leader_died() {
     }
     drop(cut_off);
     caller.refused(3, &replace).says(&["silent", &format!("node-{leader}")]);
-    assert_eq!(caller.json(&[&replace[..], &["--status"]].concat())["stage"], "under-way");
+    let stands = caller.json(&[&replace[..], &["--status"]].concat());
+    assert_eq!(stands["stage"], "waiting", "{stands}");
     {
         let mut servers = cluster.servers();
         cluster.block_on(async { servers.start(Server::Node(leader)) }).expect("it starts");

@@ -31,7 +31,7 @@ use crate::checkup;
 use crate::formation::Formation;
 use crate::handover;
 use crate::identity::{application, token_digest};
-use crate::replace::{Order, Replacer};
+use crate::replace::{self, Order, Replacer};
 use crate::service::Service;
 
 /// `trine.v1.Cluster`, answered by the leading node.
@@ -130,6 +130,10 @@ impl cluster_server::Cluster for Cluster {
         let mut status =
             status.map_err(|why| self.answers.tell(error::refused_here(&Refusal::Genesis(why))))?;
         status.as_of = as_of;
+        let under_way = replace::under_way(&self.formation);
+        if let (Some(pending), Some(progress)) = (&mut status.replacement, under_way) {
+            (pending.stage, pending.detail) = (progress.stage.into(), progress.detail);
+        }
         Ok(Response::new(status))
     }
 
@@ -146,8 +150,9 @@ impl cluster_server::Cluster for Cluster {
         status.certificates = self.certificates.in_use().iter().map(show::in_use).collect();
         if request.get_ref().checkup {
             let Self { formation, answers, data, .. } = self;
-            status.checkup =
-                Some(checkup::look(formation, &answers.metrics, data.as_deref()).await);
+            let mut seen = checkup::look(formation, &answers.metrics, data.as_deref()).await;
+            seen.certificates_refused = self.certificates.refused.reason().unwrap_or_default();
+            status.checkup = Some(seen);
         }
         status.container = self.formation.shares.container().identity().serial().to_string();
         Ok(Response::new(status))

@@ -118,6 +118,7 @@ impl Reload {
         if !wrong.is_empty() {
             return self.refuse(wrong);
         }
+        self.certificates.refused.is_now(None);
         for (which, shown, pair) in [("client", &self.client, &client), ("peer", &self.peer, &peer)]
         {
             if shown.fingerprint() == pair.fingerprint() {
@@ -146,9 +147,11 @@ impl Reload {
 
     fn refuse(&self, mut wrong: Vec<String>) {
         wrong.dedup();
+        let reason = wrong.join("; ");
         self.metrics.certificate_reloaded("refused");
+        self.certificates.refused.is_now(Some(reason.clone()));
         tracing::error!(
-            reason = wrong.join("; "),
+            reason,
             "the certificate files changed and are not taken; the certificate in use stays. See `trine node --check`"
         );
     }

@@ -74,6 +74,44 @@ pub(super) enum Step {
     Abandon,
 }
 
+impl Step {
+    /// The stage that it belongs to, for scripts (see cluster.proto), and what it
+    /// does or waits for, for people.
+    pub(super) fn words(&self, old: NodeId, new: NodeId) -> (&'static str, String) {
+        match self {
+            Self::NeedSurvivor { node } => (
+                "waiting",
+                format!(
+                    "node-{node} is silent, and without {old} only one node would be left: \
+                     bring node-{node} back first; if it is node-{node} that is lost, replace \
+                     that one"
+                ),
+            ),
+            Self::Begin => ("begun", format!("{new} is asked who it is")),
+            Self::HandOver { to } => {
+                ("handing-over", format!("{old} leads; node-{to} is to lead instead"))
+            }
+            Self::Teach => ("joining", format!("{new} is sent the log")),
+            Self::Wait { node, behind } => {
+                ("catching-up", format!("node-{node} is {behind} entries behind"))
+            }
+            Self::NeedNewcomer { behind } => (
+                "catching-up",
+                format!(
+                    "{new} does not answer (is it started?) and is {behind} entries behind: \
+                     start it, or give it up with --undo"
+                ),
+            ),
+            Self::Switch { .. } => ("switching", format!("the vote of {old} goes to {new}")),
+            Self::Settle => ("switching", format!("{new} votes once a quorum knows of it")),
+            Self::Finish | Self::Done => ("done", format!("{new} has the place of {old}")),
+            Self::TooLate => ("switching", format!("{new} votes already")),
+            Self::Dismiss => ("leaving", format!("{new} is sent the log no more")),
+            Self::Abandon => ("undone", format!("{old} stays, and {new} is gone")),
+        }
+    }
+}
+
 /// The next step towards `new` in the place of `old`.
 pub(super) fn forward(sight: &Sight, old: u64, new: u64) -> Step {
     if sight.departed[0] == Some(Departure::ReplacedBy(NodeId(new))) {

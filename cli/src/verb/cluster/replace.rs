@@ -75,8 +75,12 @@ struct Replaced {
     /// The node that came, or left.
     new: u64,
     /// begun, handing-over, joining, catching-up, switching, done; leaving,
-    /// undone; with --status: none, under-way or done.
+    /// undone; with --status what is next, or none, or waiting where another node
+    /// must come back first.
     stage: String,
+    /// The same for people, while it is under way.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
     /// Licenses of which the new node has no share.
     without_share: Vec<String>,
 }
@@ -96,7 +100,7 @@ impl Replace {
         }
         let (old, new) = (self.old, self.new);
         let without_share = lost.iter().map(|share| share.license.clone()).collect();
-        let replaced = Replaced { old, new, stage, without_share };
+        let replaced = Replaced { old, new, stage, detail: String::new(), without_share };
         call.console.result(&replaced, |page| {
             let title = if self.undo {
                 format!("node-{old} stays; node-{new} was sent away, and its id is spent")
@@ -105,7 +109,11 @@ impl Replace {
             };
             let title = page.tone(Tone::Good, &title);
             page.line(title);
-            if !self.undo {
+            if self.undo {
+                page.line(format_args!(
+                    "Next: stop the process of node-{new} and wipe its data directory"
+                ));
+            } else {
                 next_steps(page, &replaced, &lost);
             }
         })?;
@@ -120,22 +128,21 @@ impl Replace {
             new_address: self.at.clone().unwrap_or_default(),
             undo: self.undo,
         };
-        let mut said = String::new();
+        let mut said = Said::default();
         let mut last_answer = Instant::now();
         loop {
             match connection.operator().replace_node(request.clone()).await {
                 Ok(step) => {
                     last_answer = Instant::now();
-                    if step.detail != said && !step.ended {
+                    if !step.ended && said.is_news(&step.stage, &step.detail) {
                         call.console.progress(format_args!("{}: {}", step.stage, step.detail));
-                        said = step.detail;
                     }
                     if step.ended {
                         return Ok(step.stage);
                     }
                 }
                 Err(error) if passes(&error) && last_answer.elapsed() < LEADERLESS_MAX => {}
-                Err(error) => return Err(self.failed(connection, &error, !said.is_empty())),
+                Err(error) => return Err(self.failed(connection, &error, said.is_anything())),
             }
             sleep(PAUSE).await;
         }
@@ -170,25 +177,52 @@ impl Replace {
         let status = status.map_err(|error| connection.unread(&error))?;
         let (old, new) = (self.old, self.new);
         let is_member = |asked| status.nodes.iter().any(|node| node.id == asked);
-        let stage = match &status.replacement {
-            Some(pending) if (pending.old_node, pending.new_node) == (old, new) => "under-way",
-            _ if is_member(new) && !is_member(old) => "done",
-            _ => "none",
+        let pending = status.replacement.as_ref();
+        let pending = pending.filter(|asked| (asked.old_node, asked.new_node) == (old, new));
+        let (stage, detail) = match pending {
+            Some(pending) => (&*pending.stage, pending.detail.clone()),
+            None if is_member(new) && !is_member(old) => ("done", String::new()),
+            None => ("none", String::new()),
         };
         let without_share = lost_shares(&status, new);
         let without_share = without_share.into_iter().map(|share| share.license).collect();
-        let shown = Replaced { old, new, stage: stage.to_owned(), without_share };
+        let shown = Replaced { old, new, stage: stage.to_owned(), detail, without_share };
         call.console.result(&shown, |page| {
             page.line(match stage {
-                "under-way" => format!(
-                    "node-{new} is to take the place of node-{old}: go on with `trine cluster \
-                     replace {old} {new}`, or give it up with --undo"
-                ),
                 "done" => format!("node-{new} has the place of node-{old}"),
-                _ => format!("no replacement of node-{old} by node-{new} is under way"),
+                "none" => format!("no replacement of node-{old} by node-{new} is under way"),
+                _ => format!("{}: {}", shown.stage, shown.detail),
             });
+            if pending.is_some() {
+                page.line(format_args!(
+                    "Go on with `trine cluster replace {old} {new}`, or give it up with --undo"
+                ));
+            }
         })?;
         Ok(Exit::Done)
+    }
+}
+
+/// What was shown of the steps: a new stage at once, what changes within one
+/// every few seconds.
+#[derive(Debug, Default)]
+struct Said(Option<(String, String, Instant)>);
+
+impl Said {
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    fn is_news(&mut self, stage: &str, detail: &str) -> bool {
+        let is_old = self.0.as_ref().is_some_and(|(last_stage, last_detail, at)| {
+            last_stage == stage && (last_detail == detail || at.elapsed() < Self::PAUSE)
+        });
+        if !is_old {
+            self.0 = Some((stage.to_owned(), detail.to_owned(), Instant::now()));
+        }
+        !is_old
+    }
+
+    fn is_anything(&self) -> bool {
+        self.0.is_some()
     }
 }
 

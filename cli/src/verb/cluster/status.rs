@@ -110,6 +110,10 @@ struct Replacement {
     new: u64,
     /// Where the other nodes reach that one.
     at: String,
+    /// What is next, as in `trine cluster replace --status`.
+    stage: String,
+    /// The same for people.
+    detail: String,
 }
 
 /// The clock of one vendor's licenses.
@@ -268,6 +272,8 @@ impl Report {
                 old: pending.old_node,
                 new: pending.new_node,
                 at: pending.new_address,
+                stage: pending.stage,
+                detail: pending.detail,
             }),
         };
         let node = |seen: v1::Node| {
@@ -397,10 +403,11 @@ impl Whole {
                 "Licenses of firm {firm} have a date of their own: {wall_floor}"
             ));
         }
-        if let Some(Replacement { old, new, at }) = &self.replacement {
+        if let Some(Replacement { old, new, at, stage, detail }) = &self.replacement {
             let line = format!(
                 "A replacement is under way: node-{new} (at {at}) is to take the place of \
-                 node-{old}; go on with `trine cluster replace {old} {new}`, or give it up with --undo"
+                 node-{old} ({stage}: {detail}); go on with `trine cluster replace {old} {new}`, \
+                 or give it up with --undo"
             );
             let line = page.tone(Tone::Warning, &line);
             page.line(line);

@@ -192,7 +192,7 @@ fn show(shown: &Shown, page: &mut Page) {
             ],
         ),
         Contents::VendorRoot { name, fingerprint } => (
-            "A vendor's trust root: name it under vendor_roots in every node's configuration",
+            "A vendor's trust root: name it under vendor_roots in every node's configuration before the cluster is formed; a formed one takes it by `trine trust add`",
             vec![
                 ("vendor", name.clone()),
                 ("fingerprint", format!("{fingerprint}  (compare it with the vendor)")),

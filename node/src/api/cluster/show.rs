@@ -59,6 +59,7 @@ pub(super) fn status(ledger: &Ledger, own: &NodeStatus, roster: &Roster) -> v1::
                 old_node: replacement.old.0,
                 new_node: replacement.new.node.0,
                 new_address: replacement.peer.to_string(),
+                ..Default::default()
             },
         ),
         quiet_ms: ledger.quiet_until().map(|until| until.millis_since(ledger.clock())),

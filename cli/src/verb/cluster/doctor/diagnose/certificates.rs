@@ -1,4 +1,4 @@
-//! Certificates that end soon.
+//! Certificates that end soon, and files that are not taken.
 
 use license::product::WallTime;
 
@@ -16,6 +16,19 @@ const ERROR_MILLIS: i64 = 3 * DAY_MILLIS;
 pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     for node in seen.answering() {
+        let refused = node.checkup.as_ref().map_or("", |checkup| &checkup.certificates_refused);
+        if !refused.is_empty() {
+            findings.push(Finding::error(
+                "CERTIFICATE_REFUSED",
+                name(node.id),
+                format!(
+                    "its certificate files changed and are not taken: {refused}. It goes on with \
+                     those before, and will not start again"
+                ),
+                "put right what `trine node --check` says of them there; the node takes them \
+                 without a restart",
+            ));
+        }
         for certificate in &node.certificates {
             let left = certificate.expires_ms.saturating_sub(now.0);
             if left > WARNING_MILLIS {

@@ -81,12 +81,12 @@ fn cluster(seen: &Observations) -> Option<Finding> {
 /// One that was begun and not ended, which nothing else tells.
 fn replacement(seen: &Observations) -> Option<Finding> {
     let pending = seen.cluster.as_ref().ok()?.replacement.as_ref()?;
-    let v1::Replacement { old_node, new_node, new_address } = pending;
+    let v1::Replacement { old_node, new_node, new_address, detail, .. } = pending;
     Some(Finding::warning(
         "REPLACEMENT_UNDER_WAY",
         "cluster",
         format!(
-            "{} is to take the place of {}, at {new_address}",
+            "{} is to take the place of {}, at {new_address}; {detail}",
             name(*new_node),
             name(*old_node)
         ),

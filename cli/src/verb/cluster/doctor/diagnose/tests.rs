@@ -49,6 +49,7 @@ fn node(id: u64) -> Seen<v1::NodeStatusReply> {
         disk: Some(Disk { path: "/data".into(), bytes_total: 100 * GIB, bytes_free: 50 * GIB }),
         syncs: Some(Syncs { count: 512, median_us: 900, p99_us: 9_000 }),
         members: [1, 2, 3].map(member).to_vec(),
+        certificates_refused: String::new(),
     };
     let answer = v1::NodeStatusReply {
         id,
@@ -340,14 +341,27 @@ fn a_node_of_another_cluster_is_an_error() {
 #[test]
 fn a_replacement_that_was_left_is_told() {
     let change = |seen: &mut Observations| {
-        let new_address = "10.0.0.14:22451".into();
-        seen.cluster().replacement =
-            Some(v1::Replacement { old_node: 3, new_node: 4, new_address });
+        seen.cluster().replacement = Some(v1::Replacement {
+            old_node: 3,
+            new_node: 4,
+            new_address: "10.0.0.14:22451".into(),
+            stage: "catching-up".into(),
+            detail: "node-4 is 70 entries behind".into(),
+        });
     };
     assert_eq!(found(change), [warning("REPLACEMENT_UNDER_WAY", "cluster")]);
     let mut seen = healthy();
     change(&mut seen);
     assert!(findings(&seen)[0].advice.contains("trine cluster replace 3 4"));
+}
+
+/// It serves with what it showed before, and would not start again.
+#[test]
+fn a_node_that_does_not_take_its_new_certificate_files_is_told_of() {
+    let change = |seen: &mut Observations| {
+        seen.checkup(2).certificates_refused = "peer.pem: key and certificate differ".into();
+    };
+    assert_eq!(found(change), [error("CERTIFICATE_REFUSED", "node-2")]);
 }
 
 /// The others refuse its connections, and it theirs: no firewall is between them.
