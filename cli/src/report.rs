@@ -194,12 +194,14 @@ impl License {
 }
 
 /// Licenses as a table, and why some of them do not serve.
-pub fn license_table(licenses: &[License], page: &mut Page) {
+///
+/// `withheld` says that the cluster grants nothing, whatever the licenses are.
+pub fn license_table(licenses: &[License], withheld: bool, page: &mut Page) {
     let rows = licenses.iter().map(|license| {
-        let serving = if license.serving {
-            Cell::toned(Tone::Good, "yes")
-        } else {
-            Cell::toned(Tone::Bad, "no")
+        let serving = match license.serving {
+            true if withheld => Cell::toned(Tone::Bad, "withheld"),
+            true => Cell::toned(Tone::Good, "yes"),
+            false => Cell::toned(Tone::Bad, "no"),
         };
         vec![
             Cell::from(license.product.clone()),

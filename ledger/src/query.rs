@@ -184,6 +184,13 @@ impl Ledger {
         queued.filter_map(|((_, id), position)| self.waiter(*id, position)).collect()
     }
 
+    /// Whether this request has a place in a queue. Asked again it only says that it
+    /// is still wanted.
+    pub fn is_waiting(&self, id: LeaseId) -> bool {
+        let request = self.state.requests.get(&id);
+        request.is_some_and(|request| matches!(request.state, RequestState::Waiting(_)))
+    }
+
     fn waiter(&self, id: LeaseId, position: u32) -> Option<WaiterView> {
         let request = self.state.requests.get(&id)?;
         let RequestState::Waiting(waiting) = &request.state else { return None };

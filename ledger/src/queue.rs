@@ -135,7 +135,13 @@ impl Ledger {
     /// Whether a free seat goes to who waits: not in the quiet after a restore,
     /// nor under a leader that grants nothing.
     pub fn hands_on(&self) -> bool {
-        self.quiet_until().is_none() && !self.state.scalars.withheld
+        self.quiet_until().is_none() && !self.withholds()
+    }
+
+    /// Whether nothing is granted or renewed, because the leader may not be the one
+    /// to grant.
+    pub fn withholds(&self) -> bool {
+        self.state.scalars.withheld
     }
 
     /// Once seats are handed on again, who waited meanwhile is served.

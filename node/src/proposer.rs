@@ -304,7 +304,7 @@ impl Proposer {
                 continue;
             }
             if let Some(why) = &withheld
-                && matches!(submission.command, Command::Acquire(_) | Command::Renew(_))
+                && self.view.look(|ledger| is_for_a_seat(ledger, &submission.command))
             {
                 let _ = submission.answer.send(Err(why.clone()));
                 continue;
@@ -359,6 +359,16 @@ fn hand_out(outcome: Result<Replies, NotAnswered>, answers: Vec<Answer>) {
                 let _ = answer.send(Err(not_answered.clone()));
             }
         }
+    }
+}
+
+/// Whether somebody is to get or keep a seat by it. Who has a place in a queue and
+/// asks again gets none while seats are withheld, and would lose the place by silence.
+fn is_for_a_seat(ledger: &Ledger, command: &Command) -> bool {
+    match command {
+        Command::Acquire(body) => !ledger.is_waiting(body.lease),
+        Command::Renew(_) => true,
+        _ => false,
     }
 }
 

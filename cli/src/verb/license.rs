@@ -265,7 +265,7 @@ async fn list(call: &Call, connection: &Connection) -> Result<Exit, Failure> {
                 "No licenses are installed. Ask the vendor for one with `trine license request`.",
             ),
             ([], _) => {}
-            (licenses, _) => report::license_table(licenses, page),
+            (licenses, _) => report::license_table(licenses, false, page),
         }
         if !listed.hidden.is_empty() {
             page.line(format_args!(

@@ -263,6 +263,19 @@ fn two_nodes_with_data_from_before_a_restore_give_out_nothing_and_are_named() {
     let names = format!("node-{} and node-{} are from before the restore", strays[0], strays[1]);
     let page = user.page(&["cluster", "status"]);
     assert!(page.contains(&names) && page.contains("restored on purpose?"), "{page}");
+    assert!(
+        page.contains("Nothing is granted or renewed now") && page.contains("withheld"),
+        "{page}"
+    );
+    // Longer than a silent caller's place is kept.
+    let time = |status: &serde_json::Value| status["cluster"]["cluster_time_ms"].as_u64();
+    let begun = time(&status).expect("a time");
+    let status = eventually("sixteen seconds pass", || {
+        let status = user.json(&["cluster", "status"]);
+        (time(&status)? > begun + 16_000).then_some(status)
+    });
+    let cluster_says = (&status["cluster"]["withheld"], &status["licenses"][0]["waiting"]);
+    assert_eq!(cluster_says, (&json!(true), &json!(1)), "{status}");
     let output = user.run(&["--json", "cluster", "doctor"]);
     assert_eq!(output.status.code(), Some(8));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
@@ -299,7 +312,7 @@ fn term(stage: &Stage) -> u64 {
 }
 
 /// Nothing is left of the data but the container and what vouches for it.
-fn wipe(data: &Path) {
+pub(crate) fn wipe(data: &Path) {
     for entry in fs::read_dir(data).expect("a data directory") {
         let path = entry.expect("an entry").path();
         let is_kept =

@@ -55,6 +55,8 @@ struct Report {
     before_restore: Vec<u64>,
     #[serde(skip)]
     from_before: Option<FromBefore>,
+    #[serde(skip)]
+    ledgers_differ: bool,
     /// Nodes of another cluster, by number, and which.
     other_cluster: BTreeMap<u64, String>,
     /// The installed licenses.
@@ -99,6 +101,8 @@ struct Whole {
     quiet_ms: Option<u64>,
     /// The replacement of a member that is under way, or null.
     replacement: Option<Replacement>,
+    /// Whether nothing is granted or renewed, though licenses serve.
+    withheld: bool,
 }
 
 /// A member that goes, and the node that comes.
@@ -275,6 +279,7 @@ impl Report {
                 stage: pending.stage,
                 detail: pending.detail,
             }),
+            withheld: status.withheld,
         };
         let node = |seen: v1::Node| {
             let own = by_id
@@ -303,6 +308,7 @@ impl Report {
             quorum: true,
             problem: None,
             cluster: Some(whole),
+            ledgers_differ: status.nodes.iter().any(|node| node.ledger_differs),
             nodes: status.nodes.into_iter().map(node).collect(),
             before_restore: before(from_before.as_ref()),
             from_before,
@@ -316,6 +322,7 @@ impl Report {
         let from_before = from_before(&words);
         Self {
             quorum: false,
+            ledgers_differ: false,
             problem: Some(error.failure().message.clone()),
             cluster: None,
             nodes: words.into_iter().map(Node::from).collect(),
@@ -344,6 +351,14 @@ impl Report {
             ],
             self.nodes.iter().map(Node::row),
         );
+        if self.withholds() {
+            let line = format!(
+                "Nothing is granted or renewed now; seats are given back, and who waits keeps its place: {}",
+                self.why_withheld()
+            );
+            let line = page.tone(Tone::Bad, &line);
+            page.line(line);
+        }
         if let Some(from_before) = &self.from_before {
             let line = page.tone(Tone::Bad, &from_before.told());
             page.line(line);
@@ -370,11 +385,28 @@ impl Report {
             node.warn_of_certificates(page, now);
         }
         if !self.licenses.is_empty() {
-            report::license_table(&self.licenses, page);
+            report::license_table(&self.licenses, self.withholds(), page);
         } else if self.quorum {
             page.line(
                 "No licenses are installed. Ask the vendor for one with `trine license request`.",
             );
+        }
+    }
+}
+
+impl Report {
+    fn withholds(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|whole| whole.withheld)
+    }
+
+    /// The ledger says that it is so; why is seen from the nodes.
+    fn why_withheld(&self) -> &'static str {
+        if self.from_before.is_some() {
+            "there are nodes of two restore epochs, and a seat could be held in both"
+        } else if self.ledgers_differ {
+            "the ledgers of two nodes differ, and no third one decides; see `trine cluster doctor`"
+        } else {
+            "the leader has not heard yet whether the cluster was restored since; that takes it two seconds"
         }
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn status(ledger: &Ledger, own: &NodeStatus, roster: &Roster) -> v1::
         quiet_ms: ledger.quiet_until().map(|until| until.millis_since(ledger.clock())),
         members_for_ms: Some(ledger.members_for()),
         term_for_ms: Some(ledger.term_for()),
+        withheld: ledger.withholds(),
     }
 }
 
