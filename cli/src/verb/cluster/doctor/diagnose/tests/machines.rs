@@ -23,7 +23,10 @@ fn a_slow_disk_is_told_by_its_latest_syncs() {
     };
     assert_eq!(found(syncs(512, 50_001, 60_000)), [warning("DISK_SLOW", "node-1")]);
     assert_eq!(found(syncs(512, 900, 400_001)), [warning("DISK_SLOW", "node-1")]);
+    assert_eq!(found(syncs(20, 50_001, 60_000)), [warning("DISK_SLOW", "node-1")]);
     assert_eq!(found(syncs(19, 900_000, 900_000)), [], "too few to tell");
+    assert_eq!(found(syncs(399, 900, 900_000)), [], "a few slow ones are a busy moment");
+    assert_eq!(found(syncs(400, 900, 400_001)), [warning("DISK_SLOW", "node-1")]);
 }
 
 #[test]
