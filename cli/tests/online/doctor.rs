@@ -4,10 +4,12 @@ use std::fs;
 
 use trine_cli::devcluster::Server;
 
+use super::amnesia::wipe;
 use super::caller::{Caller, PATIENCE, eventually};
 use super::cluster::{Cluster, prepared, prepared_on, shared};
 use super::disk::SmallDisk;
 use super::findings::{examined, until_found};
+use super::newcomer::free_port;
 
 #[test]
 fn a_healthy_cluster_is_healthy() {
@@ -56,6 +58,38 @@ fn a_node_that_is_stopped_is_named_and_then_the_quorum() {
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("No quorum answers"), "{said}");
     assert!(!said.contains("it is not known whether"), "{said}");
+}
+
+/// Its data directory was emptied, and it listens where nobody looks for it: nobody
+/// tells it what it lost, and it learns of no cluster.
+#[test]
+fn a_member_that_nobody_reaches_and_that_knows_no_cluster_is_said_to_know_none() {
+    let cluster = Cluster::alone();
+    let node = Server::Node(3);
+    cluster.stop(node);
+    let (config, data, peer) = {
+        let servers = cluster.servers();
+        let home = servers.layout().home(node);
+        (servers.layout().config(node), home.join("data"), servers.ports().nodes[2].peer)
+    };
+    wipe(&data);
+    let address = |port: u16| format!("\"127.0.0.1:{port}\"");
+    let written = fs::read_to_string(&config).expect("the configuration");
+    let moved = written.replace(&address(peer), &address(free_port()));
+    assert_ne!(moved, written);
+    fs::write(&config, moved).expect("the configuration");
+    let mut servers = cluster.servers();
+    cluster.block_on(async {
+        servers.start(node).expect("it starts");
+        servers.until_healthy(&[node], "/livez", PATIENCE).await.expect("it lives");
+    });
+    drop(servers);
+    eventually("the doctor says that it knows no cluster, and why", || {
+        let (exit, found) = examined(cluster.caller(), &[]);
+        let is = |code: &str, about: &str| found.contains(&(code.into(), about.into()));
+        let unreached = is("PEER_UNREACHED", "node-1") && is("PEER_UNREACHED", "node-2");
+        (exit == 8 && is("NOT_CAUGHT_UP", "node-3") && unreached).then_some(())
+    });
 }
 
 /// One balancer dials from an address that no node trusts; then it looks for
