@@ -12,18 +12,18 @@ const LIFE: Duration = Duration::from_secs(2);
 const WAITING_MAX: usize = 64;
 
 /// Things that wait, by name.
-pub(crate) struct Outstanding<T>(BTreeMap<u64, (Instant, T)>);
+pub(crate) struct Outstanding<K, T>(BTreeMap<K, (Instant, T)>);
 
-impl<T> Default for Outstanding<T> {
+impl<K, T> Default for Outstanding<K, T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Outstanding<T> {
+impl<K: Ord, T> Outstanding<K, T> {
     /// Keeps it, if there is room. Whether there was.
     #[must_use]
-    pub(crate) fn keep(&mut self, name: u64, thing: T) -> bool {
+    pub(crate) fn keep(&mut self, name: K, thing: T) -> bool {
         self.drop_late();
         let has_room = self.0.len() < WAITING_MAX;
         if has_room {
@@ -33,7 +33,7 @@ impl<T> Outstanding<T> {
     }
 
     /// Gives it out, once.
-    pub(crate) fn take(&mut self, name: u64) -> Option<T> {
+    pub(crate) fn take(&mut self, name: K) -> Option<T> {
         self.drop_late();
         self.0.remove(&name).map(|(_, thing)| thing)
     }
@@ -51,7 +51,7 @@ mod tests {
     const A_MOMENT: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn nonces_wait_for_two_seconds_and_are_not_too_many() {
+    async fn what_is_fetched_once_waits_for_two_seconds_and_not_too_much_of_it() {
         let mut outstanding = Outstanding::default();
         for name in 0..64 {
             assert!(outstanding.keep(name, name), "{name}");

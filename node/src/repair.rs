@@ -14,12 +14,13 @@ use ledger::command::{Command, Outcome, RepairShare};
 use ledger::view::RepairNeed;
 use license::product::{LicenseId, LicenseSerial, NodeId};
 use license::repair::{Contribution, Half, contribute};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tonic::Status;
 use wire::peer::{
     RepairHalfReply, RepairHalfRequest, RepairReply, RepairRequest, RepairRestRequest,
 };
 
+use crate::outstanding::Outstanding;
 use crate::peers::Peers;
 use crate::service::Service;
 use crate::shares::Shares;
@@ -30,12 +31,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long one call to a helper may take.
 const HELPER_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A contribution that was not fetched by then is dropped.
-const CONTRIBUTION_LIFE: Duration = Duration::from_secs(2);
-
-/// Contributions that may wait to be fetched.
-const CONTRIBUTIONS_MAX: usize = 64;
-
 type Session = [u8; 16];
 
 /// This node's part in repairs. Cheap to clone.
@@ -44,44 +39,11 @@ pub(crate) struct Repairs {
     node: NodeId,
     shares: Shares,
     peers: Peers,
-    kept: Arc<Mutex<Drawer>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// The second helper's contribution, until it is fetched.
-struct Kept {
-    whose: NodeId,
-    contribution: Contribution,
-    dropped_at: Instant,
-}
-
-/// Contributions that wait to be fetched, for a while and not too many.
-#[derive(Default)]
-struct Drawer(BTreeMap<Session, Kept>);
-
-impl Drawer {
-    fn put(
-        &mut self,
-        session: Session,
-        whose: NodeId,
-        contribution: Contribution,
-        now: Instant,
-    ) -> Result<(), Status> {
-        self.0.retain(|_, kept| kept.dropped_at > now);
-        if self.0.len() >= CONTRIBUTIONS_MAX {
-            return Err(Status::resource_exhausted("too many repairs under way"));
-        }
-        let dropped_at = now + CONTRIBUTION_LIFE;
-        self.0.insert(session, Kept { whose, contribution, dropped_at });
-        Ok(())
-    }
-
-    /// Taken out before anything else: it is given once.
-    fn take(&mut self, session: &Session, whose: NodeId, now: Instant) -> Option<Contribution> {
-        let kept = self.0.remove(session);
-        let kept = kept.filter(|kept| kept.whose == whose && kept.dropped_at > now)?;
-        Some(kept.contribution)
-    }
-}
+/// The second helper's contributions that wait to be fetched, and for whom.
+type Kept = Outstanding<Session, (NodeId, Contribution)>;
 
 impl Repairs {
     pub(crate) fn new(node: NodeId, shares: Shares, peers: Peers) -> Self {
@@ -130,7 +92,9 @@ impl Repairs {
         let (ours, given) = self.halve(&need, partner)?;
         let contribution = contribute(ours, &half(&request.half)?).map_err(refuse)?;
 
-        self.kept().put(session, whose, contribution, Instant::now())?;
+        if !self.kept().keep(session, (whose, contribution)) {
+            return Err(Status::resource_exhausted("too many repairs under way"));
+        }
         Ok(RepairHalfReply { half: given.to_bytes().to_vec() })
     }
 
@@ -141,9 +105,11 @@ impl Repairs {
         request: &RepairRestRequest,
     ) -> Result<RepairReply, Status> {
         let session = session(&request.session)?;
-        let kept = self.kept().take(&session, NodeId(caller), Instant::now());
-        let contribution =
-            kept.ok_or_else(|| Status::not_found("no such repair, or it was dropped after 2 s"))?;
+        // Taken out before anything else: it is given once.
+        let kept = self.kept().take(session);
+        let (_, contribution) = kept
+            .filter(|(whose, _)| *whose == NodeId(caller))
+            .ok_or_else(|| Status::not_found("no such repair, or it was dropped after 2 s"))?;
         Ok(RepairReply { contribution: contribution.to_bytes().to_vec() })
     }
 
@@ -207,7 +173,7 @@ impl Repairs {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Drawer> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -253,30 +219,4 @@ fn unavailable(helper: NodeId) -> Status {
 
 fn refuse(error: impl std::fmt::Display) -> Status {
     Status::failed_precondition(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contribution() -> Contribution {
-        Contribution::from_bytes(&[7; 32]).expect("32 bytes")
-    }
-
-    #[tokio::test]
-    async fn contributions_wait_for_two_seconds_and_are_not_too_many() {
-        let (mut drawer, now) = (Drawer::default(), Instant::now());
-        let name = |number: usize| [number as u8; 16];
-        for number in 0..CONTRIBUTIONS_MAX {
-            assert!(drawer.put(name(number), NodeId(4), contribution(), now).is_ok(), "{number}");
-        }
-        let full = drawer.put(name(99), NodeId(4), contribution(), now);
-        assert!(full.is_err_and(|status| status.message().contains("too many")));
-        // Once, to its owner, in time.
-        assert!(drawer.take(&name(0), NodeId(4), now).is_some());
-        assert!(drawer.take(&name(0), NodeId(4), now).is_none());
-        assert!(drawer.take(&name(1), NodeId(3), now).is_none());
-        assert!(drawer.take(&name(2), NodeId(4), now + CONTRIBUTION_LIFE).is_none());
-        assert!(drawer.put(name(99), NodeId(4), contribution(), now + CONTRIBUTION_LIFE).is_ok());
-    }
 }

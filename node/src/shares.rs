@@ -44,7 +44,7 @@ struct Inner {
     view: View,
     entropy: Arc<dyn Entropy>,
     opened: Mutex<BTreeMap<Edition, Arc<Opened>>>,
-    outstanding: Mutex<Outstanding<Committed>>,
+    outstanding: Mutex<Outstanding<u64, Committed>>,
 }
 
 /// One edition that was verified, and this node's share of it.
@@ -329,7 +329,7 @@ impl Shares {
         self.inner.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn outstanding(&self) -> MutexGuard<'_, Outstanding<Committed>> {
+    fn outstanding(&self) -> MutexGuard<'_, Outstanding<u64, Committed>> {
         self.inner.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

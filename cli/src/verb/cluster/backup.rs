@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::files::{self, Existing};
 use crate::online::Connection;
 use crate::passphrase::{self, Typing};
+use crate::report::hex;
 use crate::sealed::{self, Key, Lock};
 
 /// Every byte of a backup, and a little more.
@@ -335,13 +336,4 @@ pub(super) fn tell_progress(call: &Call, before: u64, more: u64, of: u64) {
 fn broken_off(why: &str) -> Failure {
     Failure::unreachable("NO_ANSWER", format!("the backup broke off: {why}"))
         .next("nothing was written; try again, and see `trine cluster status`")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

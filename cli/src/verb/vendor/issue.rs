@@ -272,11 +272,17 @@ impl Issue {
         let last = vendor_dir::last_to(&entries, license, &request.cluster());
         let is_numbered_by_hand = self.serial.is_some_and(|serial| serial > 1);
         let previous = match last {
+            None => Previous::None,
+            Some(Entry { serial, sold: None, .. }) => Previous::Serial(*serial),
+            Some(Entry { serial, sold: Some(sold), .. }) => Previous::Known(*serial, sold.clone()),
+        };
+        // What the customer had stands in the report even where nothing is kept of it.
+        let kept = match &previous {
             _ if self.from_scratch => None,
-            Some(Entry { serial, sold: Some(sold), .. }) => Some((*serial, sold.clone())),
+            Previous::Known(_, sold) => Some(sold),
+            Previous::None if !is_numbered_by_hand => None,
             // Whether there was another license nobody knows, or what was in it.
-            None if !is_numbered_by_hand => None,
-            _ => {
+            Previous::None | Previous::Serial(_) => {
                 return Err(Failure::usage(format!(
                     "the book does not say what this customer has by license {license} now, so nothing can be kept of it"
                 ))
@@ -292,7 +298,7 @@ impl Issue {
             feature_map: self.feature_map,
             text: self.text.clone(),
         };
-        let sold = asked.sold(previous.as_ref().map(|(_, before)| before), now)?;
+        let sold = asked.sold(kept, now)?;
         let version_max = sold.version_max.as_deref().map(Version::parse).transpose()?;
         let terms = Terms {
             license,
@@ -308,12 +314,6 @@ impl Issue {
             feature: Feature { map: sold.feature_map, text: sold.text.clone() },
             issued: now,
             extensions: Vec::new(),
-        };
-        // What the customer had stands in the report even where nothing is kept.
-        let previous = match last {
-            None => Previous::None,
-            Some(Entry { serial, sold: None, .. }) => Previous::Serial(*serial),
-            Some(Entry { serial, sold: Some(sold), .. }) => Previous::Known(*serial, sold.clone()),
         };
         Ok(Draft { terms, sold, previous })
     }

@@ -183,15 +183,10 @@ fn a_healthy_cluster_has_nothing_wrong() {
 
 #[test]
 fn a_node_that_is_down_is_named_once() {
-    assert_eq!(found(|seen| seen.down(2)), [error("NODE_DOWN", "node-2")]);
     let mut seen = healthy();
     seen.down(2);
     assert!(findings(&seen)[0].advice.contains("do not reach it either"));
-}
-
-/// Its shares and its silence say no more than that it is down.
-#[test]
-fn the_silence_of_a_node_that_is_down_is_not_told_twice() {
+    // Its shares and its silence say no more than that it is down.
     let change = |seen: &mut Observations| {
         seen.down(2);
         seen.cluster().nodes[1].alive = false;
