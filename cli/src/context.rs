@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use node::config::place;
 use serde::{Deserialize, Serialize};
 use trine_client::Endpoint;
 
@@ -222,7 +223,7 @@ pub fn load(path: &Path) -> Result<ContextFile, Failure> {
     let paths = [&mut context.ca, &mut context.token_file].into_iter().flatten();
     let pairs = [&mut context.application, &mut context.operator].into_iter().flatten();
     for relative in paths.chain(pairs.flat_map(|pair| [&mut pair.cert, &mut pair.key])) {
-        *relative = base.join(&relative);
+        *relative = place(&base.join(&relative));
     }
     Ok(context)
 }

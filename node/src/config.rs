@@ -6,6 +6,7 @@
 
 mod check;
 mod file;
+mod place;
 mod tables;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::raft::Endpoints;
 use crate::store::EngineKind;
 
 pub use check::Checked;
+pub use place::place;
 
 /// How one node is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -284,7 +286,7 @@ impl Config {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
-        Self::parse(&text, file)
+        Self::parse(&text, &place(file))
     }
 
     /// Validates `text` as the contents of `file`.

@@ -9,6 +9,7 @@ use ledger::limits::VENDOR_ROOTS_MAX;
 use license::product::{ActId, NodeId};
 use license::traits::Tolerance;
 
+use super::place;
 use super::tables::{
     ContainerTable, File, LimitsTable, ListenTable, LogTable, ProxyTable, StorageTable, TlsTable,
     TrustTable,
@@ -388,7 +389,7 @@ impl Reader<'_> {
         if path.as_os_str().is_empty() {
             return Err(self.wrong(key, "\"\"", "name a path; a relative one starts at this file"));
         }
-        Ok(self.file.parent().unwrap_or(Path::new("")).join(path))
+        Ok(place(&self.file.parent().unwrap_or(Path::new("")).join(path)))
     }
 
     fn wrong(
