@@ -166,6 +166,9 @@ impl Connection {
             Reason::SharesMissing => {
                 failure.next("see `trine cluster status` for which shares are live")
             }
+            Reason::IdReused => failure.next(
+                "to repeat an earlier request, repeat everything, its --not-after too: an id alone makes another request of it",
+            ),
             Reason::NoSeatFree => {
                 failure.next("see `trine seats` for who holds them, or wait with --wait 5m")
             }

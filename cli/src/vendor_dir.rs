@@ -47,6 +47,9 @@ pub struct Entry {
     pub seats: u32,
     /// When, in milliseconds since 1970.
     pub issued_ms: i64,
+    /// The containers that it was split for, 131-…; none in lines of early builds.
+    #[serde(default)]
+    pub containers: Vec<String>,
     /// What was sold; absent in lines of early builds, which did not write it.
     #[serde(default)]
     pub sold: Option<Sold>,
@@ -209,6 +212,7 @@ impl VendorDir {
             cluster: terms.cluster.to_string(),
             seats: terms.seats,
             issued_ms: terms.issued.0,
+            containers: containers(request),
             sold: Some(Sold::from(&terms)),
         };
         let package =
@@ -314,6 +318,11 @@ pub fn read_request(path: &Path, now: WallTime) -> Result<ClusterRequest, Failur
     Ok(request)
 }
 
+/// The containers that ask, as people know them.
+pub fn containers(request: &ClusterRequest) -> Vec<String> {
+    request.requests().iter().map(|one| one.identity().serial().to_string()).collect()
+}
+
 /// What customer and vendor compare before a license is issued.
 pub fn fingerprints(request: &ClusterRequest) -> (String, String) {
     (request.fingerprint(), key::fingerprint(request.ca_digest()))
@@ -331,6 +340,7 @@ mod tests {
             cluster: String::new(),
             seats: 1,
             issued_ms: 0,
+            containers: Vec::new(),
             sold: None,
         }
     }

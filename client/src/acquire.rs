@@ -28,7 +28,10 @@ use withdrawal::Withdrawal;
 /// ledger allows, so that an estimate may be wrong by as much either way.
 const NOT_AFTER_AHEAD_MS: u64 = 30_000;
 /// How often the time may turn out wrong before that is the answer.
-const BODIES_MAX: u32 = 3;
+const WRONG_TIMES_MAX: u32 = 3;
+/// How long a cluster that comes back from a backup is left alone before it is
+/// asked again.
+const ASK_ANEW: Duration = Duration::from_secs(1);
 
 /// The TTL limits, in milliseconds: 1 s to 24 h.
 const TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
@@ -132,9 +135,9 @@ impl Acquire {
     }
 
     /// Asks, with one request id, as often as it takes. If our idea of cluster
-    /// time was wrong, or became so because the cluster was restored from a backup
-    /// that does not know the request, a new one takes its place, once it can have
-    /// no effect.
+    /// time was wrong, a new request takes its place, once it can have no effect; so
+    /// it is where the cluster was restored from a backup that does not know of the
+    /// place that the request had.
     ///
     /// Returns within the wait plus the patience, whatever happens. Dropping
     /// the future withdraws the request in the background.
@@ -147,9 +150,9 @@ impl Acquire {
         let mut patience = patience.fail_fast(self.fail_fast);
         // Cluster time stands still in an outage; the caller's does not.
         let end = patience.end() + self.wait;
-        let mut bodies = 0;
+        let unplaced = patience.end();
+        let mut wrong_times = 0;
         loop {
-            bodies += 1;
             let (lease, body) = self.body(patience, end).await?;
             let mut withdrawal = Withdrawal::due(&self.core, lease);
             let error = match self.ask(lease, &body, &mut patience, end).await {
@@ -163,11 +166,22 @@ impl Acquire {
             if !in_doubt {
                 withdrawal.waive();
             }
-            if !self.is_time_wrong(&error) {
-                return Err(error);
+            // Who chose the time, or the id, has one request.
+            let may_ask_anew = self.not_after_ms.is_none();
+            match error.reason() {
+                Reason::TooFarAhead | Reason::TooLate if may_ask_anew => {
+                    self.core.forget_time();
+                    wrong_times += 1;
+                }
+                // A restored cluster proves its shares first.
+                Reason::SharesMissing
+                    if may_ask_anew && self.lease.is_none() && patience.end() > unplaced =>
+                {
+                    tokio::time::sleep(ASK_ANEW).await;
+                }
+                _ => return Err(error),
             }
-            self.core.forget_time();
-            let over = bodies == BODIES_MAX || self.core.now() >= patience.end();
+            let over = wrong_times == WRONG_TIMES_MAX || self.core.now() >= patience.end();
             // An id of the caller's own is spent once it is withdrawn.
             let id_is_spent = in_doubt && self.lease.is_some();
             // A copy of this request may still be on its way; it must find its
@@ -197,13 +211,6 @@ impl Acquire {
             return Err(InvalidRequest::new("wait", &format!("{:?}", self.wait), "a day at most"));
         }
         Ok(())
-    }
-
-    /// Whether an error is the fault of our estimate of cluster time, so that
-    /// another request may be made; not if the caller chose the time.
-    fn is_time_wrong(&self, error: &AcquireError) -> bool {
-        self.not_after_ms.is_none()
-            && matches!(error.reason(), Reason::TooFarAhead | Reason::TooLate)
     }
 
     async fn body(
@@ -253,6 +260,15 @@ impl Acquire {
         loop {
             let answered = match waiting.ask(body, *patience).await {
                 Ok(answered) => answered,
+                // Empty nodes on their way back to the cluster where it has a place.
+                Err(CallError::Refused(failure))
+                    if waiting.is_queued()
+                        && matches!(failure.reason, Reason::NotFormed | Reason::Restoring)
+                        && self.core.now() < end =>
+                {
+                    tokio::time::sleep(ASK_ANEW).await;
+                    continue;
+                }
                 Err(error) => return Err(failed(lease, error, waiting.is_queued())),
             };
             let Reply::Acquire(reply) = answered.reply else {

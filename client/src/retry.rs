@@ -44,13 +44,11 @@ pub fn after(failure: &Failure, failures: u32, jitter: u64) -> Next {
             | Reason::HistoryIncomplete,
         ) => Next::Again(pause),
         (_, Reason::LeaderChanged) => Next::Again(soon),
-        // Empty nodes, on their way to a cluster or back to one.
-        (_, Reason::NotFormed | Reason::Restoring) => Next::Elsewhere(pause),
         (Outcome::Refused, _) => Next::Stop,
         (Outcome::Unknown, _) => Next::Elsewhere(soon),
         (Outcome::NotDone, reason) => match reason {
             Reason::NotLeader | Reason::Draining => Next::Elsewhere(soon),
-            Reason::NoQuorum | Reason::Unreachable => Next::Elsewhere(pause),
+            Reason::NoQuorum | Reason::Unreachable | Reason::NotFormed => Next::Elsewhere(pause),
             Reason::Untrusted | Reason::CertificateRefused if failures < MISTRUST_MAX => {
                 Next::Elsewhere(pause)
             }
@@ -143,10 +141,6 @@ mod tests {
             assert!(matches!(next, Next::Again(_)), "{reason}");
         }
         assert!(matches!(next(Outcome::NotDone, Reason::NoQuorum, 1_000), Next::Elsewhere(_)));
-        for reason in [Reason::NotFormed, Reason::Restoring] {
-            let next = next(Outcome::Refused, reason, 1_000);
-            assert!(matches!(next, Next::Elsewhere(_)), "{reason}");
-        }
     }
 
     #[test]

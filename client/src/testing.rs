@@ -65,6 +65,10 @@ pub const TOO_FAR_AHEAD: Fault =
 /// The answer of nodes that have a leader and no cluster yet.
 pub const NOT_FORMED: Fault = Fault::Fail(Code::FailedPrecondition, "NOT_FORMED", Outcome::Refused);
 
+/// The answer of a ledger that no share was proved to yet; remembered.
+pub const SHARES_MISSING: Fault =
+    Fault::Fail(Code::FailedPrecondition, "SHARES_MISSING", Outcome::Refused);
+
 /// A cluster in memory behind any number of loopback addresses.
 pub struct FakeCluster {
     shared: Arc<Shared>,

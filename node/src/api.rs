@@ -47,6 +47,8 @@ pub(crate) struct Sources {
     pub(crate) certificates: Certificates,
     /// The data directory, if it is on a disk.
     pub(crate) data: Option<PathBuf>,
+    /// The networks whose addresses may speak for clients.
+    pub(crate) proxies: Vec<String>,
     /// What the other nodes told.
     pub(crate) acquaintances: Acquaintances,
 }
@@ -61,6 +63,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         engine,
         certificates,
         data,
+        proxies,
         acquaintances,
     } = sources;
     let bytes_max = usize::try_from(limits.request_bytes).unwrap_or(usize::MAX);
@@ -72,6 +75,7 @@ pub(crate) fn routes(sources: Sources, limits: &Limits) -> Router {
         engine,
         certificates,
         data,
+        proxies,
         acquaintances,
         answers,
         replacer,

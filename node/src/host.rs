@@ -260,6 +260,7 @@ fn setup(config: &Config, ca: &Ca, vendor_roots: Vec<VendorRoot>) -> Setup {
     Setup {
         id: config.id,
         data: Some(config.data.clone()),
+        proxies: config.proxies.iter().map(ToString::to_string).collect(),
         members: members.collect(),
         ca: ca.clone(),
         vendor_roots,

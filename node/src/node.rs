@@ -70,6 +70,8 @@ pub struct Setup {
     pub engine: &'static str,
     /// The data directory, to tell how full its disk is; a simulated node has none.
     pub data: Option<PathBuf>,
+    /// The networks whose addresses may speak for clients, to tell the doctor.
+    pub proxies: Vec<String>,
 }
 
 /// The world a node lives in: the machine's in production, a simulated one in tests.
@@ -303,6 +305,7 @@ where
         engine: setup.engine,
         certificates: certificates.clone(),
         data: setup.data.clone(),
+        proxies: setup.proxies.clone(),
         acquaintances: acquaintances.clone(),
     };
     let routes = api::routes(sources, &setup.limits);

@@ -313,6 +313,7 @@ impl Machine {
         };
         Setup {
             data: None,
+            proxies: Vec::new(),
             id: NodeId(self.id),
             members: NODES.map(member).to_vec(),
             ca: authority().ca().clone(),

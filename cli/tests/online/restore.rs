@@ -42,6 +42,47 @@ fn begin_and_die(cluster: &Cluster, backup: &Path, quiet_ms: u64) {
     });
 }
 
+/// Two wait when everything is lost but the containers, and the backup knows the
+/// place of the first. Both go on waiting, past empty nodes and the quiet, and are
+/// served by the restored cluster in their order.
+#[test]
+fn who_waits_when_all_is_lost_is_served_by_the_restored_cluster() {
+    let cluster = Cluster::alone();
+    let user = cluster.caller().clone();
+    cluster.license("press", 1);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (secret, backup) = (file("secret.txt"), file("today.backup"));
+    fs::write(&secret, PASSPHRASE).expect("the passphrase");
+    let held = user.json(&["acquire", "press", "--ttl", "10m"]);
+    let wait = ["acquire", "press", "--ttl", "10m", "--wait", "10m"];
+    let mut first = user.start(&wait);
+    first.until_said("place 1 of 1");
+    user.json(&["cluster", "backup", text(&backup), "--passphrase-file", text(&secret)]);
+    let mut second = user.start(&wait);
+    second.until_said("place 2 of 2");
+
+    lose_everything(&cluster, &[1, 2, 3]);
+    let nodes = hosts(&cluster);
+    // The clients meet nodes of no cluster for a while.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    user.json(&[&restore(&nodes, &backup, &secret)[..], &["--quiet", "2s"]].concat());
+
+    let (lease, token) = (word(&held, "lease"), word(&held, "token"));
+    let give_back = |lease: &str, token: &str| {
+        let words = ["release", lease, "--token", token];
+        eventually("it is given back", || user.run(&words).status.success().then_some(()));
+    };
+    give_back(&lease, &token);
+    for waiter in [first, second] {
+        let ended = waiter.finish();
+        assert_eq!(ended.code, 0, "{}", ended.said);
+        let told = ended.said.lines().find_map(|line| line.strip_prefix("trine release "));
+        let (lease, token) = told.and_then(|told| told.split_once(" --token ")).expect("a seat");
+        give_back(lease, token);
+    }
+}
+
 /// Two disks come back and the third is gone for good, with its container. The
 /// license serves with the two, and its third share is made again.
 #[test]
@@ -201,6 +242,23 @@ fn one_backup_and_one_license_make_one_cluster() {
     let refusal = thief.refused(3, &install);
     assert_eq!(refusal.reason, "PACKAGE_REFUSED");
     refusal.says(&["sealed to container", "not in this cluster"]);
+    // A vendor who is asked for these nodes sees that they are others, and that
+    // what was issued before may serve beside.
+    let request = file("second.request");
+    let ask = [&at(&["license", "request", "-o"])[..], &[text(&request)]].concat();
+    let requested = thief.json(&ask);
+    let keys = cluster.servers().layout().vendor();
+    let vendor = Caller::new(&keys).with("TRINE_VENDOR_PASSPHRASE", "development");
+    let ca = word(&requested, "ca_fingerprint");
+    let twin = file("second.license");
+    let issue = ["vendor", "issue", "--dir", ".", "--request", text(&request), "--product", "cad"];
+    let issue = [&issue[..], &["--ca-fingerprint", &ca, "-o", text(&twin)]].concat();
+    let refusal = vendor.refused(3, &issue);
+    assert_eq!(refusal.reason, "CONTAINERS_EXCHANGED");
+    refusal.says(&["3 of the three containers", "serial 9", "--containers-gone"]);
+    let issued = vendor.json(&[&issue[..], &["--containers-gone"]].concat());
+    assert_eq!(issued["containers_gone"].as_array().map(Vec::len), Some(3), "{issued}");
+    assert_eq!(issued["changed"], Value::Array(Vec::new()), "{issued}");
 
     // Another customer of the same vendor.
     let other = shared().caller();

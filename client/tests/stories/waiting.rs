@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tonic::Code;
-use trine_client::testing::{FakeCluster, Fault, NOT_FORMED};
+use trine_client::testing::{FakeCluster, Fault, NOT_FORMED, SHARES_MISSING};
 use trine_client::{AcquireError, Outcome, Place, Reason, Seat};
 
 use crate::support::{PRODUCT, client, cluster, comes_true};
@@ -94,7 +94,8 @@ async fn a_place_in_the_queue_outlasts_an_outage_that_is_longer_than_patience() 
 
 /// The cluster is lost and restored from a backup of two minutes ago, longer than
 /// the client's patience later: its nodes are empty first, then know nothing of the
-/// request and find its time too far ahead. Another request waits in its place.
+/// request, find its time too far ahead, and have to prove their shares. Another
+/// request waits in its place.
 #[tokio::test]
 async fn who_waits_is_served_by_the_cluster_restored_from_a_backup() {
     let cluster = cluster(2, 1).await;
@@ -105,6 +106,8 @@ async fn who_waits_is_served_by_the_cluster_restored_from_a_backup() {
     assert!(!waiting.is_finished(), "it gave up");
     cluster.restore(Duration::from_secs(120));
     assert_eq!(cluster.waiting(PRODUCT), 0);
+    cluster.once(0, SHARES_MISSING);
+    cluster.once(1, SHARES_MISSING);
     cluster.everywhere(None);
     comes_true(|| cluster.waiting(PRODUCT) == 1).await;
     held.release().await.unwrap();

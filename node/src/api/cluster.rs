@@ -41,6 +41,7 @@ pub(super) struct Cluster {
     pub(super) engine: &'static str,
     pub(super) certificates: Certificates,
     pub(super) data: Option<PathBuf>,
+    pub(super) proxies: Vec<String>,
     pub(super) acquaintances: Acquaintances,
     pub(super) answers: Answers,
     pub(super) replacer: Arc<Replacer>,
@@ -152,6 +153,7 @@ impl cluster_server::Cluster for Cluster {
             let Self { formation, answers, data, .. } = self;
             let mut seen = checkup::look(formation, &answers.metrics, data.as_deref()).await;
             seen.certificates_refused = self.certificates.refused.reason().unwrap_or_default();
+            seen.trusted_proxies = self.proxies.clone();
             status.checkup = Some(seen);
         }
         status.container = self.formation.shares.container().identity().serial().to_string();

@@ -171,6 +171,7 @@ fn node(
         snapshots: node::config::Snapshots::default(),
         engine: "memory",
         data: None,
+        proxies: Vec::new(),
     };
     let container = Container::create(ActId(7), &mut UnwrapErr(rand::rngs::SysRng));
     let chain = certify(authority, &container, id);

@@ -1,5 +1,6 @@
 //! `trine vendor issue`: from a request and terms to a license package.
 
+mod containers;
 mod sold;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use license::request::ClusterRequest;
 use license::terms::{Counting, Feature, Terms};
 use serde::Serialize;
 
+use self::containers::Exchange;
 use self::sold::{Asked, Bound, Change};
 use super::{Call, Place};
 use crate::console::Tone;
@@ -33,6 +35,12 @@ use crate::vendor_dir::{self, Entry, Sold, VendorDir};
 /// An update keeps every term that is not given here: seats, counting, dates,
 /// version, features and text are as this customer had them, by the book. What
 /// is different is shown. `none` takes an end, a beginning or a version away.
+///
+/// A share opens in one container only, and what was issued before goes on
+/// serving where its containers are. A request that comes from other containers
+/// than the issue before is shown as such; where two of the former are missing,
+/// which could serve without the rest, it is refused until the customer has said
+/// what became of them (--containers-gone).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -86,6 +94,9 @@ pub(super) struct Issue {
     /// Keep nothing of what this customer had: what is not given is as for a first license
     #[arg(long)]
     from_scratch: bool,
+    /// The customer says that the containers of the issue before are gone for good
+    #[arg(long)]
+    containers_gone: bool,
     /// Which update this is; must rise [default: from the book]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     serial: Option<u64>,
@@ -167,6 +178,8 @@ struct Issued {
     previous_serial: Option<u64>,
     /// What is different from that, if the book says what it was.
     changed: Vec<Change>,
+    /// Containers of that serial which are not in this request.
+    containers_gone: Vec<String>,
     /// The file written.
     package: PathBuf,
 }
@@ -178,10 +191,15 @@ impl Issue {
         files::must_be_new("package", &self.output, existing)?;
         let now = call.world.wall_time();
         let request = vendor_dir::read_request(&self.request, now)?;
-        let Draft { terms, sold, previous } = self.draft(&dir, &request, now)?;
-        terms.validate().map_err(Failure::usage)?;
-        let changed = previous.changes(&sold);
-        self.compare(&request, &in_words(&terms, &sold, &previous, &changed), call)?;
+        let draft = self.draft(&dir, &request, now)?;
+        draft.terms.validate().map_err(Failure::usage)?;
+        if let Some(exchange) = &draft.exchange {
+            exchange.check(self.containers_gone)?;
+        }
+        let changed = draft.previous.changes(&draft.sold);
+        let words = draft.in_words(&changed);
+        self.compare(&request, &words, call)?;
+        let Draft { terms, sold, previous, exchange } = draft;
         let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
         let vendor = dir.open(&passphrase)?;
         let package = dir.issue(&vendor, &request, terms.clone())?;
@@ -204,10 +222,10 @@ impl Issue {
             text: sold.text.clone(),
             previous_serial: previous.serial(),
             changed,
+            containers_gone: exchange.map(|exchange| exchange.gone).unwrap_or_default(),
             package: self.output,
         };
         call.console.result(&issued, |page| {
-            let words = in_words(&terms, &sold, &previous, &issued.changed);
             let mut lines = words.lines();
             let title = page.tone(Tone::Strong, lines.next().unwrap_or_default());
             page.line(title);
@@ -315,7 +333,8 @@ impl Issue {
             issued: now,
             extensions: Vec::new(),
         };
-        Ok(Draft { terms, sold, previous })
+        let exchange = Exchange::since(last, &vendor_dir::containers(request));
+        Ok(Draft { terms, sold, previous, exchange })
     }
 }
 
@@ -324,6 +343,40 @@ struct Draft {
     terms: Terms,
     sold: Sold,
     previous: Previous,
+    exchange: Option<Exchange>,
+}
+
+impl Draft {
+    /// The terms, and what they change, as people read them before and after.
+    fn in_words(&self, changed: &[Change]) -> String {
+        let Self { terms, sold, previous, exchange } = self;
+        let Terms { license, serial, name, .. } = terms;
+        let mut words = format!("License {license} serial {} for {name}\n", serial.0);
+        for (term, value) in sold::facts(sold) {
+            words.push_str(&format!("{term:22}  {value}\n"));
+        }
+        match previous {
+        Previous::None => {
+            words.push_str("A first license for this customer, as far as the book knows.\n");
+        }
+        Previous::Serial(before) => words.push_str(&format!(
+            "The customer has serial {before}; what was in it the book does not say, so compare the terms yourself.\n"
+        )),
+        Previous::Known(before, _) if changed.is_empty() => {
+            words.push_str(&format!("All terms are those of serial {before}.\n"));
+        }
+        Previous::Known(before, _) => {
+            words.push_str(&format!("Different from serial {before}:\n"));
+            for Change { term, before, now } in changed {
+                words.push_str(&format!("{term:22}  {before} -> {now}\n"));
+            }
+        }
+    }
+        if let Some(exchange) = exchange {
+            words.push_str(&exchange.in_words());
+        }
+        words
+    }
 }
 
 /// What the customer had before, as far as the book knows.
@@ -348,33 +401,6 @@ impl Previous {
             Self::Known(_, before) => sold::changes(before, now),
         }
     }
-}
-
-/// The terms, and what they change, as people read them before and after.
-fn in_words(terms: &Terms, sold: &Sold, previous: &Previous, changed: &[Change]) -> String {
-    let Terms { license, serial, name, .. } = terms;
-    let mut words = format!("License {license} serial {} for {name}\n", serial.0);
-    for (term, value) in sold::facts(sold) {
-        words.push_str(&format!("{term:22}  {value}\n"));
-    }
-    match previous {
-        Previous::None => {
-            words.push_str("A first license for this customer, as far as the book knows.\n");
-        }
-        Previous::Serial(before) => words.push_str(&format!(
-            "The customer has serial {before}; what was in it the book does not say, so compare the terms yourself.\n"
-        )),
-        Previous::Known(before, _) if changed.is_empty() => {
-            words.push_str(&format!("All terms are those of serial {before}.\n"));
-        }
-        Previous::Known(before, _) => {
-            words.push_str(&format!("Different from serial {before}:\n"));
-            for Change { term, before, now } in changed {
-                words.push_str(&format!("{term:22}  {before} -> {now}\n"));
-            }
-        }
-    }
-    words
 }
 
 fn date_or_none(text: &str) -> Result<Bound<WallTime>, String> {

@@ -11,6 +11,7 @@ use super::super::observations::{BalancerStatus, Observations, Seen, name};
 pub(super) fn findings(seen: &Observations) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         seen.doors.iter().filter_map(|door| of_door(seen, door)).collect();
+    findings.extend(proxies(seen));
     findings.extend(seen.balancers.iter().flat_map(|balancer| of_balancer(seen, balancer)));
     findings
 }
@@ -25,14 +26,31 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
         Ok(behind) => {
             let ours = seen.cluster.as_ref().ok().map(|status| &status.cluster_id)?;
             let theirs = &behind.cluster_id;
-            (behind.formed && theirs != ours).then(|| {
-                Finding::error(
+            if !behind.formed {
+                return None;
+            }
+            if theirs != ours {
+                return Some(Finding::error(
                     "DOOR_TO_ANOTHER_CLUSTER",
                     &door.address,
                     format!("it leads to cluster {theirs}, and this is cluster {ours}"),
                     "correct the addresses under [[nodes]] in that balancer's configuration, or the host list",
-                )
-            })
+                ));
+            }
+            let as_of = seen.cluster.as_ref().ok()?.as_of?.epoch;
+            let epoch = behind.epoch.filter(|epoch| *epoch != as_of)?;
+            // A member that came back from before a restore has a finding of its own.
+            if seen.answering().any(|node| node.id == behind.id && node.epoch == behind.epoch) {
+                return None;
+            }
+            Some(Finding::error(
+                "DOOR_TO_ANOTHER_CLUSTER",
+                &door.address,
+                format!(
+                    "it leads to another set of nodes of this cluster, restored from the same backup: its restore epoch is {epoch}, and here it is {as_of}"
+                ),
+                "let one of the two go for good: both hold the same seats, and a license that serves in both is held twice",
+            ))
         }
         Err(problem) if nodes_answer && breaks_in_tls(problem.reason) => Some(Finding::error(
             NOT_TRUSTED,
@@ -59,6 +77,32 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
             "if it is a balancer, start it and read its log (systemctl status trine-balancer), and see its /status with --balancer HOST:PORT; if it was a node that was replaced, take it out of the host list or the context",
         )),
     }
+}
+
+/// Nodes that would not all let the same balancers speak for clients: one that
+/// lacks them refuses every application behind them, from when it leads.
+fn proxies(seen: &Observations) -> Option<Finding> {
+    let trusted = |node: &v1::NodeStatusReply| {
+        let mut proxies = node.checkup.as_ref()?.trusted_proxies.clone();
+        proxies.sort();
+        Some((name(node.id), proxies))
+    };
+    let by_node: Vec<_> = seen.answering().filter_map(trusted).collect();
+    let (_, first) = by_node.first()?;
+    if by_node.iter().all(|(_, proxies)| proxies == first) {
+        return None;
+    }
+    let list = |(node, proxies): &(String, Vec<String>)| match &proxies[..] {
+        [] => format!("{node}: none"),
+        some => format!("{node}: {}", some.join(" ")),
+    };
+    let lists: Vec<_> = by_node.iter().map(list).collect();
+    Some(Finding::warning(
+        "PROXIES_DIFFER",
+        "cluster",
+        format!("the nodes trust different balancers ({})", lists.join("; ")),
+        "make [proxy] trusted the same in every node's configuration, and restart that node: one that lacks a balancer refuses the applications behind it as soon as it leads",
+    ))
 }
 
 /// How a node that takes a balancer for a client ends: its header is no TLS.

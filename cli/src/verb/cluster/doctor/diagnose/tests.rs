@@ -50,6 +50,7 @@ fn node(id: u64) -> Seen<v1::NodeStatusReply> {
         syncs: Some(Syncs { count: 512, median_us: 900, p99_us: 9_000 }),
         members: [1, 2, 3].map(member).to_vec(),
         certificates_refused: String::new(),
+        trusted_proxies: vec!["10.0.0.21/32".into(), "10.0.0.22/32".into()],
     };
     let answer = v1::NodeStatusReply {
         id,

@@ -15,6 +15,27 @@ fn a_way_in_is_closed_not_trusted_or_leads_elsewhere() {
     assert_eq!(found(elsewhere), [error("DOOR_TO_ANOTHER_CLUSTER", "10.0.0.5:22450")]);
 }
 
+/// One backup was restored into two sets of nodes: their cluster's id is the same.
+#[test]
+fn a_way_in_to_a_twin_from_the_same_backup_is_told() {
+    let epochs = |seen: &mut Observations, here, there| {
+        seen.cluster().as_of = Some(v1::Envelope { epoch: here, ..Default::default() });
+        seen.doors[0].answer.as_mut().expect("it answers").epoch = Some(there);
+    };
+    let twin = |seen: &mut Observations| epochs(seen, 7, 9);
+    assert_eq!(found(twin), [error("DOOR_TO_ANOTHER_CLUSTER", "10.0.0.5:22450")]);
+    assert_eq!(found(|seen| epochs(seen, 7, 7)), []);
+}
+
+/// A node that follows needs none; once it leads it refuses whoever they speak for.
+#[test]
+fn nodes_that_trust_different_balancers_are_told() {
+    let lacks = |seen: &mut Observations| seen.checkup(3).trusted_proxies.clear();
+    assert_eq!(found(lacks), [warning("PROXIES_DIFFER", "cluster")]);
+    let order = |seen: &mut Observations| seen.checkup(3).trusted_proxies.reverse();
+    assert_eq!(found(order), []);
+}
+
 #[test]
 fn a_balancer_that_points_at_the_wrong_place_is_told_which() {
     const ABOUT: &str = "balancer 10.0.0.5:22453";
