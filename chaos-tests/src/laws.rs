@@ -87,8 +87,9 @@ pub struct Sight<'a> {
     pub at: Duration,
     /// The nodes that run.
     pub nodes: &'a [NodeSight<'a>],
-    /// The disks of all three, running or not.
-    pub disks: [&'a Platter; 3],
+    /// The disks of the three places, running or not: each a member's, and while it
+    /// is being replaced also that of the node that comes.
+    pub disks: &'a [Vec<(u64, &'a Platter)>],
     /// What clients did and heard in this step.
     pub events: &'a [Event],
     /// Tokens of the seats that applications use at this moment.
@@ -100,9 +101,15 @@ pub struct Sight<'a> {
 }
 
 impl Sight<'_> {
-    /// The disk of one of the first three nodes.
+    /// The disk of a member.
     pub fn nodes_disk(&self, node: u64) -> Option<&Platter> {
-        self.disks.get(usize::try_from(node).ok()?.checked_sub(1)?).copied()
+        let mut disks = self.disks.iter().flatten();
+        disks.find(|(owner, _)| *owner == node).map(|(_, disk)| *disk)
+    }
+
+    /// In how many places a disk is so.
+    pub fn disks_that(&self, is_so: impl Fn(&Platter) -> bool) -> usize {
+        self.disks.iter().filter(|place| place.iter().any(|(_, disk)| is_so(disk))).count()
     }
 }
 

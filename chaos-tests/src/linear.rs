@@ -103,9 +103,7 @@ pub fn search(events: &[Event], seats: RangeInclusive<usize>, jumped_us: u64) ->
             What::Invoke { attempt, op, .. } => {
                 pool.sent(op, event.at_us);
                 open.insert(*attempt, (op, event.at_us));
-                if pool.to_be_full.contains(attempt) {
-                    pool.looking.insert(*attempt);
-                }
+                pool.looking.extend(pool.tells_full(op));
             }
             What::Answer { attempt, answer } => {
                 let Some((op, sent)) = open.remove(attempt) else { continue };
@@ -122,7 +120,9 @@ pub fn search(events: &[Event], seats: RangeInclusive<usize>, jumped_us: u64) ->
                         return Opinion::Open { at_us: event.at_us };
                     }
                 }
-                pool.looking.remove(attempt);
+                if pool.looking.remove(attempt) {
+                    pool.to_be_full.retain(|_, telling| telling != attempt);
+                }
                 pool.told(op, answer, sent);
             }
             What::Note { .. } => {}
@@ -137,9 +137,11 @@ struct Pool {
     jumped_us: u64,
     leases: Vec<Lease>,
     places: BTreeMap<RequestId, usize>,
-    /// Calls that are told some time that the pool was full.
-    to_be_full: BTreeSet<AttemptId>,
-    /// Those of them that are on their way.
+    /// Requests that are told some time that the pool was full, and the calls that
+    /// are told so first.
+    to_be_full: BTreeMap<RequestId, AttemptId>,
+    /// Those of these calls whose request is on its way, in whatever copy: a copy
+    /// that nobody heard of may have been refused, and a later one is told of that.
     looking: BTreeSet<AttemptId>,
 }
 
@@ -151,7 +153,7 @@ impl Pool {
             jumped_us,
             leases: Vec::new(),
             places: BTreeMap::new(),
-            to_be_full: BTreeSet::new(),
+            to_be_full: BTreeMap::new(),
             looking: BTreeSet::new(),
         };
         let mut open: BTreeMap<AttemptId, &Op> = BTreeMap::new();
@@ -175,7 +177,7 @@ impl Pool {
                         Answer::Refused { reason, .. } if crate::oracle::is_final(reason) => {
                             lease.refused = true;
                             if is_full(answer) {
-                                pool.to_be_full.insert(*attempt);
+                                pool.to_be_full.entry(*request).or_insert(*attempt);
                             }
                         }
                         _ => {}
@@ -185,6 +187,12 @@ impl Pool {
             }
         }
         pool
+    }
+
+    /// The call that is told first that there was no seat for this request.
+    fn tells_full(&self, op: &Op) -> Option<AttemptId> {
+        let Op::Acquire { request, .. } = op else { return None };
+        self.to_be_full.get(request).copied()
     }
 
     fn place(&mut self, request: RequestId) -> usize {
@@ -240,13 +248,17 @@ impl Pool {
         match (op, answer) {
             (Op::Acquire { .. }, Answer::Granted { standing, .. }) => {
                 let taken = (!is_told).then_some(Demand::Taken(place));
-                let now = match standing {
-                    Standing::Live(_) => Demand::Held(place, sent),
-                    Standing::Released | Standing::Expired => Demand::Over(place),
-                };
-                taken.into_iter().chain([now]).collect()
+                match standing {
+                    Standing::Live(_) => {
+                        taken.into_iter().chain([Demand::Held(place, sent)]).collect()
+                    }
+                    // It may have come and gone long before somebody was told of it.
+                    Standing::Released | Standing::Expired => vec![Demand::Over(place)],
+                }
             }
-            (Op::Acquire { .. }, _) if is_full(answer) => vec![Demand::Full(attempt)],
+            (Op::Acquire { .. }, _) if self.tells_full(op) == Some(attempt) => {
+                vec![Demand::Full(attempt)]
+            }
             (Op::Renew { .. }, Answer::Renewed { .. }) if is_told => {
                 vec![Demand::Held(place, sent)]
             }
@@ -472,6 +484,37 @@ mod tests {
     fn a_call_without_an_answer_may_have_taken_the_seat() {
         let lost = Answer::Unknown { reason: "NO_ANSWER".to_owned() };
         let calls = vec![Told(0, 3, acquire(1), lost), Told(5, 9, acquire(2), full(7))];
+        assert_eq!(opinion(1, calls), Opinion::Ordered);
+    }
+
+    /// Seeds 1012 and 1018 came to these two.
+    #[test]
+    fn a_copy_that_nobody_heard_of_may_have_met_the_full_pool() {
+        let lost = Answer::Unknown { reason: "NO_ANSWER".to_owned() };
+        let release = Op::Release { request: RequestId(1), token: 3 };
+        let unheard = vec![
+            Told(0, 5, acquire(1), granted(3)),
+            Told(10, 15, acquire(2), lost),
+            Told(20, 30, release.clone(), Answer::Released { at: place(25) }),
+            Told(40, 45, acquire(2), full(42)),
+        ];
+        assert_eq!(opinion(1, unheard), Opinion::Ordered);
+        let heard = vec![
+            Told(0, 5, acquire(1), granted(3)),
+            Told(20, 30, release, Answer::Released { at: place(25) }),
+            Told(40, 45, acquire(2), full(42)),
+        ];
+        assert!(matches!(opinion(1, heard), Opinion::None { .. }));
+    }
+
+    #[test]
+    fn a_seat_that_came_and_went_unheard_of_needs_no_room_now() {
+        let Answer::Granted { grant, .. } = granted(3) else { unreachable!() };
+        let expired = Answer::Granted { at: place(20_015), grant, standing: Standing::Expired };
+        let calls = vec![
+            Told(0, 20_020, acquire(1), expired),
+            Told(20_000, 20_005, acquire(2), granted(20_003)),
+        ];
         assert_eq!(opinion(1, calls), Opinion::Ordered);
     }
 

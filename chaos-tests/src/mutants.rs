@@ -8,7 +8,7 @@
 
 mod list;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,11 +43,13 @@ pub(crate) fn is(name: &str) -> bool {
 ";
 
 /// Makes a copy of the sources of `workspace` in `folder` with all mistakes in
-/// it, builds it and returns the program that plays seeds.
+/// it, builds it into `built_as`, the folder of a profile in a target folder, and
+/// returns the program that plays seeds.
 ///
 /// # Errors
 /// A place is not found, or cargo fails.
-pub fn plant(workspace: &Path, folder: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+pub fn plant(workspace: &Path, folder: &Path, built_as: &Path) -> anyhow::Result<PathBuf> {
+    let target = built_as.parent().context("a target folder")?;
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(workspace)
@@ -95,13 +97,12 @@ pub fn plant(workspace: &Path, folder: &Path, target: &Path) -> anyhow::Result<P
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--locked", "-p", "chaos-tests", "--bin", "mutated"]);
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    if profile == "release" {
-        cargo.arg("--release");
-    }
+    // What is built for this program's own profile is there already.
+    let profile = built_as.file_name().and_then(|name| name.to_str()).context("a profile")?;
+    cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
     let built = cargo.current_dir(folder).env("CARGO_TARGET_DIR", target).status()?;
     ensure!(built.success(), "the sources with the mistakes in them do not build");
-    Ok(target.join(profile).join("mutated"))
+    Ok(built_as.join("mutated"))
 }
 
 /// `text` with one change in it.
@@ -158,11 +159,15 @@ pub fn hunt(program: &Path, mutant: &Mutant, tries: u64, seeds_max: u64) -> anyh
                 _ => {}
             }
             let said = String::from_utf8_lossy(&played.stderr);
-            let law = said.lines().find_map(|line| {
+            let law = |line: &str| {
                 let (law, _) = line.split_once(": ")?.1.split_once(" broken: ")?;
                 Some(law.to_owned())
-            });
-            *found_by.entry(law.unwrap_or_else(|| "a panic".to_owned())).or_default() += 1;
+            };
+            let mut laws: BTreeSet<String> = said.lines().filter_map(law).collect();
+            if laws.is_empty() {
+                laws.insert("a panic".to_owned());
+            }
+            laws.into_iter().for_each(|law| *found_by.entry(law).or_default() += 1);
             found = Some(seed - first + 1);
             break;
         }
@@ -173,8 +178,6 @@ pub fn hunt(program: &Path, mutant: &Mutant, tries: u64, seeds_max: u64) -> anyh
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     /// A change of the code that a mutant is planted in shows here, not in the

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use chaos_tests::sets::{self, Sum};
 use chaos_tests::world::{Ended, Syncs, Weather, brave, rehearse};
 use chaos_tests::{history, laws, mutants, timeline};
@@ -40,7 +39,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Where the history and the timeline of a seed that failed are kept; nowhere if `-`
-    #[arg(long, default_value = "target/chaos")]
+    #[arg(long, default_value = "target/seeds")]
     keep: PathBuf,
     /// Let the disks lie about syncs, to see that the laws notice
     #[arg(long)]
@@ -147,8 +146,11 @@ fn hunt(arguments: &Arguments) -> anyhow::Result<bool> {
     anyhow::ensure!(!wanted.is_empty(), "no mutant is called {:?}", arguments.mutant);
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(2).context("cargo put this program where it is")?;
-    let program = mutants::plant(&workspace, &target.join("mutants"), target)?;
+    let mut above = program.ancestors().skip(1);
+    let (Some(built_as), Some(target)) = (above.next(), above.next()) else {
+        anyhow::bail!("{} is not where cargo puts programs", program.display());
+    };
+    let program = mutants::plant(&workspace, &target.join("mutants"), built_as)?;
     println!("| mutant | what is wrong | found by | median seeds |\n|---|---|---|---|");
     let next = std::sync::Mutex::new(wanted.into_iter());
     let all = std::sync::Mutex::new(Vec::new());

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use ledger::command::ShareState;
+use ledger::view::LicenseView;
 
 use super::{Held, Law, Sight};
 
 #[derive(Default)]
 pub(super) struct QuorumAndShares {
-    /// The entry last seen on each node, and the seats granted and renewed by then.
-    done: BTreeMap<u64, (u64, u64)>,
+    /// The entry last seen on each node, what was granted and renewed by then, and
+    /// how many shares were withdrawn.
+    done: BTreeMap<u64, (u64, u64, usize)>,
 }
 
 impl Law for QuorumAndShares {
@@ -28,13 +30,17 @@ impl Law for QuorumAndShares {
                 (counters.granted + counters.renewed, ledger.licenses())
             });
             let index = node.applied.map_or(0, |applied| applied.index);
-            let before = self.done.insert(node.node, (index, done));
-            // After several entries at once it cannot be told which shares each met.
-            let Some((_, before)) = before.filter(|(seen, _)| seen + 1 == index) else { continue };
-            let live = |state: &ShareState| matches!(state, ShareState::Live);
-            let shares = licenses
-                .iter()
-                .map(|license| license.shares.iter().filter(|share| live(&share.state)).count());
+            let count = |license: &LicenseView, state: ShareState| {
+                license.shares.iter().filter(|share| share.state == state).count()
+            };
+            let withdrawn =
+                licenses.iter().map(|license| count(license, ShareState::Withdrawn)).sum();
+            let before = self.done.insert(node.node, (index, done, withdrawn));
+            // After several entries at once it cannot be told which shares each met,
+            // nor in one that withdraws a share what it did before it.
+            let before = before.filter(|(seen, _, then)| seen + 1 == index && *then == withdrawn);
+            let Some((_, before, _)) = before else { continue };
+            let shares = licenses.iter().map(|license| count(license, ShareState::Live));
             if done > before && shares.clone().max().unwrap_or(0) < 2 {
                 return Err(format!(
                     "node-{} at {:?}: granted or renewed with {:?} shares live",

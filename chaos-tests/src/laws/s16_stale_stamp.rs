@@ -16,7 +16,7 @@ fn newly_applied(
         let applied = node.applied.map_or(0, |applied| applied.index);
         for index in *seen + 1..=applied {
             let key = keys::entry(index);
-            let framed = sight.disks.iter().find_map(|disk| disk.durable(&key));
+            let framed = sight.disks.iter().flatten().find_map(|(_, disk)| disk.durable(&key));
             // It may be in a snapshot only by now.
             let Some(entry) = framed.and_then(|framed| entry::decode(index, &framed).ok()) else {
                 continue;

@@ -33,7 +33,7 @@ impl Law for Durability {
             if !self.led.insert(term) {
                 continue;
             }
-            let votes = sight.disks.iter().filter(|disk| vote(disk) >= term).count();
+            let votes = sight.disks_that(|disk| vote(disk) >= term);
             if votes < 2 {
                 return Err(format!(
                     "node-{} leads term {term} and {votes} disks have a vote for it",
@@ -50,7 +50,7 @@ impl Law for Durability {
                 continue;
             }
             self.told = index;
-            let durable = sight.disks.iter().filter(|disk| holds(disk, index)).count();
+            let durable = sight.disks_that(|disk| holds(disk, index));
             if durable < 2 {
                 return Err(format!(
                     "entry {index} was told of and is on {durable} disks: {answer:?}"

@@ -343,4 +343,134 @@ pub const MUTANTS: &[Mutant] = &[
             "        self.lease = (!MUTANT).then_some(lease);\n        self\n",
         )],
     },
+    Mutant {
+        name: "shrink-forgotten",
+        mistake: "a license that shrank grants up to what it once counted",
+        law: "S12",
+        changes: &[(
+            "ledger/src/pool.rs",
+            "        let seats = u64::from(terms.seats);\n        let fits",
+            "        let seats = u64::from(terms.seats);
+        static MOST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let most = MOST.fetch_max(seats, std::sync::atomic::Ordering::Relaxed).max(seats);
+        let (seats, room) = if MUTANT {
+            (most, Room { capacity: room.capacity.map(|now| now.max(most)), ..room })
+        } else {
+            (seats, room)
+        };
+        let fits",
+        )],
+    },
+    Mutant {
+        name: "serves-after-its-end",
+        mistake: "a license serves on when its last day is over",
+        law: "S13",
+        changes: &[(
+            "ledger/src/share.rs",
+            "let service = if wall.is_some_and(|now| terms.expiration.is_some_and(|end| now >= end)) {",
+            "let is_over = wall.is_some_and(|now| terms.expiration.is_some_and(|end| now >= end));
+        let service = if is_over && !MUTANT {",
+        )],
+    },
+    Mutant {
+        name: "written-above-the-level",
+        mistake: "what a next level would bring is written before the cluster is there",
+        law: "S22",
+        changes: &[
+            (
+                "ledger/src/level.rs",
+                "            Self::Genesis(_)\n",
+                "            Self::Release(_) if MUTANT => Level::new(2).expect(\"a level\"),\n            Self::Genesis(_)\n",
+            ),
+            ("node/src/proposer.rs", "if needs > level {", "if needs > level && !MUTANT {"),
+        ],
+    },
+    Mutant {
+        name: "told-otherwise-the-second-time",
+        mistake: "who asks again for a seat that ended is told another deadline",
+        law: "S23",
+        changes: &[(
+            "ledger/src/lease.rs",
+            "            Outcome::Granted(grant.told(id), Standing::Ended(*ending))",
+            "            let mut told = grant.told(id);
+            if MUTANT {
+                told.deadline = told.deadline.plus_millis(1);
+            }
+            Outcome::Granted(told, Standing::Ended(*ending))",
+        )],
+    },
+    Mutant {
+        name: "two-are-not-enough",
+        mistake: "a leader takes nothing in while any member is silent",
+        law: "L2",
+        changes: &[(
+            "node/src/proposer.rs",
+            "            Some(acked) if acked.elapsed() > LEADER_LEASE => {",
+            "            Some(_)
+                if MUTANT
+                    && metrics.heartbeat.iter().flatten().any(|(_, heard)| {
+                        heard.is_none_or(|heard| heard.elapsed() > LEADER_LEASE)
+                    }) =>
+            {
+                let detail = \"the leader has not heard from every node\".into();
+                Leadership::Refuses(NotAnswered::NoQuorum { detail })
+            }
+            Some(acked) if acked.elapsed() > LEADER_LEASE => {",
+        )],
+    },
+    Mutant {
+        name: "slow-to-elect",
+        mistake: "nobody stands for election within five seconds",
+        law: "L3",
+        changes: &[
+            (
+                "node/src/node.rs",
+                "election_timeout_min: millis(timing::ELECTION_TIMEOUT_MIN),",
+                "election_timeout_min: millis(timing::ELECTION_TIMEOUT_MIN) * if MUTANT { 6 } else { 1 },",
+            ),
+            (
+                "node/src/node.rs",
+                "election_timeout_max: millis(timing::ELECTION_TIMEOUT_MAX),",
+                "election_timeout_max: millis(timing::ELECTION_TIMEOUT_MAX) * if MUTANT { 6 } else { 1 },",
+            ),
+        ],
+    },
+    Mutant {
+        name: "the-slowest-sets-the-pace",
+        mistake: "an answer waits until all three have the entry, half a second at most",
+        law: "L8",
+        changes: &[(
+            "node/src/proposer.rs",
+            "                Ok(Ok(response)) => {\n",
+            "                Ok(Ok(response)) => {
+                    for _ in 0..if MUTANT { 50 } else { 0 } {
+                        let all_have_it =
+                            raft.metrics().borrow_watched().replication.iter().flatten().all(
+                                |(_, matched)| matched.is_some_and(|at| at >= response.log_id),
+                            );
+                        if all_have_it {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+",
+        )],
+    },
+    Mutant {
+        name: "dead-connection-kept",
+        mistake: "a client never lets go of a connection that answers nothing",
+        law: "L9",
+        changes: &[
+            (
+                "client/src/connection.rs",
+                "            && current.as_ref().is_some_and(|one| one.generation == let_down.generation)\n",
+                "            && current.as_ref().is_some_and(|one| one.generation == let_down.generation)\n            && !MUTANT\n",
+            ),
+            (
+                "client/src/connection.rs",
+                ".keep_alive_interval(KEEP_ALIVE_EVERY)",
+                ".keep_alive_interval(if MUTANT { Duration::from_secs(3_600) } else { KEEP_ALIVE_EVERY })",
+            ),
+        ],
+    },
 ];

@@ -8,7 +8,7 @@ use node::store::mem::Survives;
 use tokio::time::sleep;
 
 use super::swarm::Aftermath;
-use super::{FLOORS, NODES, World, floor_name};
+use super::{FLOORS, World, floor_name};
 use crate::history::{AttemptId, Op, What};
 use crate::laws::Endured;
 
@@ -45,8 +45,9 @@ pub(super) async fn endure(world: &World, what: Aftermath) -> Endured {
     let broken = world.inner.now.get();
     let mut healthy = answered(world, begun, broken);
     world.note(format_args!("{what:?} from now on"));
-    let leader = world.leading().unwrap_or(NODES[0]);
-    let follower = NODES.into_iter().find(|node| *node != leader).unwrap_or(NODES[1]);
+    let nodes = world.nodes();
+    let leader = world.leading().unwrap_or(nodes[0]);
+    let follower = nodes.into_iter().find(|node| *node != leader).unwrap_or(nodes[1]);
     let name = |node: u64| format!("node-{node}");
     let mut counted_from = broken;
     match what {
@@ -63,7 +64,7 @@ pub(super) async fn endure(world: &World, what: Aftermath) -> Endured {
             }
         }
         Aftermath::AllComeBack => {
-            let doors = || NODES.map(name).into_iter().chain(world.balancer_names());
+            let doors = || nodes.map(name).into_iter().chain(world.balancer_names());
             let lines: Vec<_> = (1..=FLOORS)
                 .map(floor_name)
                 .flat_map(|floor| doors().map(move |door| (floor.clone(), door)))

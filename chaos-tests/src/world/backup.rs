@@ -3,7 +3,8 @@
 use ledger::backup::Backup;
 use wire::v1::{BeginRestoreReply, BeginRestoreRequest, RestorePartRequest};
 
-use super::{NODES, Platter, Survives, World, endpoint};
+use super::callers::endpoint;
+use super::{NODES, Platter, Survives, World};
 
 impl World {
     /// A backup of the ledger as it is now.

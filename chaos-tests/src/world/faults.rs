@@ -12,7 +12,7 @@ use node::store::mem::Survives;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::net::BALANCER;
 use super::pair::Misplaced;
@@ -37,6 +37,12 @@ pub(super) async fn strike(world: &World, options: &Options, until: Duration, co
     let mut rng = world.inner.seed.stream("faults", 0);
     let faults: Vec<Fault> = options.faults.iter().copied().collect();
     let mut under_way = JoinSet::new();
+    // One that does not end by itself, because the operator in it is not served,
+    // must not keep off the healing.
+    let one_ends = async |under_way: &mut JoinSet<()>| {
+        let left = until.saturating_sub(world.inner.now.get());
+        matches!(timeout(left, under_way.join_next()).await, Ok(Some(_)))
+    };
     loop {
         let calm = rng.random_range(options.calm_max_ms / 4..=options.calm_max_ms);
         sleep(Duration::from_millis(calm)).await;
@@ -44,26 +50,30 @@ pub(super) async fn strike(world: &World, options: &Options, until: Duration, co
             break;
         }
         while under_way.try_join_next().is_some() {}
-        if under_way.len() >= AT_ONCE {
-            under_way.join_next().await;
+        if under_way.len() >= AT_ONCE && !one_ends(&mut under_way).await {
+            break;
         }
         let fault = *faults.choose(&mut rng).expect("some");
         // It is found out only if nothing else is wrong (LAWS.md, S21).
-        while fault == Fault::OldDisk && under_way.join_next().await.is_some() {}
+        while fault == Fault::OldDisk && one_ends(&mut under_way).await {}
+        if world.inner.now.get() >= until {
+            break;
+        }
         *counted.borrow_mut().entry(fault).or_default() += 1;
         let (world, mut own) = (world.clone(), ChaCha20Rng::seed_from_u64(rng.next_u64()));
         under_way.spawn_local(async move { happen(&world, fault, &mut own).await });
-        while fault == Fault::OldDisk && under_way.join_next().await.is_some() {}
+        while fault == Fault::OldDisk && one_ends(&mut under_way).await {}
     }
     under_way.shutdown().await;
 }
 
 async fn happen(world: &World, fault: Fault, rng: &mut ChaCha20Rng) {
-    let node = *NODES.choose(rng).expect("three");
+    let nodes = world.nodes();
+    let node = *nodes.choose(rng).expect("three");
     let leader = world.leading().unwrap_or(node);
     // Trouble finds the leader more often than its share.
     let node = if rng.random_bool(0.4) { leader } else { node };
-    let others: Vec<u64> = NODES.into_iter().filter(|other| *other != node).collect();
+    let others: Vec<u64> = nodes.into_iter().filter(|other| *other != node).collect();
     world.note(format_args!("{fault:?} at node-{node}"));
     let what = format!("{fault:?} at node-{node}");
     world.inner.trace.begin(world.inner.now.get(), "faults", &what);
@@ -93,7 +103,7 @@ async fn strike_with(
             }
         }
         Fault::CrashTwo => fall(world, others, rng).await,
-        Fault::CrashAll => fall(world, &NODES, rng).await,
+        Fault::CrashAll => fall(world, &world.nodes(), rng).await,
         Fault::CrashPoint => {
             let mut subject = *Subject::ALL.choose(rng).expect("some");
             let mut point = *Point::ALL.choose(rng).expect("some");
@@ -101,8 +111,7 @@ async fn strike_with(
                 // Where most is at stake.
                 (subject, point) = (Subject::Entry, Point::BeforeSync);
             }
-            let traps = world.machine(node).traps();
-            traps.set(subject, point, survives(rng));
+            world.machine(node).traps().set(subject, point, survives(rng));
             for _ in 0..50 {
                 pause(rng, 100..101).await;
                 if !world.machine(node).is_up() {
@@ -114,10 +123,11 @@ async fn strike_with(
             world.restart_if_down(node).await;
         }
         Fault::VoteLost => {
-            let others: Vec<u64> = NODES.into_iter().filter(|other| *other != leader).collect();
+            let mut others = world.nodes().to_vec();
+            others.retain(|other| *other != leader);
             for other in &others {
-                let traps = world.machine(*other).traps();
-                traps.set(Subject::Vote, Point::BeforeSync, Survives::Nothing);
+                let machine = world.machine(*other);
+                machine.traps().set(Subject::Vote, Point::BeforeSync, Survives::Nothing);
             }
             world.crash_if_up(leader, survives(rng)).await;
             for _ in 0..30 {
@@ -128,11 +138,36 @@ async fn strike_with(
             }
             others.iter().for_each(|other| world.machine(*other).traps().disarm());
             pause(rng, 50..1_500).await;
-            for node in NODES {
+            for node in world.nodes() {
                 world.restart_if_down(node).await;
             }
         }
         Fault::OldDisk => old_disk(world, node, rng).await,
+        Fault::Replace => {
+            for other in world.nodes() {
+                if rng.random_bool(0.5) {
+                    continue;
+                }
+                let point = *Point::ALL.choose(rng).expect("some");
+                world.machine(other).traps().set(Subject::Membership, point, survives(rng));
+            }
+            let nodes_come_back = async {
+                loop {
+                    pause(rng, 200..3_000).await;
+                    for node in world.nodes() {
+                        world.restart_if_down(node).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = world.replace(node) => {}
+                () = nodes_come_back => {}
+            }
+            NODES
+                .into_iter()
+                .chain(world.nodes())
+                .for_each(|node| world.machine(node).traps().disarm());
+        }
         Fault::Rot => {
             let machine = world.machine(node);
             machine.excuse(true);
@@ -176,7 +211,7 @@ async fn strike_with(
         }
         Fault::ClientsSuspend => {
             let floor = world.floor(rng.random_range(1..=FLOORS));
-            let mut far: Vec<String> = NODES.map(name).to_vec();
+            let mut far: Vec<String> = world.nodes().map(name).to_vec();
             far.extend(world.balancer_names());
             let lasts = millis(rng, CUT);
             far.iter().for_each(|other| world.stall(&floor.name, other));
@@ -264,7 +299,9 @@ async fn strike_with(
             cut(world, vec![(name(node), name(others[0]))], rng).await;
         }
         Fault::Ring => {
-            let lines = [(1, 2), (2, 3), (3, 1)].map(|(from, to)| (name(from), name(to)));
+            let [one, other, third] = world.nodes();
+            let lines = [(one, other), (other, third), (third, one)];
+            let lines = lines.map(|(from, to)| (name(from), name(to)));
             cut(world, lines.to_vec(), rng).await;
         }
         Fault::HalfForEver => {
@@ -357,8 +394,10 @@ async fn strike_with(
 /// A node is put back to an older copy of its disk while all else is well, must
 /// stop by itself, and gets its own disk again.
 async fn old_disk(world: &World, node: u64, rng: &mut ChaCha20Rng) {
-    let all_is_well =
-        || world.leading().is_some() && NODES.into_iter().all(|node| world.machine(node).is_up());
+    let all_is_well = || {
+        world.leading().is_some()
+            && world.nodes().into_iter().all(|node| world.machine(node).is_up())
+    };
     if world.inner.halved.get() || !all_is_well() {
         return;
     }

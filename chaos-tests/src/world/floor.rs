@@ -11,10 +11,11 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 use trine_client::Endpoint;
 
+use super::callers::endpoint;
 use super::clocks::HostClock;
 use super::net::{CLIENT_PORT, VIRTUAL};
 use super::swarm::{Door, Options};
-use super::{EPOCH, Ending, NODES, World, endpoint};
+use super::{EPOCH, Ending, NODES, World};
 use crate::workload::{Habits, InUse, Onlooker, Workload};
 
 /// Machines full of clients.

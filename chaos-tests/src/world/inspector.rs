@@ -1,10 +1,12 @@
 //! Holds the laws against the world after every step.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use node::raft::LogId;
 
 use super::Inner;
+use super::replacement::Replacement;
 use super::sometimes::Watcher;
 use crate::laws::{Broken, Laws, NodeSight, Sight};
 
@@ -18,7 +20,7 @@ pub(super) struct Inspector {
     pub(super) watcher: Watcher,
     /// Events of the history that were looked at.
     events: usize,
-    applied: [Option<LogId>; 3],
+    applied: BTreeMap<u64, Option<LogId>>,
     looked: Duration,
     /// What was found broken.
     pub(super) broken: Option<Broken>,
@@ -27,13 +29,13 @@ pub(super) struct Inspector {
 impl Inspector {
     /// Looks at the world as it is after a step.
     pub(super) fn look(&mut self, world: &Inner, at: Duration) -> Result<(), String> {
-        let windows: Vec<_> = world.machines.iter().map(|machine| machine.window()).collect();
+        let machines = world.machines.borrow();
+        let windows: Vec<_> = machines.iter().map(|machine| machine.window()).collect();
         let mut nodes = Vec::with_capacity(3);
-        for (place, machine) in world.machines.iter().enumerate() {
+        for (place, machine) in machines.iter().enumerate() {
             let Some(window) = windows[place].as_ref() else { continue };
             let applied = window.applied();
-            let moved = applied != self.applied[place];
-            self.applied[place] = applied;
+            let moved = applied != self.applied.insert(machine.id(), applied).flatten();
             nodes.push(NodeSight {
                 node: machine.id(),
                 start: machine.starts(),
@@ -52,15 +54,24 @@ impl Inspector {
         self.looked = at;
         let in_use: Vec<u64> =
             world.floors.borrow().iter().flat_map(|floor| floor.in_use()).collect();
-        let [first, second, third] = &world.machines;
+        let replaced = world.replacement.borrow();
+        let replaced = replaced.as_ref().and_then(Replacement::pending);
+        let disks: Vec<_> = machines
+            .iter()
+            .map(|machine| {
+                let goes = replaced.filter(|(_, new)| *new == machine.id()).map(|(old, _)| old);
+                let both = [machine].into_iter().chain(goes);
+                both.map(|machine| (machine.id(), machine.platter())).collect()
+            })
+            .collect();
         let sight = Sight {
             at,
             nodes: &nodes,
-            disks: [first.platter(), second.platter(), third.platter()],
+            disks: &disks,
             events: &events,
             in_use: &in_use,
             seats: world.sold.get().unwrap_or(0),
-            jumps: world.machines.iter().map(|machine| machine.clock().jumps()).sum(),
+            jumps: machines.iter().map(|machine| machine.clock().jumps()).sum(),
         };
         self.watcher.look(&sight);
         self.laws.step(&sight).map_err(|broken| {

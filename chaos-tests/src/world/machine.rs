@@ -27,7 +27,7 @@ use super::enrolled::{Chain, authority, certify};
 use super::net::{Addresses, CLIENT_PORT, HEALTH_PORT, Listener, PEER_PORT, PeerDial};
 use super::sources::{Now, Secrets, Seed};
 use super::traps::Traps;
-use super::{EPOCH, Ending, NODES};
+use super::{EPOCH, Ending};
 
 /// Where a bit flipped, what was there, and what is.
 type Rotten = (Key, Vec<u8>, Vec<u8>);
@@ -36,6 +36,8 @@ type Rotten = (Key, Vec<u8>, Vec<u8>);
 pub(super) struct Machine {
     id: u64,
     name: String,
+    /// The nodes that its configuration names.
+    members: [u64; 3],
     seed: Seed,
     platter: Platter,
     container: Vec<u8>,
@@ -71,6 +73,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(
         id: u64,
+        members: [u64; 3],
         seed: &Seed,
         snapshots: Snapshots,
         addresses: &Addresses,
@@ -80,6 +83,7 @@ impl Machine {
         Self {
             id,
             name: format!("node-{id}"),
+            members,
             seed: *seed,
             platter: Platter::new(),
             container: container.encode().to_vec(),
@@ -109,6 +113,7 @@ impl Machine {
         Self {
             id: self.id,
             name: name.to_owned(),
+            members: self.members,
             seed: self.seed,
             platter,
             container: self.container.clone(),
@@ -214,7 +219,19 @@ impl Machine {
         self.rotten.replace(Some((key.clone(), good, bad)));
     }
 
-    /// It flips back.
+    /// What was written for one place of its disk, which is at rest, lies at another.
+    pub(super) fn misdirect(&self, rng: &mut impl Rng) {
+        let keys = self.platter.durable_keys();
+        let (Some(from), Some(to)) = (keys.choose(rng), keys.choose(rng)) else { return };
+        if from == to {
+            return;
+        }
+        let [strange, good] = [from, to].map(|key| self.platter.durable(key).unwrap_or_default());
+        self.platter.exchange(to, &good, &strange);
+        self.rotten.replace(Some((to.clone(), good, strange)));
+    }
+
+    /// It is as it was.
     pub(super) fn unrot(&self) {
         if let Some((key, good, bad)) = self.rotten.take() {
             self.platter.exchange(&key, &bad, &good);
@@ -315,7 +332,7 @@ impl Machine {
             data: None,
             proxies: Vec::new(),
             id: NodeId(self.id),
-            members: NODES.map(member).to_vec(),
+            members: self.members.map(member).to_vec(),
             ca: authority().ca().clone(),
             vendor_roots: self.vendor_roots.borrow().clone(),
             limits: limits(),

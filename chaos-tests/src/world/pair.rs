@@ -23,7 +23,7 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use super::net::{BALANCER, CLIENT_PORT, HEALTH_PORT};
 use super::sometimes::Sometimes;
-use super::{Ending, NODES, Order, World};
+use super::{Ending, Order, World};
 
 /// Between two looks of the model of VRRP, and two advertisements.
 const ADVERT: Duration = Duration::from_millis(100);
@@ -47,6 +47,8 @@ pub(super) enum Misplaced {
 pub(super) struct Balancer {
     pub(super) name: String,
     number: usize,
+    /// The nodes that its configuration names.
+    nodes: Cell<[u64; 3]>,
     up: Cell<bool>,
     /// What it tells keepalived.
     weight: Arc<AtomicI32>,
@@ -55,10 +57,11 @@ pub(super) struct Balancer {
 }
 
 impl Balancer {
-    fn new(number: usize) -> Self {
+    fn new(number: usize, nodes: [u64; 3]) -> Self {
         Self {
             name: format!("{BALANCER}{}", number + 1),
             number,
+            nodes: Cell::new(nodes),
             up: Cell::new(true),
             weight: Arc::default(),
             notices: RefCell::default(),
@@ -66,7 +69,9 @@ impl Balancer {
     }
 
     fn config(&self) -> Result<Config, balancer::config::ConfigError> {
-        let nodes: String = NODES
+        let nodes: String = self
+            .nodes
+            .get()
             .iter()
             .map(|node| {
                 let at = |port| format!("node-{node}:{port}");
@@ -146,7 +151,7 @@ impl World {
     /// Starts both, and what moves the address between them.
     pub(super) async fn open_doors(&self) {
         for number in 0..PRIORITIES.len() {
-            let balancer = Rc::new(Balancer::new(number));
+            let balancer = Rc::new(Balancer::new(number, self.nodes()));
             self.inner.balancers.borrow_mut().push(balancer.clone());
             self.order(Order::Door(balancer)).await;
         }
@@ -213,10 +218,16 @@ impl World {
         self.order(Order::Fell(balancer.name.clone())).await;
     }
 
+    /// The names of the balancers, if there are any.
+    pub(super) fn balancer_names(&self) -> Vec<String> {
+        self.inner.balancers.borrow().iter().map(|balancer| balancer.name.clone()).collect()
+    }
+
     /// And starts again.
     pub(super) async fn revive_balancer(&self, number: usize) {
         let Some(balancer) = self.balancer(number).filter(|one| !one.up.get()) else { return };
         self.note(format_args!("{} starts", balancer.name));
+        balancer.nodes.set(self.nodes());
         balancer.up.set(true);
         self.order(Order::Raise(balancer.name.clone())).await;
     }

@@ -40,11 +40,12 @@ pub enum Sometimes {
     LateDuplicateRefused,
     OneShareLive,
     Shrunk,
+    ReplacedWhileFull,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PoolFull,
         Self::FullWithWaiters,
         Self::ExpiryInTheEntryOfAGrant,
@@ -67,6 +68,7 @@ impl Sometimes {
         Self::LateDuplicateRefused,
         Self::OneShareLive,
         Self::Shrunk,
+        Self::ReplacedWhileFull,
     ];
 }
 

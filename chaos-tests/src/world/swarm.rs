@@ -34,6 +34,8 @@ pub enum Fault {
     VoteLost,
     /// A node comes up with an older copy of its disk; then its own is put back.
     OldDisk,
+    /// A node dies for good, and a new one gets its place; then the old one comes back.
+    Replace,
     /// A bit of a dead node's disk flips, and is found out; then it flips back.
     Rot,
     /// A read fails with EIO.
@@ -94,7 +96,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Crash,
         Self::CrashLeader,
         Self::CrashLoop,
@@ -103,6 +105,7 @@ impl Fault {
         Self::CrashPoint,
         Self::VoteLost,
         Self::OldDisk,
+        Self::Replace,
         Self::Rot,
         Self::ReadError,
         Self::Suspend,

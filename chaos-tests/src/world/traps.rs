@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use node::store::mem::Survives;
-use node::store::{Disk, DiskFuture, Key, Limit, Pair, Write, Writes, keys};
+use node::store::{Disk, DiskFuture, Key, Limit, Pair, Write, Writes, entry, keys};
+use openraft::EntryPayload;
 use serde::Serialize;
 
 /// What is written, by its key.
@@ -21,6 +22,8 @@ pub(super) enum Subject {
     Vote,
     /// Log entries.
     Entry,
+    /// A log entry that changes who votes.
+    Membership,
     /// The end of the log is cut off, or its beginning let go.
     Removal,
     /// The mark of what is committed.
@@ -41,9 +44,10 @@ pub(super) enum Subject {
 
 impl Subject {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Vote,
         Self::Entry,
+        Self::Membership,
         Self::Removal,
         Self::Committed,
         Self::Purged,
@@ -56,6 +60,7 @@ impl Subject {
 
     fn of(write: &Write) -> Option<Self> {
         let key = match write {
+            Write::Put(key, value) if is_membership(key, value) => return Some(Self::Membership),
             Write::Put(key, _) => key,
             Write::Delete(key) | Write::DeleteRange(Range { start: key, .. })
                 if keys::entry_index(key).is_some() =>
@@ -77,6 +82,11 @@ impl Subject {
             _ => return None,
         })
     }
+}
+
+fn is_membership(key: &Key, value: &[u8]) -> bool {
+    let entry = keys::entry_index(key).and_then(|index| entry::decode(index, value).ok());
+    entry.is_some_and(|entry| matches!(entry.payload, EntryPayload::Membership(_)))
 }
 
 /// When, in the life of a write.

@@ -153,7 +153,7 @@ async fn story(
         NODES.into_iter().for_each(|node| world.set_syncs_lie(node));
     }
     world.inner.supervised.set(true);
-    world.inner.machines.iter().for_each(|machine| machine.let_stop());
+    world.machines().iter().for_each(|machine| machine.let_stop());
     world.serve_license(options.seats).await;
     if options.door != Door::Nodes {
         world.open_doors().await;
@@ -169,7 +169,7 @@ async fn story(
         applications_end(&world).await?;
         let counted_last = Fault::CrashAll;
         *counted.borrow_mut().entry(counted_last).or_default() += 1;
-        for node in NODES {
+        for node in world.nodes() {
             world.crash_if_up(node, Survives::Nothing).await;
         }
         sleep(Duration::from_secs(2)).await;
@@ -276,8 +276,8 @@ impl World {
         for (from, to) in cuts {
             turmoil::repair_oneway(from.as_str(), to.as_str());
         }
-        for node in NODES {
-            for other in NODES.into_iter().filter(|other| *other > node) {
+        for node in self.nodes() {
+            for other in self.nodes().into_iter().filter(|other| *other > node) {
                 let (one, other) = (format!("node-{node}"), format!("node-{other}"));
                 turmoil::release(one.as_str(), other.as_str());
                 self.set_latency(&one, &other, self.inner.latency_max).await;
@@ -291,7 +291,8 @@ impl World {
             machine.platter().set_sync_time(Duration::ZERO);
         }
         for balancer in self.balancer_names() {
-            for far in NODES
+            for far in self
+                .nodes()
                 .map(|node| format!("node-{node}"))
                 .into_iter()
                 .chain((1..=FLOORS).map(floor_name))
@@ -302,28 +303,30 @@ impl World {
         for floor in self.inner.floors.borrow().iter() {
             floor.clock.heal();
             floor.suspend(false);
-            for node in NODES {
+            for node in self.nodes() {
                 turmoil::release(floor.name.as_str(), format!("node-{node}"));
             }
         }
         self.misplace(None);
         self.revive_balancer(0).await;
         self.revive_balancer(1).await;
-        for node in NODES.into_iter().filter(|node| self.machine(*node).is_aged()) {
+        for node in self.nodes().into_iter().filter(|node| self.machine(*node).is_aged()) {
             self.crash_if_up(node, Survives::Everything).await;
             self.machine(node).rejuvenate();
         }
         for number in 1..=FLOORS {
             self.revive_floor(number).await;
         }
-        for node in NODES {
+        for node in self.nodes() {
             self.restart_if_down(node).await;
         }
         // One that stopped over its disk is started again in a moment.
-        while self.inner.machines.iter().any(|machine| machine.restart_at().is_some()) {
+        while self.machines().iter().any(|machine| machine.restart_at().is_some()) {
             sleep(Duration::from_millis(10)).await;
         }
-        self.inner.machines.iter().for_each(|machine| machine.excuse(false));
+        self.machines().iter().for_each(|machine| machine.excuse(false));
+        self.finish_replacement().await;
+        self.until_replaced_is_gone().await;
         if self.inner.amended.get() {
             self.update_license().await;
         }
@@ -332,7 +335,7 @@ impl World {
     /// Starts again what stopped over its disk; anything else that stops has failed the run.
     pub(super) fn supervise(&self, sim: &mut turmoil::Sim<'_>) -> Result<(), String> {
         let now = self.inner.now.get();
-        for machine in &self.inner.machines {
+        for machine in &self.machines() {
             if let Some(why) = machine.take_stopped() {
                 // Two faults of one disk may overlap, and the first to end takes its excuse along.
                 let says_so = ["(EIO)", "(ENOSPC)"].iter().any(|error| why.contains(error));
@@ -361,7 +364,7 @@ impl World {
     fn is_one(&self) -> bool {
         let mut seen = None;
         let mut leaders = 0;
-        for machine in &self.inner.machines {
+        for machine in &self.machines() {
             let window = machine.window();
             let Some(window) = window.as_ref() else { return false };
             let standing = window.standing();
