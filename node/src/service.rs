@@ -249,7 +249,11 @@ impl Service {
                     leader => NotAnswered::NotLeader { leader },
                 });
             }
-            Ok(Err(error)) => return Err(NotAnswered::NoQuorum { detail: error.to_string() }),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a read was not confirmed");
+                let detail = "leadership was not confirmed by a quorum".into();
+                return Err(NotAnswered::NoQuorum { detail });
+            }
             Err(_) => {
                 let detail = "leadership was not confirmed by a quorum in time".into();
                 return Err(NotAnswered::NoQuorum { detail });

@@ -42,12 +42,13 @@ fn of_license(
                 ),
             ));
         }
-        return Some(Finding::error(
-            "LICENSE_NOT_SERVING",
-            about,
-            format!("it does not serve: {reason}"),
-            "shares that are silent come back with their nodes; others with the vendor's update of the license",
-        ));
+        let advice = if live < 2 {
+            "shares that are silent come back with their nodes; others with the vendor's update of the license"
+        } else {
+            "its shares are live. If its time is over or has not come, and the date that `trine cluster status` shows is right, the vendor issues it anew (`trine license request`)"
+        };
+        let what = format!("it does not serve: {reason}");
+        return Some(Finding::error("LICENSE_NOT_SERVING", about, what, advice));
     }
     // A silent node has a finding of its own.
     let answers = |id: u64| seen.answering().any(|node| node.id == id);
