@@ -31,6 +31,8 @@ struct Hands {
     /// How much faster than true time they run, in millionths.
     drift_ppm: i64,
     stopped: bool,
+    /// Since when, by true time, the machine is suspended.
+    asleep: Option<Duration>,
     /// How often the boot clock jumped.
     jumps: u64,
 }
@@ -54,8 +56,8 @@ impl HostClock {
     /// Clocks of a machine that was up for so long when the world began.
     pub(super) fn new(now: Now, up: Duration, epoch: u64) -> Self {
         let wall = i64::try_from(epoch * 1_000).unwrap_or(i64::MAX);
-        let hands =
-            Hands { set: Duration::ZERO, boot: up, wall, drift_ppm: 0, stopped: false, jumps: 0 };
+        let (set, asleep) = (Duration::ZERO, None);
+        let hands = Hands { set, boot: up, wall, drift_ppm: 0, stopped: false, asleep, jumps: 0 };
         Self { now, hands: Arc::new(Mutex::new(hands)) }
     }
 
@@ -93,10 +95,17 @@ impl HostClock {
         self.set(|hands| hands.stopped = stopped);
     }
 
-    /// They go on after a suspend that lasted so long: both tell it.
-    pub(super) fn resume(&self, lasted: Duration) {
-        self.stop(false);
+    /// The machine is suspended: nobody sees them move.
+    pub(super) fn suspend(&self) {
+        self.set(|hands| (hands.stopped, hands.asleep) = (true, Some(hands.set)));
+    }
+
+    /// They go on after a suspend, and tell how long it was.
+    pub(super) fn resume(&self) {
         self.set(|hands| {
+            let Some(since) = hands.asleep.take() else { return };
+            let lasted = hands.set.saturating_sub(since);
+            hands.stopped = false;
             hands.boot += lasted;
             let millis = i64::try_from(lasted.as_millis()).unwrap_or(i64::MAX);
             hands.wall = hands.wall.saturating_add(millis);
@@ -111,6 +120,8 @@ impl HostClock {
 
     /// They show true time again, from what they show now on.
     pub(super) fn heal(&self) {
+        // Healing may end a suspend, and nobody sleeps without waking later.
+        self.resume();
         self.set(|hands| (hands.drift_ppm, hands.stopped) = (0, false));
     }
 }
@@ -128,5 +139,25 @@ impl Clock for HostClock {
 impl trine_client::clock::Clock for HostClock {
     fn now(&self) -> Moment {
         Moment(self.hands().at(self.now.get()).boot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client on such a machine would use its seat beyond its end (seed 1046).
+    #[test]
+    fn who_sleeps_when_all_is_healed_wakes_at_the_right_time() {
+        let now = Now::default();
+        let clock = HostClock::new(now.clone(), Duration::ZERO, 1);
+        now.stepped(Duration::from_secs(3));
+        clock.suspend();
+        now.stepped(Duration::from_secs(11));
+        assert_eq!(clock.boot(), Duration::from_secs(3));
+        clock.heal();
+        assert_eq!((clock.boot(), clock.wall()), (Duration::from_secs(11), WallTime(12_000)));
+        clock.heal();
+        assert_eq!((clock.boot(), clock.jumps()), (Duration::from_secs(11), 1));
     }
 }

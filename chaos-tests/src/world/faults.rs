@@ -204,9 +204,9 @@ async fn strike_with(
             far.extend(world.balancer_names());
             let lasts = millis(rng, CUT);
             far.iter().for_each(|other| world.stall(&name(node), other));
-            world.machine(node).clock().stop(true);
+            world.machine(node).clock().suspend();
             sleep(lasts).await;
-            world.machine(node).clock().resume(lasts);
+            world.machine(node).clock().resume();
             far.iter().for_each(|other| world.unstall(&name(node), other));
         }
         Fault::ClientsSuspend => {
@@ -216,9 +216,9 @@ async fn strike_with(
             let lasts = millis(rng, CUT);
             far.iter().for_each(|other| world.stall(&floor.name, other));
             floor.suspend(true);
-            floor.clock.stop(true);
+            floor.clock.suspend();
             sleep(lasts).await;
-            floor.clock.resume(lasts);
+            floor.clock.resume();
             floor.suspend(false);
             far.iter().for_each(|other| world.unstall(&floor.name, other));
         }
