@@ -28,6 +28,7 @@ mod outage;
 mod program;
 mod replace;
 mod restore;
+mod rogue;
 mod seats;
 mod servers;
 mod startup;
