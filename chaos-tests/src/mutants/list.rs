@@ -382,6 +382,12 @@ pub const MUTANTS: &[Mutant] = &[
                 "            Self::Genesis(_)\n",
                 "            Self::Release(_) if MUTANT => Level::new(2).expect(\"a level\"),\n            Self::Genesis(_)\n",
             ),
+            // Else it is marked, and who reads it stops.
+            (
+                "ledger/src/level.rs",
+                "self.commands.iter().map(Command::level).max().unwrap_or_default()",
+                "self.commands.iter().map(Command::level).max().filter(|_| !MUTANT).unwrap_or_default()",
+            ),
             ("node/src/proposer.rs", "if needs > level {", "if needs > level && !MUTANT {"),
         ],
     },
