@@ -50,6 +50,9 @@ pub struct Entry {
     /// The containers that it was split for, 131-…; none in lines of early builds.
     #[serde(default)]
     pub containers: Vec<String>,
+    /// Containers of earlier issues that the customer called gone for good.
+    #[serde(default)]
+    pub containers_gone: Vec<String>,
     /// What was sold; absent in lines of early builds, which did not write it.
     #[serde(default)]
     pub sold: Option<Sold>,
@@ -198,12 +201,14 @@ impl VendorDir {
         lines(&self.book(), "give --product-code and --serial")
     }
 
-    /// Issues a license and writes it into the book.
+    /// Issues a license and writes it into the book, with the containers of earlier
+    /// issues that the customer called gone.
     pub fn issue(
         &self,
         vendor: &Vendor,
         request: &ClusterRequest,
         terms: Terms,
+        containers_gone: Vec<String>,
     ) -> Result<Package, Failure> {
         let entry = Entry {
             license: terms.license.to_string(),
@@ -213,6 +218,7 @@ impl VendorDir {
             seats: terms.seats,
             issued_ms: terms.issued.0,
             containers: containers(request),
+            containers_gone,
             sold: Some(Sold::from(&terms)),
         };
         let package =
@@ -296,9 +302,17 @@ pub fn last_to<'a>(
     license: LicenseId,
     cluster: &ClusterId,
 ) -> Option<&'a Entry> {
+    all_to(entries, license, cluster).max_by_key(|entry| entry.serial)
+}
+
+/// All issues of `license` to `cluster`.
+pub fn all_to<'a>(
+    entries: &'a [Entry],
+    license: LicenseId,
+    cluster: &ClusterId,
+) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
     let (license, cluster) = (license.to_string(), cluster.to_string());
-    let theirs = entries.iter().filter(|it| it.license == license && it.cluster == cluster);
-    theirs.max_by_key(|entry| entry.serial)
+    entries.iter().filter(move |it| it.license == license && it.cluster == cluster)
 }
 
 /// A license id of this firm.
@@ -341,6 +355,7 @@ mod tests {
             seats: 1,
             issued_ms: 0,
             containers: Vec::new(),
+            containers_gone: Vec::new(),
             sold: None,
         }
     }

@@ -30,8 +30,10 @@ const NOT_AFTER_AHEAD_MS: u64 = 30_000;
 /// How often the time may turn out wrong before that is the answer.
 const WRONG_TIMES_MAX: u32 = 3;
 /// How long a cluster that comes back from a backup is left alone before it is
-/// asked again.
+/// asked again, at first; doubles up to [`ASK_ANEW_MAX`].
 const ASK_ANEW: Duration = Duration::from_secs(1);
+/// Its licenses may have to be issued anew, which takes people hours.
+const ASK_ANEW_MAX: Duration = Duration::from_secs(32);
 
 /// The TTL limits, in milliseconds: 1 s to 24 h.
 const TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
@@ -151,7 +153,7 @@ impl Acquire {
         // Cluster time stands still in an outage; the caller's does not.
         let end = patience.end() + self.wait;
         let unplaced = patience.end();
-        let mut wrong_times = 0;
+        let (mut wrong_times, mut unproved) = (0, 0);
         loop {
             let (lease, body) = self.body(patience, end).await?;
             let mut withdrawal = Withdrawal::due(&self.core, lease);
@@ -177,7 +179,8 @@ impl Acquire {
                 Reason::SharesMissing
                     if may_ask_anew && self.lease.is_none() && patience.end() > unplaced =>
                 {
-                    tokio::time::sleep(ASK_ANEW).await;
+                    self.pause(unproved, end).await;
+                    unproved += 1;
                 }
                 _ => return Err(error),
             }
@@ -185,11 +188,20 @@ impl Acquire {
             // An id of the caller's own is spent once it is withdrawn.
             let id_is_spent = in_doubt && self.lease.is_some();
             // A copy of this request may still be on its way; it must find its
-            // id taken before another asks for a seat.
+            // id taken before another asks for a seat. The ledger remembers that for
+            // a minute, longer than a copy is under way.
             if over || id_is_spent || withdrawal.carry_out(patience).await.is_err() {
                 return Err(error);
             }
         }
+    }
+
+    /// Between half and the whole of a span that doubles with the times that it
+    /// was waited; not beyond `end`.
+    async fn pause(&self, times: u32, end: Moment) {
+        let span = ASK_ANEW.saturating_mul(1 << times.min(8)).min(ASK_ANEW_MAX);
+        let jitter = Duration::from_millis(self.core.bits() % millis(span / 2));
+        tokio::time::sleep((span / 2 + jitter).min(end.since(self.core.now()))).await;
     }
 
     fn validate(&self) -> Result<(), InvalidRequest> {
@@ -261,12 +273,12 @@ impl Acquire {
             let answered = match waiting.ask(body, *patience).await {
                 Ok(answered) => answered,
                 // Empty nodes on their way back to the cluster where it has a place.
-                Err(CallError::Refused(failure))
+                Err(error)
                     if waiting.is_queued()
-                        && matches!(failure.reason, Reason::NotFormed | Reason::Restoring)
+                        && error.reason() == Reason::NotFormed
                         && self.core.now() < end =>
                 {
-                    tokio::time::sleep(ASK_ANEW).await;
+                    self.pause(0, end).await;
                     continue;
                 }
                 Err(error) => return Err(failed(lease, error, waiting.is_queued())),

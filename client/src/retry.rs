@@ -97,7 +97,6 @@ pub(crate) fn leaves_id_open(reason: Reason) -> bool {
             | Reason::TooFarAhead
             | Reason::LedgerFull
             | Reason::NotFormed
-            | Reason::Restoring
     )
 }
 
@@ -180,7 +179,7 @@ mod tests {
     fn a_refusal_settles_a_doubt_only_if_the_ledger_remembers_it() {
         let said = |outcome, reason, doubt| verdict(Failure::new(outcome, reason, ""), doubt);
         for reason in
-            [Reason::TermUnsigned, Reason::TooFarAhead, Reason::LedgerFull, Reason::Restoring]
+            [Reason::TermUnsigned, Reason::TooFarAhead, Reason::LedgerFull, Reason::NotFormed]
         {
             let refused = said(Outcome::Refused, reason, false);
             assert!(matches!(refused, CallError::Refused(_)), "{reason}");

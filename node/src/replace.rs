@@ -223,7 +223,8 @@ async fn take(
             let by = order.by.clone();
             submit(formation, Command::FinishReplacement(FinishReplacement { old, new, by }))
                 .await?;
-            ended(detail)
+            let (stage, detail) = Step::Done.words(old, new);
+            Ok(Progress { stage, detail, ended: true })
         }
         Step::Abandon => {
             let by = order.by.clone();

@@ -149,7 +149,7 @@ impl DevCluster {
             issued: now,
             extensions: Vec::new(),
         };
-        Ok(dir.issue(&vendor, request, terms)?.encode())
+        Ok(dir.issue(&vendor, request, terms, Vec::new())?.encode())
     }
 }
 

@@ -61,7 +61,7 @@ impl Bench {
             issued: WallTime(now().0 + ahead),
             extensions: Vec::new(),
         };
-        let package = dir.issue(&vendor, &self.request, terms).expect("a package");
+        let package = dir.issue(&vendor, &self.request, terms, Vec::new()).expect("a package");
         self.file(&format!("{serial}.license"), &package.encode())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tonic::Code;
-use trine_client::testing::{FakeCluster, Fault, NOT_FORMED, SHARES_MISSING};
+use trine_client::testing::{FakeCluster, Fault, NOT_FORMED, OUTCOME_UNKNOWN, SHARES_MISSING};
 use trine_client::{AcquireError, Outcome, Place, Reason, Seat};
 
 use crate::support::{PRODUCT, client, cluster, comes_true};
@@ -101,6 +101,9 @@ async fn who_waits_is_served_by_the_cluster_restored_from_a_backup() {
     let cluster = cluster(2, 1).await;
     cluster.skip(Duration::from_secs(300));
     let (held, waiting) = one_waits(&cluster).await;
+    // The nodes die under the call that is held open.
+    cluster.once(0, OUTCOME_UNKNOWN);
+    cluster.once(1, OUTCOME_UNKNOWN);
     cluster.everywhere(Some(NOT_FORMED));
     tokio::time::sleep(3 * PATIENCE).await;
     assert!(!waiting.is_finished(), "it gave up");

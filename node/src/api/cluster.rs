@@ -131,10 +131,12 @@ impl cluster_server::Cluster for Cluster {
         let mut status =
             status.map_err(|why| self.answers.tell(error::refused_here(&Refusal::Genesis(why))))?;
         status.as_of = as_of;
+        // One that has ended since the ledger was looked at is none.
         let under_way = replace::under_way(&self.formation);
-        if let (Some(pending), Some(progress)) = (&mut status.replacement, under_way) {
+        status.replacement = status.replacement.zip(under_way).map(|(mut pending, progress)| {
             (pending.stage, pending.detail) = (progress.stage.into(), progress.detail);
-        }
+            pending
+        });
         Ok(Response::new(status))
     }
 

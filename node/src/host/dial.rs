@@ -37,7 +37,11 @@ fn in_words(error: io::Error, id: u64, address: &str) -> io::Error {
             ..
         })) => {
             let names = presented.iter().filter_map(|name| name.split('"').nth(1));
-            names.filter(|name| name.starts_with("node-")).collect::<Vec<_>>().join(", ")
+            let nodes = names.filter(|name| name.starts_with("node-")).collect::<Vec<_>>();
+            match &nodes[..] {
+                [] => "a certificate that names no node".to_owned(),
+                nodes => nodes.join(", "),
+            }
         }
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "a certificate of a CA that this cluster does not trust".to_owned()

@@ -148,8 +148,8 @@ impl Reload {
     fn refuse(&self, mut wrong: Vec<String>) {
         wrong.dedup();
         let reason = wrong.join("; ");
-        self.metrics.certificate_reloaded("refused");
         self.certificates.refused.is_now(Some(reason.clone()));
+        self.metrics.certificate_reloaded("refused");
         tracing::error!(
             reason,
             "the certificate files changed and are not taken; the certificate in use stays. See `trine node --check`"

@@ -193,7 +193,7 @@ impl Replace {
                 "none" => format!("no replacement of node-{old} by node-{new} is under way"),
                 _ => format!("{}: {}", shown.stage, shown.detail),
             });
-            if pending.is_some() {
+            if pending.is_some() && stage != "switching" {
                 page.line(format_args!(
                     "Go on with `trine cluster replace {old} {new}`, or give it up with --undo"
                 ));

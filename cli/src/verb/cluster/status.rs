@@ -406,7 +406,7 @@ impl Report {
         } else if self.ledgers_differ {
             "the ledgers of two nodes differ, and no third one decides; see `trine cluster doctor`"
         } else {
-            "the leader has not heard yet whether the cluster was restored since; that takes it two seconds"
+            "for a moment after a start the leader has not heard yet whether the cluster was restored since; if it lasts, see `trine cluster doctor`"
         }
     }
 }

@@ -178,7 +178,7 @@ struct Issued {
     previous_serial: Option<u64>,
     /// What is different from that, if the book says what it was.
     changed: Vec<Change>,
-    /// Containers of that serial which are not in this request.
+    /// Containers of earlier issues that the customer called gone for good.
     containers_gone: Vec<String>,
     /// The file written.
     package: PathBuf,
@@ -199,10 +199,14 @@ impl Issue {
         let changed = draft.previous.changes(&draft.sold);
         let words = draft.in_words(&changed);
         self.compare(&request, &words, call)?;
-        let Draft { terms, sold, previous, exchange } = draft;
+        let Draft { terms, sold, previous, exchange, .. } = draft;
         let passphrase = passphrase::find(self.place.passphrase_file.as_deref(), Typing::Once)?;
         let vendor = dir.open(&passphrase)?;
-        let package = dir.issue(&vendor, &request, terms.clone())?;
+        let containers_gone = match exchange {
+            Some(exchange) if self.containers_gone => exchange.gone,
+            _ => Vec::new(),
+        };
+        let package = dir.issue(&vendor, &request, terms.clone(), containers_gone.clone())?;
         files::write("package", &self.output, &package.encode(), Access::Shared, existing)?;
         let (request_fingerprint, ca_fingerprint) = vendor_dir::fingerprints(&request);
         let issued = Issued {
@@ -222,7 +226,7 @@ impl Issue {
             text: sold.text.clone(),
             previous_serial: previous.serial(),
             changed,
-            containers_gone: exchange.map(|exchange| exchange.gone).unwrap_or_default(),
+            containers_gone,
             package: self.output,
         };
         call.console.result(&issued, |page| {
@@ -333,8 +337,10 @@ impl Issue {
             issued: now,
             extensions: Vec::new(),
         };
-        let exchange = Exchange::since(last, &vendor_dir::containers(request));
-        Ok(Draft { terms, sold, previous, exchange })
+        let earlier = vendor_dir::all_to(&entries, license, &request.cluster());
+        let exchange = Exchange::since(earlier, &vendor_dir::containers(request));
+        let knows_whom = last.is_none_or(|entry| !entry.containers.is_empty());
+        Ok(Draft { terms, sold, previous, exchange, knows_whom })
     }
 }
 
@@ -344,12 +350,14 @@ struct Draft {
     sold: Sold,
     previous: Previous,
     exchange: Option<Exchange>,
+    /// Whether the book says for which containers the customer's license was split.
+    knows_whom: bool,
 }
 
 impl Draft {
     /// The terms, and what they change, as people read them before and after.
     fn in_words(&self, changed: &[Change]) -> String {
-        let Self { terms, sold, previous, exchange } = self;
+        let Self { terms, sold, previous, exchange, knows_whom } = self;
         let Terms { license, serial, name, .. } = terms;
         let mut words = format!("License {license} serial {} for {name}\n", serial.0);
         for (term, value) in sold::facts(sold) {
@@ -372,6 +380,11 @@ impl Draft {
             }
         }
     }
+        if !knows_whom {
+            words.push_str(
+                "For which containers that was split the book does not say: where they still run, it serves beside this issue.\n",
+            );
+        }
         if let Some(exchange) = exchange {
             words.push_str(&exchange.in_words());
         }

@@ -7,7 +7,7 @@ use crate::vendor_dir::Entry;
 /// So many of a license's three shares serve it.
 const ENOUGH: usize = 2;
 
-/// Containers that are others than those of the issue before.
+/// Containers that an earlier issue was split for and this one is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exchange {
     /// The serial that was split for those that are gone.
@@ -19,15 +19,26 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// What is different in `now` from the last issue to this customer, if the
-    /// book says whom that was for.
-    pub(super) fn since(last: Option<&Entry>, now: &[String]) -> Option<Self> {
-        let Entry { serial, containers, .. } = last?;
-        let without = |all: &[String], others: &[String]| -> Vec<String> {
-            all.iter().filter(|one| !others.contains(one)).cloned().collect()
-        };
-        let (gone, new) = (without(containers, now), without(now, containers));
-        (!gone.is_empty()).then_some(Self { serial: *serial, gone, new })
+    /// Of all earlier issues of this license to this customer, the one that is left
+    /// out most: what two exchanges one after the other leave behind serves too.
+    /// Containers that the customer has called gone count no more.
+    pub(super) fn since<'a>(
+        earlier: impl Iterator<Item = &'a Entry> + Clone,
+        now: &[String],
+    ) -> Option<Self> {
+        let called_gone: Vec<&String> =
+            earlier.clone().flat_map(|entry| &entry.containers_gone).collect();
+        let left_out = earlier.map(|entry| {
+            let is_gone = |one: &&String| !now.contains(one) && !called_gone.contains(one);
+            let is_new = |one: &&String| !entry.containers.contains(one);
+            Self {
+                serial: entry.serial,
+                gone: entry.containers.iter().filter(is_gone).cloned().collect(),
+                new: now.iter().filter(is_new).cloned().collect(),
+            }
+        });
+        let most = left_out.max_by_key(|exchange| (exchange.gone.len(), exchange.serial))?;
+        (!most.gone.is_empty()).then_some(most)
     }
 
     /// The customer's word is needed where those that are gone could still serve.
@@ -70,14 +81,18 @@ mod tests {
             cluster: String::new(),
             seats: 1,
             issued_ms: 0,
-            containers: containers.iter().map(ToString::to_string).collect(),
+            containers: words(containers),
+            containers_gone: Vec::new(),
             sold: None,
         }
     }
 
+    fn words(containers: &[&str]) -> Vec<String> {
+        containers.iter().map(ToString::to_string).collect()
+    }
+
     fn exchange(before: &[&str], now: &[&str]) -> Option<Exchange> {
-        let now: Vec<_> = now.iter().map(ToString::to_string).collect();
-        Exchange::since(Some(&issued(before)), &now)
+        Exchange::since([&issued(before)].into_iter(), &words(now))
     }
 
     #[test]
@@ -98,10 +113,25 @@ mod tests {
         }
     }
 
+    /// One after the other, c and b go: together they hold two shares of the first issue.
+    #[test]
+    fn two_exchanges_one_after_the_other_are_a_majority_of_the_first_issue() {
+        let mut book = [issued(&["a", "b", "c"]), issued(&["a", "b", "d"])];
+        book[1].serial = 7;
+        let now = words(&["a", "d", "e"]);
+        let left = Exchange::since(book.iter(), &now).expect("two are left out");
+        assert_eq!((left.serial, &left.gone), (6, &words(&["b", "c"])));
+        left.check(false).expect_err("they may still run");
+        // Once the customer has said so, that is settled.
+        book[1].containers_gone = words(&["c"]);
+        let left = Exchange::since(book.iter(), &now).expect("one is left out");
+        assert_eq!((left.serial, &left.gone), (7, &words(&["b"])));
+    }
+
     #[test]
     fn the_same_containers_and_a_book_that_does_not_say_are_no_exchange() {
         assert_eq!(exchange(&["a", "b", "c"], &["c", "b", "a"]), None);
         assert_eq!(exchange(&[], &["a", "b", "c"]), None);
-        assert_eq!(Exchange::since(None, &["a".to_owned()]), None);
+        assert_eq!(Exchange::since([].into_iter(), &words(&["a"])), None);
     }
 }

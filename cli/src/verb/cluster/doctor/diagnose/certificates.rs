@@ -23,7 +23,7 @@ pub(super) fn findings(seen: &Observations, now: WallTime) -> Vec<Finding> {
                 name(node.id),
                 format!(
                     "its certificate files changed and are not taken: {refused}. It goes on with \
-                     those before, and will not start again"
+                     those before, and may not start again"
                 ),
                 "put right what `trine node --check` says of them there; the node takes them \
                  without a restart",

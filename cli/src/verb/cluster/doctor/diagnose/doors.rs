@@ -47,9 +47,10 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
                 "DOOR_TO_ANOTHER_CLUSTER",
                 &door.address,
                 format!(
-                    "it leads to another set of nodes of this cluster, restored from the same backup: its restore epoch is {epoch}, and here it is {as_of}"
+                    "it leads to {} of this cluster with the restore epoch {epoch}, and here it is {as_of}: a node from before a restore, or another set of nodes restored from a backup of this cluster",
+                    name(behind.id)
                 ),
-                "let one of the two go for good: both hold the same seats, and a license that serves in both is held twice",
+                "decide first which of the two is meant (the runbook's *A node says its data is from before the restore*); where a license serves in both, its seats are held twice",
             ))
         }
         Err(problem) if nodes_answer && breaks_in_tls(problem.reason) => Some(Finding::error(
@@ -82,12 +83,17 @@ fn of_door(seen: &Observations, door: &Seen<v1::NodeStatusReply>) -> Option<Find
 /// Nodes that would not all let the same balancers speak for clients: one that
 /// lacks them refuses every application behind them, from when it leads.
 fn proxies(seen: &Observations) -> Option<Finding> {
+    let status = seen.cluster.as_ref().ok()?;
     let trusted = |node: &v1::NodeStatusReply| {
         let mut proxies = node.checkup.as_ref()?.trusted_proxies.clone();
         proxies.sort();
+        proxies.dedup();
         Some((name(node.id), proxies))
     };
-    let by_node: Vec<_> = seen.answering().filter_map(trusted).collect();
+    let is_ours = |node: &&v1::NodeStatusReply| {
+        node.cluster_id == status.cluster_id && status.nodes.iter().any(|one| one.id == node.id)
+    };
+    let by_node: Vec<_> = seen.answering().filter(is_ours).filter_map(trusted).collect();
     let (_, first) = by_node.first()?;
     if by_node.iter().all(|(_, proxies)| proxies == first) {
         return None;
