@@ -47,7 +47,7 @@ pub struct Entry {
     pub seats: u32,
     /// When, in milliseconds since 1970.
     pub issued_ms: i64,
-    /// The containers that it was split for, 131-…; none in lines of early builds.
+    /// The containers that it was split for, 130-…; none in lines of early builds.
     #[serde(default)]
     pub containers: Vec<String>,
     /// Containers of earlier issues that the customer called gone for good.

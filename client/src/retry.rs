@@ -186,7 +186,7 @@ mod tests {
             let open = said(Outcome::Refused, reason, true);
             assert!(matches!(open, CallError::Unknown(_)), "{reason}");
         }
-        // After a too-late every copy is too late: cluster time does not turn back.
+        // After a too-late every copy is too late: cluster time turns back by a restore alone.
         for reason in [Reason::NoSeatFree, Reason::TooLate, Reason::Withdrawn] {
             let settled = said(Outcome::Refused, reason, true);
             assert!(matches!(settled, CallError::Refused(_)), "{reason}");

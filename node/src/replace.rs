@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Ledger;
+use ledger::charter::Replacement;
 use ledger::command::{
     AbandonReplacement, BeginReplacement, Command, FinishReplacement, Member, Outcome, Refusal,
 };
@@ -138,23 +139,30 @@ fn left_undone(formation: &Formation) -> Option<Order> {
     if formation.raft.server_metrics().borrow_watched().state != ServerState::Leader {
         return None;
     }
-    let pending = formation.service.peek(|ledger| ledger.charter()?.replacement.clone())?;
-    let (old, new) = (pending.old, pending.new.node);
-    let mut sight = formation.service.peek(|ledger| look(ledger, old, new));
-    see_raft(formation, &mut sight);
+    let (pending, sight) = pending(formation)?;
     step::beyond_undoing(&sight)?;
+    let (old, new) = (pending.old, pending.new.node);
     Some(Order { old, new, peer: None, undo: false, by: pending.by })
 }
 
 /// How far the replacement under way is, if one is: what would be done or waited
 /// for next, as far as this node knows, which leads. Takes no step.
 pub(crate) fn under_way(formation: &Formation) -> Option<Progress> {
-    let pending = formation.service.peek(|ledger| ledger.charter()?.replacement.clone())?;
+    let (pending, sight) = pending(formation)?;
     let (old, new) = (pending.old, pending.new.node);
-    let mut sight = formation.service.peek(|ledger| look(ledger, old, new));
-    see_raft(formation, &mut sight);
     let (stage, detail) = step::forward(&sight, old.0, new.0).words(old, new);
     Some(Progress { stage, detail, ended: false })
+}
+
+/// The replacement under way, if one is, and how things stand for it.
+fn pending(formation: &Formation) -> Option<(Replacement, Sight)> {
+    let (pending, mut sight) = formation.service.peek(|ledger| {
+        let pending = ledger.charter()?.replacement.clone()?;
+        let sight = look(ledger, pending.old, pending.new.node);
+        Some((pending, sight))
+    })?;
+    see_raft(formation, &mut sight);
+    Some((pending, sight))
 }
 
 fn look(ledger: &Ledger, old: NodeId, new: NodeId) -> Sight {

@@ -37,10 +37,10 @@ use crate::vendor_dir::{self, Entry, Sold, VendorDir};
 /// is different is shown. `none` takes an end, a beginning or a version away.
 ///
 /// A share opens in one container only, and what was issued before goes on
-/// serving where its containers are. A request that comes from other containers
-/// than the issue before is shown as such; where two of the former are missing,
-/// which could serve without the rest, it is refused until the customer has said
-/// what became of them (--containers-gone).
+/// serving where its containers are. Containers of an earlier issue that are
+/// missing in the request are shown; where two of one issue are, which could serve
+/// without the third, it is refused until the customer has said what became of
+/// them (--containers-gone).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -94,7 +94,7 @@ pub(super) struct Issue {
     /// Keep nothing of what this customer had: what is not given is as for a first license
     #[arg(long)]
     from_scratch: bool,
-    /// The customer says that the containers of the issue before are gone for good
+    /// The customer says that the missing containers of earlier issues are gone for good
     #[arg(long)]
     containers_gone: bool,
     /// Which update this is; must rise [default: from the book]
